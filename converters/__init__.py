@@ -1,0 +1,1 @@
+"""Tables between released checkpoints and our parameters, read in both directions."""

@@ -1,0 +1,1 @@
+"""One checker per family of reference vectors."""

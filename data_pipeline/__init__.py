@@ -1,0 +1,1 @@
+"""AvaMERG in every form, from the released layout to typed batches."""

@@ -1,0 +1,1 @@
+"""The language model cores, LoRA, tokenizers and decoding."""

@@ -1,0 +1,1 @@
+"""A conversation: history, Chain of Empathy, and the reply in three modalities."""

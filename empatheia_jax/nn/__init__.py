@@ -1,0 +1,1 @@
+"""Small layers shared by all networks, and the one attention function."""

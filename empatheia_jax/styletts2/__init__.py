@@ -1,0 +1,1 @@
+"""StyleTTS2, whole, usable alone: text and style in, speech out."""

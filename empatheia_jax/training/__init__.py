@@ -1,0 +1,1 @@
+"""The four training stages: losses, steps, loop and checkpoints."""
