@@ -1,0 +1,277 @@
+"""Moving pictures in and out: frames of any video file by time; H.264 + AAC files that a browser plays."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from empatheia_jax.errors import UserError
+from empatheia_jax.media.audio import replacing
+
+MAX_SECONDS = 600.0
+"""Longest video that `read_frames` accepts unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """Facts of a video's first picture track. `frames` is counted from the packets, not taken from a header."""
+
+    seconds: float
+    fps: float
+    frames: int
+    height: int
+    width: int
+    has_audio: bool
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"{path} {what}; expected a video file (mp4 …)")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty (0 bytes); expected a video file (mp4 …)")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise UserError(f"{path} has no picture track; expected a video file (mp4 …)")
+            yield container, container.streams.video[0]
+    except (av.FFmpegError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path} cannot be decoded as video ({reason}); the file is corrupt or not a video") from None
+
+
+@dataclass(frozen=True)
+class _Timeline:
+    stamps: list[int]  # presentation stamps of all frames, ascending
+    starts: np.ndarray  # seconds from the first frame
+    seconds: float  # end of the last frame
+    fps: float
+
+
+def _timeline(path: Path, max_seconds: float | None) -> tuple[_Timeline, VideoInfo]:
+    """Lists the frames' times by reading packets, which needs no decoding."""
+    with _opened(path) as (container, stream):
+        rate = float(stream.average_rate or stream.base_rate or stream.guessed_rate or 25)
+        if max_seconds is not None and stream.duration is not None and stream.time_base is not None:
+            promised = float(stream.duration * stream.time_base)
+            if promised > max_seconds:
+                raise UserError(
+                    f"{path} lasts {promised:.0f} s; at most {max_seconds:.0f} s are accepted; cut the video"
+                )
+        size = (stream.codec_context.height, stream.codec_context.width)
+        has_audio = bool(container.streams.audio)
+        stamps, last = [], 0
+        for packet in container.demux(stream):
+            if packet.size == 0 or packet.is_discard:
+                continue
+            if packet.pts is None:
+                raise UserError(f"{path} has frames without a time; put it in a container, for instance mp4")
+            stamps.append(packet.pts)
+            last = packet.duration or last
+            if max_seconds is not None and len(stamps) > max_seconds * max(rate, 1) + 1:
+                raise UserError(f"{path} lasts more than {max_seconds:.0f} s; cut the video")
+        base = stream.time_base
+    if not stamps:
+        raise UserError(f"{path} has no frames; expected a video with at least one")
+    stamps.sort()
+    starts = np.array([float((stamp - stamps[0]) * base) for stamp in stamps])
+    seconds = float(starts[-1]) + (float(last * base) if last else 1 / rate)
+    line = _Timeline(stamps, starts, seconds, rate)
+    return line, VideoInfo(seconds, rate, len(stamps), *size, has_audio)
+
+
+def video_info(path: str | os.PathLike) -> VideoInfo:
+    """Counts frames and reads size, rate and length without decoding. Raises `UserError` as `read_frames`."""
+    return _timeline(Path(path), None)[1]
+
+
+def _choose(line: _Timeline, count: int | None, fps: float | None) -> np.ndarray:
+    """Index of the frame on screen at each wanted time."""
+    if count is not None:
+        times = (np.arange(count) + 0.5) * line.seconds / count  # the middles of `count` equal spans
+    elif fps is not None:
+        times = np.arange(max(1, round(line.seconds * fps))) / fps
+    else:
+        return np.arange(len(line.stamps))
+    # A stamp is rounded to the stream's time base: a frame that starts within half a millisecond counts as started.
+    return np.clip(np.searchsorted(line.starts, times + 5e-4, side="right") - 1, 0, len(line.stamps) - 1)
+
+
+def read_frames(
+    path: str | os.PathLike,
+    count: int | None = None,
+    fps: float | None = None,
+    size: tuple[int, int] | None = None,
+    max_seconds: float | None = MAX_SECONDS,
+) -> UInt8[np.ndarray, "frames height width 3"]:
+    """Decodes frames of the first picture track as RGB, turned upright where the file says how it was held.
+
+    Args:
+        count: this many frames, uniformly in time (a short clip repeats frames).
+        fps: one frame each 1/fps seconds, the one on screen at that time. With neither `count` nor `fps`: all frames.
+        size: (height, width) to scale to; None keeps the video's.
+        max_seconds: refuse longer videos; None accepts any length.
+
+    Only the chosen frames are kept in memory.
+
+    Raises:
+        UserError: missing, empty, corrupt, without frames, or too long.
+        ValueError: both `count` and `fps` given, or not positive.
+    """
+    if count is not None and fps is not None:
+        raise ValueError("give count or fps, not both")
+    if (count is not None and count < 1) or (fps is not None and not fps > 0):
+        raise ValueError(f"count and fps must be positive; found count={count}, fps={fps}")
+    path = Path(path)
+    line, _ = _timeline(path, max_seconds)
+    chosen = _choose(line, count, fps)
+    wanted = {line.stamps[index] for index in chosen}
+    last = max(wanted)
+    pictures: dict[int, np.ndarray] = {}
+    with _opened(path) as (container, stream):
+        stream.thread_type = "AUTO"
+        for frame in container.decode(stream):
+            if frame.pts not in wanted or frame.pts in pictures:
+                continue
+            turn = int(frame.rotation or 0)
+            height, width = (None, None) if size is None else (size if turn % 180 == 0 else size[::-1])
+            picture = frame.to_ndarray(format="rgb24", width=width, height=height)
+            pictures[frame.pts] = np.rot90(picture, turn // 90) if turn else picture
+            if frame.pts == last and len(pictures) == len(wanted):
+                break
+    if len(pictures) < len(wanted):
+        missing = len(wanted) - len(pictures)
+        raise UserError(f"{path}: {missing} of {len(wanted)} wanted frames cannot be decoded; the file is corrupt")
+    shapes = {picture.shape for picture in pictures.values()}
+    if len(shapes) > 1:
+        raise UserError(f"{path} changes its picture size midway ({sorted(shapes)}); re-encode it")
+    return np.stack([pictures[line.stamps[index]] for index in chosen])
+
+
+def frames_for(seconds: float, fps: float = 25) -> int:
+    """Number of video frames that accompany `seconds` of sound: the nearest, at least one."""
+    return max(1, round(seconds * fps))
+
+
+class VideoWriter:
+    """Writes frames as they come into an mp4 (H.264 yuv420p, optional AAC, `+faststart`), whole or not at all.
+
+        with VideoWriter("reply.mp4", fps=25, size=(256, 256), audio=speech, audio_rate=24_000) as video:
+            for batch in frames:
+                video.write(batch)
+
+    Sound is encoded along with the frames, so nothing piles up. Leaving the block by an exception leaves no file.
+
+    Args:
+        path: the mp4 to write.
+        fps: frames per second.
+        size: (height, width), both even (4:2:0 colour halves them).
+        audio: mono float32 samples, or None for a silent film.
+        audio_rate: their rate in Hz.
+        crf: x264's quality (0 lossless … 51).
+
+    Raises:
+        UserError: odd size, or the place cannot be written.
+        ValueError: frames of another size or type; on leaving the block: no frames, or sound and pictures whose
+            lengths differ by more than one frame.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        fps: float | Fraction,
+        size: tuple[int, int],
+        audio: Float[np.ndarray, " samples"] | None = None,
+        audio_rate: int = 24_000,
+        crf: int = 18,
+    ):
+        height, width = size
+        if height < 2 or width < 2 or height % 2 or width % 2:
+            raise UserError(f"video size {height}x{width} cannot be written as H.264 4:2:0; expected even numbers")
+        if audio is not None:
+            audio = np.asarray(audio, np.float32)
+            if audio.ndim != 1 or audio.size == 0 or not np.isfinite(audio).all():
+                raise ValueError(f"expected finite mono samples (n,), n > 0; found shape {audio.shape}")
+        self.path, self.size, self.fps = Path(path), (height, width), Fraction(fps).limit_denominator(1001)
+        self.frames = 0
+        self._audio, self._audio_rate, self._sent = audio, audio_rate, 0
+        self._crf = crf
+        self._stack: contextlib.ExitStack | None = None
+
+    def __enter__(self) -> VideoWriter:
+        with contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(replacing(self.path))
+            self._container = av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"})
+            stack.callback(self._container.close)
+            self._pictures = self._container.add_stream("libx264", rate=self.fps)
+            self._pictures.height, self._pictures.width = self.size
+            self._pictures.pix_fmt = "yuv420p"
+            self._pictures.options = {"crf": str(self._crf), "preset": "veryfast"}
+            self._sound = None
+            if self._audio is not None:
+                self._sound = self._container.add_stream("aac", rate=self._audio_rate, layout="mono")
+                self._sound.bit_rate = 96_000
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        stack, self._stack = self._stack, None
+        if kind is not None:
+            stack.__exit__(kind, error, trace)  # tells `replacing`, which then removes the file
+            return
+        with stack:
+            self._finish()
+
+    def write(self, frames: UInt8[np.ndarray, "*frames height width 3"]) -> None:
+        """Appends one frame (H, W, 3) or a batch (N, H, W, 3) of RGB uint8."""
+        if self._stack is None:
+            raise ValueError("VideoWriter is written to inside its `with` block")
+        frames = np.asarray(frames)
+        if frames.ndim == 3:
+            frames = frames[None]
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (*self.size, 3):
+            raise ValueError(
+                f"expected uint8 frames (N, {self.size[0]}, {self.size[1]}, 3); found {frames.dtype} {frames.shape}"
+            )
+        for picture in frames:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = self.frames, 1 / self.fps
+            self._container.mux(self._pictures.encode(frame))
+            self.frames += 1
+            self._send_sound(round(self.frames / self.fps * self._audio_rate))
+
+    def _send_sound(self, until: int) -> None:
+        """Encodes the sound up to sample `until`, in the frame size of AAC."""
+        if self._sound is None:
+            return
+        step = 1024
+        until = min(until, self._audio.size)
+        while self._sent < until and (self._sent + step <= until or until == self._audio.size):
+            piece = self._audio[self._sent : min(self._sent + step, until)]
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece[None]), format="fltp", layout="mono")
+            frame.rate, frame.pts, frame.time_base = self._audio_rate, self._sent, Fraction(1, self._audio_rate)
+            self._container.mux(self._sound.encode(frame))
+            self._sent += piece.size
+
+    def _finish(self) -> None:
+        if self.frames == 0:
+            raise ValueError(f"no frame was written to {self.path}")
+        if self._sound is not None:
+            pictures, sound = self.frames / float(self.fps), self._audio.size / self._audio_rate
+            if abs(pictures - sound) > 1 / float(self.fps) + 1e-6:
+                raise ValueError(
+                    f"{self.frames} frames last {pictures:.3f} s but the sound {sound:.3f} s; "
+                    f"write {frames_for(sound, float(self.fps))} frames"
+                )
+            self._send_sound(self._audio.size)
+            self._container.mux(self._sound.encode(None))
+        self._container.mux(self._pictures.encode(None))
