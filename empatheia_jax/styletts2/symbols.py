@@ -1,0 +1,129 @@
+"""Symbol tables: phoneme string → the numbers that the text encoder was trained on.
+
+StyleTTS2's table is written in the order of its definition (yl4579/StyleTTS2 `text_utils.py`), Kokoro's keeps those
+numbers for the symbols it uses and gives eleven numbers to other symbols (its released `vocab` of `config.json`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from empatheia_jax.errors import UserError
+
+_ORDER = (
+    "$"  # padding; also what stands before and after a sentence
+    ';:,.!?¡¿—…"«»“” '
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    "ɑɐɒæɓʙβɔɕçɗɖðʤəɘɚɛɜɝɞɟʄɡɠɢʛɦɧħɥʜɨɪʝɭɬɫɮʟɱɯɰŋɳɲɴøɵɸθœɶʘɹɺɾɻʀʁɽʂʃʈʧʉʊʋⱱʌɣɤʍχʎʏʑʐʒʔʡʕʢǀǁǂǃ"
+    "ˈˌːˑʼʴʰʱʲʷˠˤ˞↓↑→↗↘'̩'ᵻ"  # the apostrophe is listed twice: its second number counts
+)
+
+_KOKORO_KEEPS = (
+    ';:,.!?—…"“” IOQSTWYabcdefhijklmnopqrstuvwxyzɑɐɒæβɔɕçɖðʤəɚɛɜɟɡɥɨɪʝɯɰŋɳɲɴøɸθœɹɾɻʁɽʂʃʈʧʊʋʌɣɤχʎʒʔˈˌːʰʲ↓→↗↘ᵻ'
+)
+_KOKORO_OWN = {"(": 12, ")": 13, "\u0303": 17, "ʣ": 18, "ʥ": 19, "ʦ": 20, "ʨ": 21, "ᵝ": 22, "ꭧ": 23, "A": 24, "ᵊ": 42}
+
+# What comes nearest where a table lacks a symbol: "" = leave it out.
+_NEAREST = {
+    "g": "ɡ",
+    "r": "ɹ",
+    "ɝ": "ɜɹ",
+    "ɚ": "əɹ",
+    "ɫ": "l",
+    "ɬ": "l",
+    "ɺ": "ɾ",
+    "ʀ": "ʁ",
+    "ʍ": "w",
+    "ɱ": "m",
+    "ɦ": "h",
+    "ħ": "h",
+    "ɘ": "ə",
+    "ɵ": "ə",
+    "ɞ": "ɜ",
+    "ʉ": "u",
+    "ʏ": "y",
+    "ʑ": "ʒ",
+    "ʐ": "ʒ",
+    "ᵻ": "ɪ",
+    "ʦ": "ts",
+    "ʣ": "dz",
+    "«": '"',
+    "»": '"',
+    "'": "",
+    "\u0329": "",
+    "\u0361": "",
+    "\u0303": "",
+    "ˑ": "",
+    "ʼ": "",
+    "ʷ": "",
+    "(": ",",
+    ")": ",",
+    "\n": " ",
+    "-": "",
+}
+
+
+@dataclass(frozen=True)
+class SymbolTable:
+    """Phoneme symbols and their numbers. `pad` stands before and after every sentence."""
+
+    name: str
+    numbers: Mapping[str, int] = field(repr=False)
+    pad: int = 0
+
+    @property
+    def size(self) -> int:
+        """Rows that an embedding of this table needs."""
+        return max(self.numbers.values()) + 1
+
+    @staticmethod
+    def from_vocab(name: str, vocab: Mapping[str, int]) -> SymbolTable:
+        """The table in a weights folder's configuration. Raises `UserError` unless it maps single symbols to counts."""
+        wrong = [
+            symbol for symbol, number in vocab.items() if len(symbol) != 1 or not isinstance(number, int) or number < 0
+        ]
+        if wrong or not vocab:
+            raise UserError(
+                f"symbol table {name}: expected single symbols with numbers ≥ 0; found {wrong[:5] or 'none'}"
+            )
+        return SymbolTable(name, dict(vocab))
+
+    def unknown(self, phonemes: str) -> str:
+        """The symbols of `phonemes` that this table neither has nor has a neighbour for, each once."""
+        return "".join(dict.fromkeys(s for s in phonemes if s not in self.numbers and s not in _NEAREST))
+
+    def fit(self, phonemes: str) -> str:
+        """Replaces symbols that the table lacks by their nearest, drops those that have none."""
+        fitted = []
+        for symbol in phonemes:
+            if symbol in self.numbers:
+                fitted.append(symbol)
+            else:
+                fitted.extend(near for near in _NEAREST.get(symbol, "") if near in self.numbers)
+        return "".join(fitted)
+
+    def encode(self, phonemes: str) -> list[int]:
+        """Numbers of `phonemes`, `pad` at both ends.
+
+        Raises:
+            UserError: a symbol without number or neighbour, or nothing left to say.
+        """
+        if unknown := self.unknown(phonemes):
+            raise UserError(
+                f"phonemes hold {unknown!r}, which the {self.name} symbol table ({len(self.numbers)} symbols) lacks; "
+                "leave them out"
+            )
+        numbers = [self.numbers[symbol] for symbol in self.fit(phonemes)]
+        if not numbers:
+            raise UserError("no phonemes to say; expected at least one symbol")
+        return [self.pad, *numbers, self.pad]
+
+    def decode(self, numbers) -> str:
+        """The phonemes of `encode`'s numbers, without the ends."""
+        symbols = {number: symbol for symbol, number in self.numbers.items()}
+        return "".join(symbols[int(number)] for number in numbers if int(number) != self.pad)
+
+
+STYLETTS2 = SymbolTable("StyleTTS2", {symbol: number for number, symbol in enumerate(_ORDER)})
+KOKORO = SymbolTable("Kokoro", {symbol: STYLETTS2.numbers[symbol] for symbol in _KOKORO_KEEPS} | _KOKORO_OWN)

@@ -1,0 +1,139 @@
+"""Text is read the way a person reads it aloud; what cannot be spoken is dropped; nothing makes it fail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from empatheia_jax.styletts2 import numerals
+from empatheia_jax.styletts2.text import PUNCTUATION, normalise
+
+SPOKEN = {
+    # money
+    "It cost $3.50.": "It cost three dollars and fifty cents.",
+    "$1, $0.99, £1.01, ¥500": "one dollar, ninety nine cents, one pound and one penny, five hundred yen",
+    "a $1.2 million house": "a one point two million dollars house",
+    "1,234,567 people": "one million two hundred thirty four thousand five hundred sixty seven people",
+    # dates
+    "on 3/4/2021": "on March fourth, twenty twenty one",
+    "2020-01-05": "January fifth, twenty twenty",
+    "January 5, 2020": "January fifth, twenty twenty",
+    "the 4th of July": "the fourth of July",
+    "born in 1999, in the 1990s": "born in nineteen ninety nine, in the nineteen nineties",
+    "In 2005 and 1905": "In two thousand five and nineteen oh five",
+    # times
+    "at 3:05pm or 15:30": "at three oh five P M or fifteen thirty",
+    "at 10:00, at 7 a.m. sharp": "at ten o'clock, at seven A M sharp",
+    "24/7 support": "twenty four seven support",
+    # ordinals, fractions, decimals, measures
+    "the 21st century, 112th": "the twenty first century, one hundred twelfth",
+    "½ cup, 2 1/2 cups, 3¾ cups": "one half cup, two and a half cups, three and three quarters cups",
+    "3.14 and .5": "three point one four and zero point five",
+    "20°C, -5° outside": "twenty degrees Celsius, minus five degrees outside",
+    "a 5km run at 6 km/h": "a five kilometers run at six kilometers per hour",
+    "50% off": "fifty percent off",
+    "10-20 people": "ten to twenty people",
+    "I'm 5'6\" tall": "I'm five foot six tall",
+    # telephone, codes
+    "Call 555-123-4567.": "Call five five five, one two three, four five six seven.",
+    "Room 007": "Room zero zero seven",
+    "COVID-19, B2B": "Covid nineteen, B two B",
+    # abbreviations
+    "Dr. Lee and Mrs. Jones vs. Mr. Smith": "Doctor Lee and Missus Jones versus Mister Smith",
+    "St. John lives on Main St.": "Saint John lives on Main Street.",
+    "e.g. tea, juice, etc. We": "for example tea, juice, et cetera. We",
+    "The U.S.A. is big. I like the U.S. She agrees.": "The U S A is big. I like the U S. She agrees.",
+    "World War II": "World War two",
+    # links and markup
+    "See https://www.example.com/help?x=1.": "See example dot com slash help.",
+    "Write to a.b@site.org!": "Write to a dot b at site dot org!",
+    "**Bold**, _soft_ and `code`": "Bold, soft and code",
+    "<emo> sad </emo>": "sad",
+    "- first\n- second": "first second",
+    "A heading\n\nIts text.": "A heading. Its text.",
+    # feeling
+    "So sad 😢💔": "So sad",
+    "Hi :) I love it <3": "Hi I love it",
+    "I AM SO SORRY!!! Soooo sad... hmmm": "I am so sorry! So sad… hmm",
+    "What?!?! No!!!": "What? No!",
+    "i know": "I know",
+    # signs
+    "salt & pepper, and/or he/she": "salt and pepper, and or he or she",
+    "well-known — really -- yes – no": "well known—really—yes—no",
+    "“It’s fine”": "“It's fine”",
+}
+
+
+@pytest.mark.parametrize("written,spoken", SPOKEN.items())
+def test_is_read_aloud_as(written, spoken):
+    assert normalise(written) == spoken
+
+
+@pytest.mark.parametrize("text", ["", "   \n\t ", "🙂", "🙂🙂 ❤️👨‍👩‍👧", "…", "?!", "***", "你好", "\x00\u200b"])
+def test_what_nobody_can_say_becomes_the_empty_string(text):
+    assert normalise(text) == ""
+
+
+def test_plain_sentences_are_left_alone():
+    for text in ("I'm so sorry you're going through this.", 'She said, "Come in"; then: silence…', "Well, yes!"):
+        assert normalise(text) == text
+
+
+def test_any_characters_whatever_give_only_speakable_ones():
+    random = np.random.default_rng(0)
+    pool = [
+        chr(point) for point in [*range(0, 0x250), *range(0x2000, 0x2070), *range(0x1F600, 0x1F640), 0x4F60, 0x0663]
+    ]
+    for _ in range(300):
+        text = normalise("".join(random.choice(pool, 40)))
+        strange = [c for c in text if not (c.isalpha() or c in PUNCTUATION + "' ")]
+        assert not strange, (text, strange)
+        assert text == text.strip() and "  " not in text
+
+
+def test_normalising_twice_changes_nothing():
+    for written in SPOKEN:
+        once = normalise(written)
+        assert normalise(once) == once
+
+
+@pytest.mark.parametrize(
+    "number,words",
+    [
+        (0, "zero"),
+        (13, "thirteen"),
+        (40, "forty"),
+        (101, "one hundred one"),
+        (1_000_001, "one million one"),
+        (-7, "minus seven"),
+        (10**15, "one" + " zero" * 15),
+    ],
+)
+def test_cardinals(number, words):
+    assert numerals.cardinal(number) == words
+
+
+def test_ordinals_years_and_romans():
+    assert [numerals.ordinal(n) for n in (1, 2, 3, 5, 8, 9, 12, 20, 22, 100)] == (
+        [
+            "first",
+            "second",
+            "third",
+            "fifth",
+            "eighth",
+            "ninth",
+            "twelfth",
+            "twentieth",
+            "twenty second",
+            "one hundredth",
+        ]
+    )
+    assert [numerals.year(n) for n in (1066, 1900, 2000, 2009, 2010, 1805)] == [
+        "ten sixty six",
+        "nineteen hundred",
+        "two thousand",
+        "two thousand nine",
+        "twenty ten",
+        "eighteen oh five",
+    ]
+    assert [numerals.roman(numeral) for numeral in ("I", "IV", "IX", "XIV", "XL")] == [1, 4, 9, 14, 40]
