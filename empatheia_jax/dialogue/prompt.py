@@ -27,16 +27,8 @@ import numpy as np
 from empatheia_jax.dialogue import labels
 from empatheia_jax.dialogue.schema import ChainOfEmpathy, Profile, Utterance
 from empatheia_jax.errors import UserError
+from empatheia_jax.tokens import ADDED_TOKENS, AUDIO_RUN, AUDIO_SIGNALS, SLOTS, VIDEO_RUN, VIDEO_SIGNALS
 
-AUDIO_RUN, VIDEO_RUN = "<Aud>", "<Vid>"
-SIGNALS = 16
-"""Signal tokens per modality."""
-SLOTS = 24
-"""Places per `<Aud>` or `<Vid>` run: pooled encoder features per utterance."""
-AUDIO_SIGNALS = tuple(f"[AUD{i}]" for i in range(SIGNALS))
-VIDEO_SIGNALS = tuple(f"[VID{i}]" for i in range(SIGNALS))
-ADDED_TOKENS = (AUDIO_RUN, VIDEO_RUN, *AUDIO_SIGNALS, *VIDEO_SIGNALS)
-"""The 34 tokens that a tokenizer must hold as single tokens, in the order in which they are added."""
 END = "</response>"
 STOP = VIDEO_SIGNALS[-1]
 """The last token of every answer: decoding stops after it."""

@@ -1,0 +1,134 @@
+"""Blocks that experiments share. Values are flat and plain; what they mean is said here, once."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+
+def networks() -> ConfigDict:
+    """Which networks, by the names of their folders below `weights_dir`; "debug" = tiny, made-up weights."""
+    c = ConfigDict()
+    c.weights_dir = "weights"
+    c.llm = "vicuna-7b-v1.5"
+    c.speech_encoder = "hubert-large-ls960-ft"
+    c.video_encoder = "clip-vit-large-patch14-336"
+    c.tts = "styletts2-libritts"
+    c.talking_head = "dreamtalk"
+    c.dtype = "bfloat16"  # of the computation and of frozen weights
+    c.frozen_int8 = False  # frozen matrices of the core as int8, one scale per output channel
+    c.remat = "full"  # what the backward pass recomputes: nothing, dots, full
+    c.video_layer = -2  # LLaVA's convention: the second-to-last layer of CLIP
+    c.video_pooling = "patches"  # "patches": mean of the patches of a frame; "cls": its class token
+    return c
+
+
+def lora() -> ConfigDict:
+    """LoRA on the core (numbers of the authors' released baseline)."""
+    c = ConfigDict()
+    c.rank = 8
+    c.alpha = 32.0
+    c.dropout = 0.1
+    c.targets = "q_proj,k_proj,v_proj,o_proj"
+    c.rslora = False
+    return c
+
+
+def bridge() -> ConfigDict:
+    """CS and SD: one block = 4 encoder + 4 decoder layers (paper §6.1; NExT-GPT's width)."""
+    c = ConfigDict()
+    c.width = 512
+    c.heads = 4
+    c.mlp = 2048
+    c.layers = 4
+    c.content_latent = 512
+    c.style_latent = 256
+    c.content_kind = "vae"  # "linear": the ablation without CS
+    c.style_kind = "vae"  # "linear": the ablation without SD
+    c.sharing = "all"  # Enc_SD, Dec_SD: "all", "modality" or "none"
+    c.style_inputs = "own"  # "speech": the literal (3)-(6)
+    c.fuse = "linear"  # or "mean"
+    return c
+
+
+def objective() -> ConfigDict:
+    """Factors of the losses; see `empatheia_jax.training.stages`."""
+    c = ConfigDict()
+    c.alpha = 1.0
+    c.beta = 1.0
+    c.kl_weight = 1e-4  # 0.0 = the letter of the paper
+    c.regression = "mse"  # or "l2"
+    c.without = ""  # losses left out for an ablation: "ccl", "sac", …
+    return c
+
+
+def data() -> ConfigDict:
+    """The data set (released AvaMERG layout) and how a dialogue becomes tokens."""
+    c = ConfigDict()
+    c.path = "data/avamerg"
+    c.max_length = 1024  # tokens; the oldest history goes first, the reply is never cut
+    c.reply_tokens = 128  # longest r^t
+    c.phonemes = 384  # longest C^s
+    c.frames = 500  # longest C^v: 20 s at 25 fps
+    c.utterances = 4  # user utterances with media per example
+    c.instruction = "paper"  # "short", "plain"
+    c.chat_template = False  # the tokenizer's own template instead of Human / Assistant
+    c.steps = True  # False: the ablation without Chain of Empathy
+    c.modalities = "speech,video"  # "" : text only (the ablation without speech and video)
+    c.modality_dropout = 0.0
+    c.last_turn_only = False
+    c.label_map = "paper"  # 32 -> 7; or one of E3RG's
+    c.workers = 2
+    return c
+
+
+def stage(steps: int, batch: int, accumulation: int, learning_rate: float) -> ConfigDict:
+    """One stage: optimizer steps of `batch` dialogues each, cut into `accumulation` micro-batches."""
+    c = ConfigDict()
+    c.steps = steps
+    c.batch = batch
+    c.accumulation = accumulation
+    c.learning_rate = learning_rate
+    c.warmup = max(1, steps // 10)
+    c.decay = "linear"
+    c.weight_decay = 1e-3
+    c.clip = 1.0
+    c.save_every = 500
+    c.eval_every = 500
+    return c
+
+
+def decoding() -> ConfigDict:
+    """How a reply is decoded; temperature 0 = greedy."""
+    c = ConfigDict()
+    c.max_new_tokens = 320
+    c.temperature = 0.0
+    c.top_k = 0
+    c.top_p = 1.0
+    c.repetition_penalty = 1.0
+    c.no_repeat_ngram = 0
+    c.guidance = 1.0  # of the talking head's diffusion
+    return c
+
+
+def base() -> ConfigDict:
+    """Everything, at the sizes of the paper."""
+    c = ConfigDict()
+    c.name = "empatheia"
+    c.seed = 13
+    c.schedule = "coe,content,style,joint"
+    c.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})
+    c.networks = networks()
+    c.lora = lora()
+    c.bridge = bridge()
+    c.objective = objective()
+    c.data = data()
+    # 24,696 dialogues x about 2.3 listener turns: one epoch is about 7,000 steps of 8.
+    c.coe = stage(steps=21_000, batch=8, accumulation=1, learning_rate=5e-4)
+    c.content = stage(steps=14_000, batch=32, accumulation=4, learning_rate=1e-4)
+    c.style = stage(steps=7_000, batch=32, accumulation=4, learning_rate=1e-4)
+    c.joint = stage(steps=7_000, batch=8, accumulation=2, learning_rate=1e-4)
+    c.decoding = decoding()
+    c.log_every = 10
+    c.keep_checkpoints = 2
+    c.profile_steps = ""  # "100,110": writes a trace of these steps
+    return c

@@ -1,0 +1,39 @@
+"""All four stages on Vicuna-7B at full size, in one run: `python launch.py --config=configs/joint.py`.
+
+`configs/joint.py:debug` is the same experiment with tiny made-up networks and data; `:paper` takes the paper's letter wherever
+it has one; the ablations of Tables 2 and 3 have names too (`ABLATIONS`).
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import common, debug
+
+ABLATIONS = {
+    "": {},
+    "paper": {"objective.kl_weight": 0.0, "bridge.style_inputs": "speech"},
+    "without-coe": {"data.steps": False, "data.instruction": "plain"},
+    "without-media": {"data.modalities": ""},
+    "without-cs": {"bridge.content_kind": "linear"},
+    "without-sd": {"bridge.style_kind": "linear"},
+    "without-joint": {"schedule": "coe,content,style"},
+    "joint-only": {"schedule": "joint"},
+    "without-ccl": {"objective.without": "ccl", "schedule": "coe,style,joint"},
+    "without-sac": {"objective.without": "sac", "schedule": "coe,content,joint"},
+    "chatglm3": {"networks.llm": "chatglm3-6b", "lora.targets": "query_key_value"},
+    "flan-t5": {"networks.llm": "flan-t5-xxl", "lora.targets": "q,k,v,o"},
+}
+"""Variant → what it changes."""
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The joint schedule, or a variant of it: a name of `ABLATIONS`, or "debug"."""
+    if variant == "debug":
+        return debug.get_config()
+    if variant not in ABLATIONS:
+        raise ValueError(f"variant {variant!r} of configs/joint.py; expected debug or one of {', '.join(ABLATIONS)}")
+    config = common.base()
+    config.name = "-".join(filter(None, ("joint", variant)))
+    config.update_from_flattened_dict(ABLATIONS[variant])
+    return config

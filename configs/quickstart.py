@@ -1,0 +1,39 @@
+"""The whole schedule on a laptop: SmolLM2-135M, small encoders, Kokoro's voice, a drawn face, and the toy set."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config() -> ConfigDict:
+    """About ten minutes on 2 cores."""
+    config = common.base()
+    config.name = "quickstart"
+    config.networks.update(
+        {
+            "llm": "smollm2-135m-instruct",
+            "speech_encoder": "small-towers",
+            "video_encoder": "small-towers",
+            "tts": "kokoro",
+            "talking_head": "drawn-face",
+            "dtype": "float32",  # no fast bfloat16 on CPUs
+            "remat": "nothing",
+        }
+    )
+    config.bridge.update(
+        {"width": 256, "heads": 4, "mlp": 512, "layers": 4, "content_latent": 128, "style_latent": 128}
+    )
+    config.data.update({"path": "data/toy", "max_length": 384, "reply_tokens": 64, "phonemes": 192, "frames": 250})
+    config.data.update({"utterances": 1, "instruction": "short", "chat_template": True, "workers": 0})
+    config.lora.update({"rank": 16, "dropout": 0.0})
+    config.coe = common.stage(steps=40, batch=4, accumulation=1, learning_rate=1e-3)
+    config.content = common.stage(steps=30, batch=4, accumulation=1, learning_rate=5e-4)
+    config.style = common.stage(steps=30, batch=4, accumulation=1, learning_rate=5e-4)
+    config.joint = common.stage(steps=15, batch=4, accumulation=1, learning_rate=3e-4)
+    for stage in config.schedule.split(","):
+        config[stage].update({"save_every": 10, "eval_every": config[stage].steps})
+    config.decoding.update({"max_new_tokens": 200, "no_repeat_ngram": 6, "repetition_penalty": 1.1})
+    config.log_every = 1
+    return config
