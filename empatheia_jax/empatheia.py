@@ -63,14 +63,7 @@ class Empatheia(nnx.Module):
         hidden = core.config.hidden_size
         self.config, self.special = config, SpecialTokens(core.config.vocab_size)
         self.core = core
-        self.added = AddedTokens(
-            len(ADDED_TOKENS),
-            hidden,
-            tied=core.config.tie_word_embeddings,
-            rngs=rngs,
-            dtype=dtype,
-            param_dtype=param_dtype,
-        )
+        self.added = AddedTokens.for_model(core, len(ADDED_TOKENS), rngs=rngs, param_dtype=param_dtype)
         self.speech_projection = Linear(config.speech_features, hidden, axes=(None, "embed"), use_bias=True, **kinds)
         self.video_projection = Linear(config.video_features, hidden, axes=(None, "embed"), use_bias=True, **kinds)
         self.synchronizer = ContentSynchronizer(config.synchronizer, **kinds)
