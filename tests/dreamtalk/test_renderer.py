@@ -1,0 +1,124 @@
+"""The renderer's layers equal PyTorch's, and its savings change nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+
+from empatheia_jax.dreamtalk import renderer_layers as layers
+from empatheia_jax.dreamtalk.config import RendererConfig
+from empatheia_jax.dreamtalk.renderer import Renderer, normalise_image, to_uint8
+from empatheia_jax.errors import UserError
+
+OPTIONS = dict(dtype=jnp.float32, param_dtype=jnp.float32)
+SMALL = RendererConfig(
+    coefficient_dim=12,
+    descriptor_dim=16,
+    mapping_layers=1,
+    image_size=32,
+    image_channels=3,
+    max_channels=16,
+    warp_base_channels=4,
+    warp_encoder_layers=3,
+    warp_decoder_layers=2,
+    edit_base_channels=4,
+    edit_layers=2,
+    edit_residual_blocks=1,
+    adain_hidden=8,
+    leaky_relu_slope=0.1,
+    norm_eps=1e-5,
+    window_radius=6,
+    unused_residual_convs=False,
+)
+
+
+def normal(*shape: int) -> jnp.ndarray:
+    return jnp.asarray(np.random.default_rng(sum(shape)).normal(size=shape), jnp.float32)
+
+
+def to_torch(x) -> torch.Tensor:
+    return torch.tensor(np.asarray(x).transpose(0, 3, 1, 2))
+
+
+def test_transposed_convolution_equals_pytorch():
+    layer = layers.UpConv(5, 7, rngs=nnx.Rngs(0), **OPTIONS)
+    layer.bias[...] = normal(7)
+    x = normal(2, 4, 6, 5)
+    want = torch.nn.functional.conv_transpose2d(
+        to_torch(x),
+        torch.tensor(np.asarray(layer.kernel[...]).transpose(2, 3, 0, 1)),
+        torch.tensor(np.asarray(layer.bias[...])),
+        stride=2,
+        padding=1,
+        output_padding=1,
+    )
+    np.testing.assert_allclose(layer(x), want.numpy().transpose(0, 2, 3, 1), atol=1e-5)
+
+
+def test_convolution_of_an_enlarged_image_equals_the_cheap_form():
+    layer = layers.conv(5, 6, 3, padding=1, rngs=nnx.Rngs(0), **OPTIONS)
+    layer.bias[...] = normal(6)
+    x = normal(2, 5, 4, 5)
+    np.testing.assert_allclose(layers.upsampled_conv(x, layer), layer(layers.upsample_nearest(x)), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (16, 12)])
+def test_warping_equals_pytorch_interpolation_and_grid_sampling(size):
+    image, flow = normal(2, 16, 12, 3), 3 * normal(2, *size, 2)
+    deformation = layers.flow_to_deformation(flow)
+    grid = torch.tensor(np.asarray(deformation).transpose(0, 3, 1, 2))
+    if size != (16, 12):
+        grid = torch.nn.functional.interpolate(grid, size=(16, 12), mode="bilinear", align_corners=False)
+    want = torch.nn.functional.grid_sample(to_torch(image), grid.permute(0, 2, 3, 1), align_corners=False)
+    got = layers.warp(image, deformation)
+    np.testing.assert_allclose(got, want.numpy().transpose(0, 2, 3, 1), atol=2e-5)
+    assert float((got == 0).mean()) > 0.05  # some of it really lies outside the picture
+
+
+def test_one_portrait_for_many_frames_equals_a_copy_for_each():
+    model = Renderer(SMALL, rngs=nnx.Rngs(0))
+    portrait, windows = normal(1, 32, 32, 3), normal(3, 13, 12)
+    shared = model(portrait, windows)
+    copies = model(jnp.broadcast_to(portrait, (3, 32, 32, 3)), windows)
+    for a, b in zip(shared, copies, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert shared.image.shape == (3, 32, 32, 3) and shared.flow.shape == (3, 16, 16, 2)
+    assert float(jnp.abs(shared.image[0] - shared.image[1]).max()) > 1e-4
+
+
+def test_unused_convolutions_are_carried_and_have_no_gradient():
+    model = Renderer(dataclasses.replace(SMALL, unused_residual_convs=True), rngs=nnx.Rngs(0))
+    graph, params = nnx.split(model)
+    gradients = jax.grad(
+        lambda p: jnp.square(nnx.merge(graph, p)(normal(1, 32, 32, 3), normal(2, 13, 12)).image).sum()
+    )(params)
+    dead = {
+        ".".join(map(str, path))
+        for path, g in nnx.to_flat_state(gradients)
+        if path[-1] == "kernel" and float(jnp.abs(g[...]).max()) == 0
+    }
+    unused = {
+        f"editing.levels.{level}.residual.0.{name}.kernel"
+        for level in (0, 1)
+        for name in ("conv1", "norm1.shared", "norm1.gamma", "norm1.beta")
+    }
+    assert dead == unused
+
+
+def test_pixels_go_to_the_unit_range_and_come_back_truncated():
+    ramp = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 256, 3)
+    unit = normalise_image(jnp.asarray(ramp))
+    assert float(unit.min()) == -1.0 and float(unit.max()) == 1.0
+    assert np.abs(np.asarray(to_uint8(unit)).astype(int) - ramp).max() <= 1
+    np.testing.assert_array_equal(to_uint8(jnp.asarray([-3.0, 0.0, 0.999, 3.0])), [0, 127, 254, 255])
+
+
+def test_a_window_too_short_for_the_mapping_network_is_refused():
+    with pytest.raises(UserError, match="window"):
+        dataclasses.replace(SMALL, window_radius=5)
