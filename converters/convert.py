@@ -1,0 +1,130 @@
+"""Turns released checkpoints into weights folders, and weights folders into released checkpoints.
+
+    python -m converters.convert --source=NAME --input=PATH --output=FOLDER [--dtype=bfloat16]
+    python -m converters.convert --target=hf --input=WEIGHTS_FOLDER --output=FOLDER [--shard-gb=5]
+
+A conversion fits exactly or stops with every key that does not and the reason; nothing is left behind then. Exit codes:
+0 done, 2 the input is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import ml_dtypes  # noqa: F401  (makes NumPy know "bfloat16" by name)
+import numpy as np
+
+from converters import interpreter
+from converters.registry import Conversion, conversions, find_conversion, recognize
+from converters.safetensors_writer import DEFAULT_SHARD_BYTES, write_safetensors
+from empatheia_jax import weights
+from empatheia_jax.errors import UserError, main_guard
+
+MANIFEST_FILE = "source_manifest.json"
+SOURCE_CONFIG_FILE = "source_config.json"
+
+
+def to_weights(
+    conversion: Conversion, path: Path, output: Path, dtype: str | None = None, overwrite: bool = False
+) -> Path:
+    """Converts the checkpoint at `path` into the weights folder `output`, one parameter at a time.
+
+    Args:
+      conversion: what the input is.
+      path: checkpoint file or folder.
+      output: weights folder to make.
+      dtype: type of the floating-point parameters; None keeps the checkpoint's.
+      overwrite: replace an existing weights folder.
+    """
+    source = conversion.open(path)
+    config = conversion.config(path, source)
+    table = conversion.table(config)
+    parameters = interpreter.lazy(source, table, conversion.abstract(config), np.dtype(dtype) if dtype else None)
+    ignored = interpreter.check(source.manifest(), table, parameters).ignored
+    kept = {key: entry for key, entry in source.manifest().items() if key not in ignored}
+    files = dict(conversion.files(path, source))
+    files[MANIFEST_FILE] = (json.dumps(kept, indent=1) + "\n").encode()
+    provenance = {"source": conversion.name, "input": path.name, "ignored": ignored}
+    return weights.save(output, parameters, config, conversion.kind, provenance, files, overwrite)
+
+
+def to_release(conversion: Conversion, folder: Path, output: Path, shard_bytes: int = DEFAULT_SHARD_BYTES) -> Path:
+    """Writes a weights folder as a released checkpoint: safetensors under the source's keys, with its config."""
+    description = weights.describe(folder)
+    if description["kind"] != conversion.kind:
+        raise UserError(
+            f"{folder} holds {description['kind']!r}, and the source {conversion.name!r} is {conversion.kind!r}"
+        )
+    if output.exists():
+        raise UserError(f"{output} exists already; remove it or choose another folder")
+    parameters = weights.lazy_params(folder)
+    config = _config(conversion, description["config"])
+    table = conversion.table(config)
+    keys = None
+    if description["provenance"].get("source") == conversion.name and MANIFEST_FILE in description["files"]:
+        keys = list(json.loads((folder / MANIFEST_FILE).read_text()))
+    manifest = interpreter.export_manifest(parameters, table, keys)
+    temporary = output.parent / f".{output.name}.{uuid.uuid4().hex[:8]}.tmp"
+    temporary.mkdir(parents=True)
+    try:
+        tensors = interpreter.export(parameters, table, keys)
+        write_safetensors(temporary, tensors, manifest, conversion.tensor_file, shard_bytes)
+        for name in description["files"]:
+            if name == MANIFEST_FILE:
+                continue
+            place = temporary / ("config.json" if name == SOURCE_CONFIG_FILE else name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, place)
+        temporary.rename(output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return output
+
+
+def _config(conversion: Conversion, values: dict):
+    config_class = conversion.config_class
+    return weights.config_from_dict(config_class, values) if config_class is not None else values
+
+
+@main_guard
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("converters.convert", description="Released checkpoints ⇄ weights folders.")
+    parser.add_argument("--source", help=f"format of the release: {', '.join(conversions())} (default: found out)")
+    parser.add_argument(
+        "--input", type=Path, required=True, help="checkpoint file or folder; with --target=hf a weights folder"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder to make")
+    parser.add_argument(
+        "--target", choices=("jax", "hf"), default="jax", help="jax: our layout (default); hf: the release's"
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16", "float64"), help="default: the checkpoint's own"
+    )
+    parser.add_argument(
+        "--shard-gb", type=float, default=DEFAULT_SHARD_BYTES / 1e9, help="largest shard with --target=hf"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing weights folder")
+    options = parser.parse_args(arguments)
+    if options.target == "hf":
+        name = options.source or weights.describe(options.input)["provenance"].get("source")
+        if name is None:
+            raise UserError(f"{options.input} does not say what it was made from; give --source")
+        folder = to_release(find_conversion(name), options.input, options.output, int(options.shard_gb * 1e9))
+        print(f"wrote {folder}")
+        return 0
+    conversion = find_conversion(options.source) if options.source else recognize(options.input)[0]
+    folder = to_weights(conversion, options.input, options.output, options.dtype, options.overwrite)
+    description = weights.describe(folder)
+    count = sum(int(np.prod(entry["shape"])) for entry in description["params"].values())
+    print(f"wrote {folder}: {description['kind']}, {count:,} parameters, sha256 {description['sha256'][:16]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
