@@ -1,8 +1,8 @@
 """The vocabularies of AvaMERG as data: 32 and 7 emotions, ages, genders, tones, profiles, and the maps between them.
 
-An emotion takes two explicit hops. The released field `speaker_emotion` is free text: `emotion32` takes a word to
-one of the 32 labels of EmpatheticDialogues, `emotion7` takes a label to one of the 7 emotions that voices and faces show. The
-released baseline keeps both hops in one dictionary, so that some words stop halfway and `sad` is no key of it; its
+An emotion takes two explicit hops. The released field `speaker_emotion` is free text: `emotion32` takes a word to one
+of the 32 labels of EmpatheticDialogues, `emotion7` takes a label to one of the 7 emotions that voices and faces show.
+The released baseline keeps both hops in one dictionary, so that some words stop halfway and `sad` is no key of it; its
 entries are kept here for comparability, its gaps are filled below, and each filling is named.
 """
 
