@@ -1,0 +1,218 @@
+"""From a resolved config to networks with weights: the one place that knows which folder holds what.
+
+`missing` says beforehand, one line each, what a run lacks and which command gets it; `empatheia` gives the trainable whole
+(frozen core in the compute dtype, adapters and bridge in float32); `speaker` and `animator` give the generators.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from empatheia_jax import tiny, weights
+from empatheia_jax.bridge.content_synchronizer import SynchronizerConfig
+from empatheia_jax.bridge.style_disentangler import DisentanglerConfig
+from empatheia_jax.bridge.transformer import BlockConfig
+from empatheia_jax.core import lora
+from empatheia_jax.core.llama import Llama, LlamaConfig
+from empatheia_jax.core.tokenizer import Tokenizer
+from empatheia_jax.empatheia import Empatheia, EmpatheiaConfig
+from empatheia_jax.errors import UserError
+from empatheia_jax.parallel import rules
+
+CORES: Mapping[str, tuple[type[nnx.Module], type]] = {"llama": (Llama, LlamaConfig)}
+"""Kind of a weights folder → network and config."""
+NETWORKS = {
+    "llm": "the language model",
+    "speech_encoder": "the speech encoder",
+    "video_encoder": "the video encoder",
+    "tts": "the speech generator",
+    "talking_head": "the talking-head generator",
+}
+COMMANDS = {
+    "smollm2-135m-instruct": "python -m converters.convert --source=smollm2 --output=weights/smollm2-135m-instruct",
+    "kokoro": "python -m converters.convert --source=kokoro --output=weights/kokoro",
+    "dreamtalk": "python -m converters.convert --source=dreamtalk --input=FOLDER --output=weights/dreamtalk "
+    "(the checkpoint is given out by its authors on request)",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Widths:
+    """What the bridge must know of its neighbours: feature widths and target shapes."""
+
+    speech: int
+    video: int
+    speech_content: int
+    speech_style: int
+    video_window: int
+    video_content: int
+    video_style: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Assembly:
+    """A model ready to train or to reply: the whole, its tokenizer, and the hashes of its frozen weights by name."""
+
+    model: Empatheia
+    tokenizer: Tokenizer
+    hashes: Mapping[str, str]
+    widths: Widths
+
+
+def folder(config, network: str) -> Path:
+    """The weights folder of `config.networks.<network>`."""
+    return Path(config.networks.weights_dir) / config.networks[network]
+
+
+def is_debug(config, network: str = "llm") -> bool:
+    """Whether that network is the tiny made-up one."""
+    return config.networks[network] == "debug"
+
+
+def missing(config, *, networks=tuple(NETWORKS), data: bool = True) -> list[str]:
+    """One line per missing thing, with the command that gets it; empty when a run can start."""
+    lines = []
+    for network in networks:
+        name, where = config.networks[network], folder(config, network)
+        if is_debug(config, network) or (where / weights.CONFIG_FILE).is_file():
+            continue
+        command = COMMANDS.get(name, f"python -m converters.fetch {name}")
+        line = f"{NETWORKS[network]} {name} is missing (no {where}); get it with `{command}`"
+        if line not in lines:
+            lines.append(line)
+    if data and config.data.path != "debug" and not Path(config.data.path).is_dir():
+        if "toy" in config.data.path:
+            command = f"python -m data_pipeline.toy --output={config.data.path}"
+        else:
+            command = "https://AvaMERG.github.io: ask its authors for the data set, then point --config.data.path at it"
+        lines.append(f"the data set is missing (no {config.data.path}); get it with `{command}`")
+    return lines
+
+
+def require(config, **what) -> None:
+    """Raises `UserError` with every line of `missing`."""
+    if lines := missing(config, **what):
+        raise UserError("\n       ".join(lines))
+
+
+def widths(config) -> Widths:
+    """Feature widths and target shapes from the folders' configs."""
+    if is_debug(config):
+        return Widths(**tiny.WIDTHS)
+    of = {network: weights.describe(folder(config, network))["config"] for network in NETWORKS if network != "llm"}
+    speech, video, tts, head = (of[n] for n in ("speech_encoder", "video_encoder", "tts", "talking_head"))
+    denoiser = head["denoiser"]
+    return Widths(
+        speech=speech["hidden_size"],
+        video=video["hidden_size"],
+        speech_content=tts["hidden_dim"],
+        speech_style=2 * tts["style_dim"],
+        video_window=2 * denoiser["window_radius"] + 1,
+        video_content=denoiser["d_model"],
+        video_style=denoiser["d_model"],
+    )
+
+
+def empatheia_config(config, hidden: int, sizes: Widths) -> EmpatheiaConfig:
+    """Sizes of the whole around a core of width `hidden`."""
+    bridge = config.bridge
+    block = BlockConfig(width=bridge.width, heads=bridge.heads, mlp=bridge.mlp, layers=bridge.layers)
+    return EmpatheiaConfig(
+        speech_features=sizes.speech,
+        video_features=sizes.video,
+        reply_tokens=config.data.reply_tokens,
+        synchronizer=SynchronizerConfig(
+            hidden=hidden,
+            block=block,
+            latent=bridge.content_latent,
+            speech_channels=sizes.speech_content,
+            video_window=sizes.video_window,
+            video_channels=sizes.video_content,
+            kind=bridge.content_kind,
+        ),
+        disentangler=DisentanglerConfig(
+            hidden=hidden,
+            block=block,
+            latent=bridge.style_latent,
+            speech_style=sizes.speech_style,
+            video_style=sizes.video_style,
+            sharing=bridge.sharing,
+            inputs=bridge.style_inputs,
+            fuse=bridge.fuse,
+            kind=bridge.style_kind,
+        ),
+    )
+
+
+def lora_config(config) -> lora.LoRAConfig:
+    """`config.lora` as the core's dataclass."""
+    values = config.lora
+    return lora.LoRAConfig(
+        rank=values.rank,
+        alpha=values.alpha,
+        targets=tuple(values.targets.split(",")),
+        dropout=values.dropout,
+        rslora=values.rslora,
+    )
+
+
+def core(config, mesh: Mesh) -> nnx.Module:
+    """The language model with its weights, in the compute dtype, laid out on the mesh."""
+    dtype = jnp.dtype(config.networks.dtype)
+    options: dict[str, Any] = {"dtype": dtype, "param_dtype": dtype, "remat": config.networks.remat}
+    if is_debug(config):
+        return Llama(tiny.LLM, rngs=nnx.Rngs(config.seed), **options)
+    path = folder(config, "llm")
+    kind = weights.describe(path)["kind"]
+    if kind not in CORES:
+        raise UserError(f"{path} holds a {kind!r}; expected a language model: {', '.join(CORES)}")
+    network, network_config = CORES[kind]
+    return weights.restore(
+        path, network, network_config, kind=kind, shardings=lambda state: rules.shardings(state, mesh), **options
+    )
+
+
+def empatheia(config, mesh: Mesh) -> Assembly:
+    """The whole: frozen core with adapters, added rows, projections, CS and SD, the latter freshly initialised.
+
+    Raises:
+      UserError: weights are missing or are not what the config says.
+    """
+    sizes = widths(config)
+    model = whole(config, core(config, mesh), sizes)
+    if is_debug(config):
+        return Assembly(model, tiny.tokenizer(), {"llm": f"debug-{config.seed}"}, sizes)
+    path = folder(config, "llm")
+    hashes = {network: weights.describe(folder(config, network))["sha256"] for network in NETWORKS}
+    return Assembly(model, Tokenizer.load(path), hashes, sizes)
+
+
+def whole(config, network: nnx.Module, sizes: Widths) -> Empatheia:
+    """`Empatheia` around a core; traceable, so that `nnx.eval_shape` gives it without weights."""
+    rngs = nnx.Rngs(config.seed)
+    lora.add_lora(network, lora_config(config), rngs=rngs)
+    return Empatheia(
+        empatheia_config(config, network.config.hidden_size, sizes), network, rngs=rngs, dtype=network.dtype
+    )
+
+
+def overlay(model: nnx.Module, flat: Mapping[str, jax.Array]) -> None:
+    """Puts trained leaves (path → array) into a model, in place. Raises `UserError` for a path that the model lacks."""
+    variables = {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(nnx.state(model))}
+    unknown = sorted(set(flat) - set(variables))
+    if unknown:
+        raise UserError(
+            f"the model has no parameter {unknown[0]!r} (and {len(unknown) - 1} more); the run is another one"
+        )
+    paths = {".".join(map(str, path)): path for path, _ in nnx.to_flat_state(nnx.state(model))}
+    nnx.update(
+        model, nnx.from_flat_state([(paths[name], variables[name].replace(value)) for name, value in flat.items()])
+    )
