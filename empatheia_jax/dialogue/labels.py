@@ -102,7 +102,7 @@ def _to_7(**groups: str) -> dict[str, str]:
 _HAPPY = "anticipating caring confident content excited faithful grateful hopeful joyful proud trusting"
 
 MAPS_TO_7: Mapping[str, Mapping[str, str]] = {
-    "baseline": _to_7(
+    "paper": _to_7(
         happy=f"{_HAPPY} prepared",
         sad="anxious ashamed disappointed embarrassed guilty lonely nostalgic sad sentimental",
         fear="afraid apprehensive terrified",
@@ -156,7 +156,7 @@ def emotion32(word: str, *, strict: bool = False) -> str | None:
     return label
 
 
-def emotion7(label: str, table: str = "baseline") -> str:
+def emotion7(label: str, table: str = "paper") -> str:
     """Second hop: one of the 32 labels → one of the 7 (or `neutral` with the table `e3rg_face`).
 
     Raises:
@@ -169,7 +169,7 @@ def emotion7(label: str, table: str = "baseline") -> str:
     return MAPS_TO_7[table][label]
 
 
-def emotion_ids(word: str, *, strict: bool = False, table: str = "baseline") -> tuple[int, int]:
+def emotion_ids(word: str, *, strict: bool = False, table: str = "paper") -> tuple[int, int]:
     """Both hops at once: a free word → (class of 32, class of 7), each `UNKNOWN` where the word does not reach it."""
     label = emotion32(word, strict=strict)
     if label is None:

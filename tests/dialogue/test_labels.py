@@ -25,7 +25,7 @@ def test_each_second_hop_covers_the_32_labels(table):
 
 def test_the_three_tables_differ_where_their_sources_do():
     def sevens(label):
-        return tuple(labels.emotion7(label, table) for table in ("baseline", "e3rg_recognition", "e3rg_face"))
+        return tuple(labels.emotion7(label, table) for table in ("paper", "e3rg_recognition", "e3rg_face"))
 
     assert sevens("anxious") == ("sad", "sad", "fear")
     assert sevens("embarrassed") == ("sad", "disgusted", "disgusted")
