@@ -1,0 +1,102 @@
+"""Frozen weights in eight bits: symmetric, weight-only, one scale per output channel.
+
+`w ≈ values * scale` with `values` int8 and `scale = max|w| / 127` over the input dimension. The matrix product stays in
+the computation's dtype: a layer's weight is widened when the layer runs and dropped after it, so a scanned model of
+7 billion weights holds 6.7 GB of them instead of 13.5. Only frozen weights are stored so; trainable ones stay float32.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int8
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclasses.dataclass(frozen=True)
+class QuantisedArray:
+    """Stands in for an array as the value of an `nnx.Param`: `param[...]` gives the widened weight.
+
+    `values` has the weight's shape, `scale` the same with the input dimension (the last but one) of size 1. Both may
+    carry leading axes (stacked layers), over which `jax.lax.scan` slices as over any pytree.
+    """
+
+    values: Int8[Array, "*stack i o"]
+    scale: Float[Array, "*stack 1 o"]
+    dtype: jnp.dtype
+
+    def tree_flatten(self):
+        return (self.values, self.scale), self.dtype
+
+    @classmethod
+    def tree_unflatten(cls, dtype, children):
+        return cls(*children, dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.values.ndim
+
+    @property
+    def size(self) -> int:
+        return self.values.size
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes + self.scale.nbytes
+
+    def dequantise(self) -> Float[Array, "*stack i o"]:
+        """The weight that the pair stands for, in `dtype`."""
+        return (self.values.astype(self.scale.dtype) * self.scale).astype(self.dtype)
+
+    def __getitem__(self, index) -> Array:
+        return self.dequantise()[index]
+
+    def __jax_array__(self) -> Array:
+        return self.dequantise()
+
+    def astype(self, dtype) -> Array:
+        return self.dequantise().astype(dtype)
+
+
+def quantise(weight: Float[Array, "*stack i o"]) -> QuantisedArray:
+    """Rounds a weight to int8 with one float32 scale per output channel (per layer of a stack).
+
+    The largest error is half a step: `max|w| / 254` of the channel. A channel of zeros stays zero.
+    """
+    wide = weight.astype(jnp.float32)
+    scale = jnp.max(jnp.abs(wide), axis=-2, keepdims=True) / 127.0
+    scale = jnp.where(scale == 0, 1.0, scale)
+    values = jnp.clip(jnp.round(wide / scale), -127, 127).astype(jnp.int8)
+    return QuantisedArray(values, scale, jnp.dtype(weight.dtype))
+
+
+def is_matrix(path: str, value) -> bool:
+    """Whether a frozen leaf is a weight matrix worth eight bits: a floating `kernel` with at least 2**16 entries.
+
+    Embedding tables are read by row and tied to the head; norms and biases are small: both keep their dtype.
+    """
+    return (
+        path.rsplit(".", 1)[-1] == "kernel"
+        and len(value.shape) >= 2
+        and value.size >= 2**16
+        and jnp.issubdtype(value.dtype, jnp.floating)
+    )
+
+
+def quantise_frozen(frozen: dict, choose=is_matrix) -> dict:
+    """The frozen leaves (path → array or `ShapeDtypeStruct`) with every chosen matrix in eight bits, one at a time."""
+    result = {}
+    for path, value in frozen.items():
+        if not choose(path, value):
+            result[path] = value
+        elif isinstance(value, jax.ShapeDtypeStruct):
+            result[path] = jax.eval_shape(quantise, value)
+        else:
+            result[path] = jax.jit(quantise)(value)
+    return result

@@ -1,0 +1,240 @@
+"""The loop of a stage: batch, step, log, save; and what to do when it is stopped or goes wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from tqdm import tqdm
+
+from empatheia_jax.errors import UserError
+from empatheia_jax.training.checkpoints import Checkpoints
+from empatheia_jax.training.metrics import Metrics, StepTimer, peak_flops
+from empatheia_jax.training.step import TrainState, TrainStep
+
+IN_FLIGHT = 2  # steps that may be queued on the device: enough to hide the host, few enough to bound memory
+
+
+class Batches(Protocol):
+    """An endless iterator of host batches whose position can be saved (grain's iterators, for instance)."""
+
+    def __next__(self) -> Any: ...
+
+    def get_state(self) -> Any: ...
+
+    def set_state(self, state: Any) -> None: ...
+
+
+class NonFiniteLoss(UserError):
+    """The loss or its gradient was not a finite number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StageResult:
+    """How a stage ended. Losses are means over the first and the last logged window; `skipped`: it was complete."""
+
+    name: str
+    state: TrainState
+    steps: int
+    first_loss: float
+    last_loss: float
+    skipped: bool = False
+
+
+def run(
+    stage_name: str,
+    step: TrainStep,
+    state: TrainState,
+    frozen: Mapping[str, Any],
+    batches: Batches | Iterator[Any],
+    checkpoints: Checkpoints | None,
+    metrics: Metrics | None,
+    steps: int,
+    log_every: int = 10,
+    save_every: int = 100,
+    eval_fn: Callable[[TrainState], Mapping[str, float]] | None = None,
+    profile_steps: tuple[int, int] | tuple[()] = (),
+    *,
+    eval_every: int | None = None,
+    flops_per_token: float | None = None,
+    count_tokens: Callable[[Any], int] | None = None,
+    progress: bool = True,
+) -> StageResult:
+    """Trains a stage to `steps` optimizer steps, from its newest checkpoint if it has one.
+
+    A stage whose checkpoints are marked complete is not repeated: its final state comes back at once. Because the
+    state, the key of every step and the position of the data are all restored, a run that was killed ends with the same
+    bits as one that was not.
+
+    SIGTERM (a preemption) saves after the step at hand and exits with code 0; start the same command again.
+
+    Args:
+      batches: host batches of this process, with `get_state` and `set_state`.
+      eval_fn: called every `eval_every` steps (and at the end); its numbers are logged with the prefix `eval/`.
+      profile_steps: (first, last), 1-based: write a profiler trace of these steps into `<metrics>/profile`.
+      flops_per_token: for the MFU; see `metrics.MFU_RULE`.
+      count_tokens: tokens in a host batch; by default the sum of its `lengths`.
+
+    Raises:
+      NonFiniteLoss: with the steps in question; the last good checkpoint stays the newest.
+      UserError: the data ended early, a checkpoint cannot be written or does not fit.
+    """
+    first_loss = None
+    if checkpoints is not None and checkpoints.latest is not None:
+        state, position, notes = checkpoints.restore(step.abstract_state())
+        if done := checkpoints.complete:
+            return StageResult(stage_name, state, done["step"], done["first_loss"], done["last_loss"], skipped=True)
+        batches.set_state(position)
+        first_loss = notes.get("first_loss")
+    start = int(state.step)
+    if metrics is not None:
+        metrics.resume(stage_name, start)
+
+    loop = _Loop(stage_name, step, checkpoints, metrics, batches, first_loss, start, flops_per_token)
+    bar = tqdm(
+        total=steps, initial=start, desc=stage_name, unit="step", disable=not progress or jax.process_index() != 0
+    )
+    with bar, _Signals() as signals:
+        for number in range(start + 1, steps + 1):
+            if profile_steps and number == max(profile_steps[0], start + 1):
+                jax.profiler.start_trace(str(metrics.folder / "profile"))
+            with loop.timer.measure("data"):
+                batch = loop.next_batch(number, steps)
+                loop.tokens += (count_tokens or _count_tokens)(batch)
+            with loop.timer.measure("transfer"):
+                placed = step.place_batch(batch)
+            state = loop.advance(state, frozen, placed)
+            bar.update()
+            if profile_steps and number == profile_steps[1]:
+                jax.block_until_ready(state)
+                jax.profiler.stop_trace()
+
+            last, stopped = number == steps, signals.stop(number)
+            if number % log_every == 0 or last or stopped:
+                bar.set_postfix_str(loop.log(state, number))
+            if eval_fn is not None and (last or (eval_every and number % eval_every == 0)):
+                with loop.timer.measure("eval"):
+                    loop.write(number, {f"eval/{name}": value for name, value in eval_fn(state).items()})
+            if last or stopped or number % save_every == 0:
+                with loop.timer.measure("save"):
+                    loop.save(state, number, wait=last or stopped)
+            if stopped and not last:
+                if checkpoints is not None:
+                    checkpoints.close()
+                tqdm.write(f"{stage_name}: stopped by a signal after step {number}; saved, start again to go on")
+                raise SystemExit(0)
+    if checkpoints is not None:
+        checkpoints.mark_complete(steps, first_loss=loop.first_loss, last_loss=loop.last_loss)
+    return StageResult(stage_name, state, steps, loop.first_loss, loop.last_loss)
+
+
+class _Loop:
+    """What the loop remembers between two lines of the log."""
+
+    def __init__(self, name, step, checkpoints, metrics, batches, first_loss, start, flops_per_token):
+        self.name, self.step, self.checkpoints, self.metrics, self.batches = name, step, checkpoints, metrics, batches
+        self.first_loss: float | None = first_loss
+        self.last_loss: float = float("nan") if first_loss is None else first_loss
+        self.flops_per_token, self.logged = flops_per_token, start
+        self.timer, self.tokens = StepTimer(), 0
+        self.window: list[dict[str, jax.Array]] = []
+        self.in_flight: deque[jax.Array] = deque()
+
+    def next_batch(self, number: int, steps: int) -> Any:
+        try:
+            return next(self.batches)
+        except StopIteration:
+            raise UserError(
+                f"stage {self.name}: the data ended before step {number} of {steps}; repeat it or ask for fewer steps"
+            ) from None
+
+    def advance(self, state: TrainState, frozen: Any, batch: Any) -> TrainState:
+        if self.step.compilations == 0:  # its seconds must not count as slow training
+            with self.timer.measure("compile"):
+                state, values = self.step(state, frozen, batch)
+                values["loss"].block_until_ready()
+        else:
+            state, values = self.step(state, frozen, batch)
+        self.window.append(values)
+        self.in_flight.append(values["loss"])
+        if len(self.in_flight) > IN_FLIGHT:
+            self.in_flight.popleft().block_until_ready()
+        return state
+
+    def log(self, state: TrainState, number: int) -> str:
+        """Writes the means since the last call; returns the text for the bar."""
+        window = jax.device_get(self.window)
+        self.require_finite(state, number)
+        values = {name: float(np.mean([entry[name] for entry in window])) for name in window[0] if name != "finite"}
+        count = len(window)
+        seconds = max(1e-9, self.timer.elapsed() - self.timer.parts.get("compile", 0.0))
+        speed = self.tokens * jax.process_count() / seconds
+        values |= {"steps_per_second": count / seconds, "tokens_per_second": speed, **self.timer.breakdown(count)}
+        text = f"loss {values['loss']:.4f}, {speed:,.0f} tokens/s"
+        if self.flops_per_token is not None and (peak := peak_flops()) is not None:
+            values["mfu"] = speed * self.flops_per_token / (peak * jax.device_count())
+            text += f", MFU {100 * values['mfu']:.1f} %"
+        self.last_loss = values["loss"]
+        if self.first_loss is None:
+            self.first_loss = self.last_loss
+        self.write(number, values)
+        self.window, self.tokens, self.logged = [], 0, number
+        self.timer.reset()
+        return text
+
+    def require_finite(self, state: TrainState, number: int) -> None:
+        bad = int(state.bad_step)
+        if bad < 0:
+            return
+        kept = None if self.checkpoints is None else self.checkpoints.latest
+        where = "there is no checkpoint yet" if kept is None else f"the checkpoint of step {kept} is good"
+        raise NonFiniteLoss(
+            f"stage {self.name}: the loss or its gradient is not finite at step {bad + 1} (seen while checking steps "
+            f"{self.logged + 1} to {number}); {where}; lower the learning rate, or look at the batch of that step"
+        )
+
+    def save(self, state: TrainState, number: int, wait: bool) -> None:
+        self.require_finite(state, number)
+        if self.checkpoints is not None:
+            position = self.batches.get_state() if hasattr(self.batches, "get_state") else None
+            self.checkpoints.save(state, position, step=number, wait=wait, first_loss=self.first_loss)
+
+    def write(self, number: int, values: Mapping[str, float]) -> None:
+        if self.metrics is not None:
+            self.metrics.write(self.name, number, values)
+
+
+def _count_tokens(batch: Any) -> int:
+    lengths = getattr(batch, "lengths", None)
+    return 0 if lengths is None else int(np.sum(lengths))
+
+
+class _Signals:
+    """Turns SIGTERM into a question that the loop asks between steps; on several processes all get the same answer."""
+
+    def __enter__(self) -> _Signals:
+        self._asked, self._previous = False, None
+        # With several processes JAX's own notifier holds SIGTERM, and agrees on the step at which all stop.
+        self._alone = jax.process_count() == 1
+        if self._alone and threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGTERM, self._ask)
+        return self
+
+    def _ask(self, *_) -> None:
+        self._asked = True
+
+    def stop(self, number: int) -> bool:
+        if self._alone:
+            return self._asked
+        return multihost_utils.reached_preemption_sync_point(number)
+
+    def __exit__(self, *_) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
