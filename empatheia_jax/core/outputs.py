@@ -1,0 +1,91 @@
+"""What the language models take and give besides token ids: key/value cache, outputs, padding and positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from empatheia_jax.errors import UserError
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=("k", "v", "valid", "index"), meta_fields=())
+@dataclass(frozen=True)
+class KVCache:
+    """Keys and values of every layer, in a fixed number of slots.
+
+    All rows of a batch write to the same slot, so that a step is one in-place update; rows of unequal length leave
+    slots that are marked invalid instead. k, v: (layers, b, slots, kv_heads, head_dim); valid: (b, slots); index:
+    next slot to be written.
+    """
+
+    k: Float[Array, "l b s k h"]
+    v: Float[Array, "l b s k h"]
+    valid: Bool[Array, "b s"]
+    index: Int[Array, ""]
+
+    @classmethod
+    def empty(cls, layers: int, batch: int, slots: int, kv_heads: int, head_dim: int, dtype) -> KVCache:
+        shape = (layers, batch, slots, kv_heads, head_dim)
+        return cls(
+            jnp.zeros(shape, dtype),
+            jnp.zeros(shape, dtype),
+            jnp.zeros((batch, slots), bool),
+            jnp.zeros((), jnp.int32),
+        )
+
+    @property
+    def slots(self) -> int:
+        return self.k.shape[2]
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=("hidden", "all_hidden", "cache"), meta_fields=())
+@dataclass(frozen=True)
+class LMOutput:
+    """hidden: (b, t, d) after the final norm. all_hidden: (layers + 1, b, t, d) when asked for. cache: when one is in
+    use.
+    """
+
+    hidden: Float[Array, "b t d"]
+    all_hidden: Float[Array, "l b t d"] | None = None
+    cache: KVCache | None = None
+
+
+def positions_in_segments(segment_ids: Int[Array, "b t"]) -> Int[Array, "b t"]:
+    """0, 1, 2 … within every run of equal ids."""
+    index = jnp.arange(segment_ids.shape[1])[None, :]
+    starts = jnp.concatenate(
+        [jnp.ones_like(segment_ids[:, :1], bool), segment_ids[:, 1:] != segment_ids[:, :-1]], axis=1
+    )
+    return index - jax.lax.cummax(jnp.where(starts, index, 0), axis=1)
+
+
+def valid_and_positions(
+    batch: int,
+    steps: int,
+    lengths: Int[Array, " b"] | None,
+    mask: Bool[Array, "b t"] | None,
+    segment_ids: Int[Array, "b t"] | None,
+    positions: Int[Array, "b t"] | None,
+) -> tuple[Bool[Array, "b t"] | None, Int[Array, "b t"]]:
+    """Which tokens are real (None = all) and where they stand.
+
+    Without explicit `positions`: counted within segments, over the valid tokens of `mask` (padding before the first
+    stands at 0), or 0..t-1. Raises UserError when both `lengths` and `mask` are given.
+    """
+    if lengths is not None and mask is not None:
+        raise UserError("both lengths and mask were given; give lengths for right padding or mask for any padding")
+    valid = mask
+    if lengths is not None:
+        valid = jnp.arange(steps)[None, :] < lengths[:, None]
+    if positions is None:
+        if segment_ids is not None:
+            positions = positions_in_segments(segment_ids)
+        elif mask is not None:
+            positions = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+        else:
+            positions = jnp.broadcast_to(jnp.arange(steps)[None, :], (batch, steps))
+    return valid, positions
