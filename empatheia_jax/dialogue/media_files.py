@@ -1,0 +1,41 @@
+"""Where the recording of an utterance lies: `dia{conversation}utt{index}_{profile}.wav|mp4`, as released."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from empatheia_jax.dialogue.schema import Conversation
+from empatheia_jax.errors import UserError
+
+SUFFIXES = {"speech": ".wav", "video": ".mp4"}
+NAME = re.compile(r"dia(?P<conversation>\d+)utt(?P<index>\d+)_(?P<profile>\d+)")
+
+
+def file_name(conversation_id: str, index: int, media_id: int, kind: str) -> str:
+    """The released name of an utterance's recording; `kind` is "speech" or "video"."""
+    return f"dia{int(conversation_id):05d}utt{index}_{media_id}{SUFFIXES[kind]}"
+
+
+def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Mapping[str, Path]]:
+    """Recordings of a conversation below `folder`, by utterance index: {index: {"speech": …, "video": …}}.
+
+    Conversation numbers match padded or not. Looks in `folder` and its subfolders.
+
+    Raises:
+      UserError: two files claim the same utterance and kind.
+    """
+    found: dict[int, dict[str, Path]] = defaultdict(dict)
+    number = int(conversation.conversation_id)
+    kinds = {suffix: kind for kind, suffix in SUFFIXES.items()}
+    for path in sorted(folder.rglob(f"dia*{number}utt*")):
+        match = NAME.fullmatch(path.stem)
+        if match is None or int(match["conversation"]) != number or path.suffix not in kinds:
+            continue
+        kind, index = kinds[path.suffix], int(match["index"])
+        if kind in found[index]:
+            raise UserError(f"{found[index][kind]} and {path} are both the {kind} of utterance {index}; keep one")
+        found[index][kind] = path
+    return found
