@@ -92,12 +92,21 @@ def _config(conversion: Conversion, values: dict):
     return weights.config_from_dict(config_class, values) if config_class is not None else values
 
 
+def _default_input(source: str | None, target: str) -> Path:
+    find = find_conversion(source).default_input if source and target == "jax" else None
+    if find is None:
+        raise UserError("--input is missing: the checkpoint's file or folder (with --target=hf, the weights folder)")
+    return find()
+
+
 @main_guard
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("converters.convert", description="Released checkpoints ⇄ weights folders.")
     parser.add_argument("--source", help=f"format of the release: {', '.join(conversions())} (default: found out)")
     parser.add_argument(
-        "--input", type=Path, required=True, help="checkpoint file or folder; with --target=hf a weights folder"
+        "--input",
+        type=Path,
+        help="checkpoint file or folder; with --target=hf a weights folder; may be left out for sources inside packages",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to make")
     parser.add_argument(
@@ -111,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing weights folder")
     options = parser.parse_args(arguments)
+    if options.input is None:
+        options.input = _default_input(options.source, options.target)
     if options.target == "hf":
         name = options.source or weights.describe(options.input)["provenance"].get("source")
         if name is None:

@@ -58,6 +58,8 @@ class Conversion:
       files: (input path, source) → {name in the weights folder: path to copy, or bytes}.
       tensor_file: name of the tensors' file in an export.
       config_class: the config's dataclass, which reads it back from a weights folder; None for plain dictionaries.
+      default_input: finds the input where `--input` is left out (weights inside an installed package); raises UserError
+        with the command that installs it.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Conversion:
     files: Callable[[Path, Source], Mapping[str, str | Path | bytes]] = _no_files
     tensor_file: str = "model.safetensors"
     config_class: type | None = None
+    default_input: Callable[[], Path] | None = None
 
     def abstract(self, config: Any) -> dict[str, jax.ShapeDtypeStruct]:
         """{our path: shape and type} of the full model, without allocating it."""

@@ -1,0 +1,84 @@
+"""Rebuilds a tokenizer from the metadata of a GGUF file, as `tokenizer.json` and `tokenizer_config.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
+
+from empatheia_jax.errors import UserError
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
+"""Kinds of token in `tokenizer.ggml.token_type`."""
+
+_WORDS = {
+    "llama-bpe": (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+        r"\s+(?!\S)|\s+"
+    ),
+    "qwen2": (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+        r"\s+(?!\S)|\s+"
+    ),
+}
+"""How Llama 3 and Qwen 2 cut a text into words before the merges apply."""
+
+
+def _byte_level(use_regex: bool):
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
+
+
+def _pre_tokenizer(name: str) -> pre_tokenizers.PreTokenizer:
+    if name in ("gpt-2", "default"):
+        return _byte_level(True)
+    if name == "smollm":  # every digit is a word of its own, as in StarCoder
+        return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), _byte_level(True)])
+    if name in _WORDS:
+        words = pre_tokenizers.Split(Regex(_WORDS[name]), behavior="isolated", invert=False)
+        return pre_tokenizers.Sequence([words, _byte_level(False)])
+    raise UserError(
+        f"the GGUF's tokenizer cuts words by the rule {name!r}, which is not implemented; "
+        f"known are gpt-2, default, smollm, {', '.join(_WORDS)}"
+    )
+
+
+def tokenizer_files(metadata: Mapping[str, Any]) -> dict[str, bytes]:
+    """`tokenizer.json` and `tokenizer_config.json` from the fields of a GGUF file with a byte-level BPE vocabulary.
+
+    Raises: UserError for a kind of tokenizer that is not implemented, or a field that is missing.
+    """
+
+    def field(name: str):
+        if f"tokenizer.ggml.{name}" not in metadata:
+            raise UserError(f"the GGUF file has no tokenizer.ggml.{name}")
+        return metadata[f"tokenizer.ggml.{name}"]
+
+    if field("model") != "gpt2":
+        raise UserError(f"the GGUF's tokenizer is of the kind {field('model')!r}; implemented is gpt2 (byte-level BPE)")
+    tokens, kinds = field("tokens"), field("token_type")
+    merges = [tuple(merge.split(" ", 1)) for merge in field("merges")]
+    backend = tokenizers.Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
+    rule = metadata.get("tokenizer.ggml.pre", "default")
+    if rule == "qwen2":
+        backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = _pre_tokenizer(rule)
+    backend.decoder = decoders.ByteLevel()
+    special = [AddedToken(t, special=True, normalized=False) for t, k in zip(tokens, kinds) if k == CONTROL]
+    plain = [AddedToken(t, special=False, normalized=False) for t, k in zip(tokens, kinds) if k == USER_DEFINED]
+    backend.add_special_tokens(special)
+    backend.add_tokens(plain)
+
+    settings: dict[str, Any] = {"add_bos_token": bool(metadata.get("tokenizer.ggml.add_bos_token", False))}
+    for name, ggml in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
+        index = metadata.get(f"tokenizer.ggml.{ggml}_token_id")
+        if index is not None:
+            settings[f"{name}_token"] = tokens[index]
+    if "tokenizer.chat_template" in metadata:
+        settings["chat_template"] = metadata["tokenizer.chat_template"]
+    return {
+        "tokenizer.json": backend.to_str(pretty=False).encode(),
+        "tokenizer_config.json": (json.dumps(settings, indent=1, ensure_ascii=False) + "\n").encode(),
+    }

@@ -1,0 +1,214 @@
+"""Text ⇄ token ids, and the chat template of a checkpoint.
+
+A weights folder keeps its tokenizer as released: `tokenizer.json`, with `tokenizer_config.json` (names of the special
+tokens, chat template) beside it. `converters` rebuilds both where a release has them in another form (GGUF metadata,
+SentencePiece).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken
+
+from empatheia_jax.errors import UserError
+from empatheia_jax.tokens import ADDED_TOKENS
+
+Message = Mapping[str, str]
+
+
+class Tokenizer:
+    """A checkpoint's own tokenizer plus the tokens that Empatheia adds.
+
+    An added token's id follows the rows of the embedding table (`vocab_size`), which a release may have padded beyond
+    the tokens that its tokenizer knows; it is one id wherever it stands in a text.
+
+    Attributes:
+      vocab_size: rows of the base model's embedding table; the id of the first added token.
+      added_tokens: in the order of their ids.
+      bos_id, eos_id, pad_id: ids, None where the checkpoint has none.
+      chat_template: Jinja source, None where the checkpoint has none.
+    """
+
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        *,
+        vocab_size: int,
+        added_tokens: Sequence[str] = ADDED_TOKENS,
+        bos: str | None = None,
+        eos: str | None = None,
+        pad: str | None = None,
+        chat_template: str | None = None,
+    ):
+        backend = tokenizers.Tokenizer.from_str(backend.to_str())  # tokens are added below: not to the caller's
+        backend.no_padding()
+        backend.no_truncation()
+        if backend.get_vocab_size() > vocab_size:
+            raise UserError(
+                f"the tokenizer has {backend.get_vocab_size()} tokens and the model only {vocab_size} rows; "
+                "they are not of the same checkpoint"
+            )
+        taken = sorted(token for token in added_tokens if backend.token_to_id(token) is not None)
+        if taken:
+            raise UserError(f"the tokenizer already has the tokens {', '.join(taken)}, which were to be added")
+        self._own = set(backend.get_added_tokens_decoder())
+        backend.add_special_tokens([AddedToken(token, normalized=False) for token in added_tokens])
+        self._backend = backend
+        self.vocab_size, self.added_tokens, self.chat_template = vocab_size, tuple(added_tokens), chat_template
+        self._outer = {backend.token_to_id(token): vocab_size + i for i, token in enumerate(added_tokens)}
+        self._inner = {outer: inner for inner, outer in self._outer.items()}
+        self._names = {"bos_token": bos, "eos_token": eos, "pad_token": pad}
+        self.bos_id, self.eos_id, self.pad_id = (
+            None if name is None else self.token_id(name) for name in self._names.values()
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path, added_tokens: Sequence[str] = ADDED_TOKENS) -> Tokenizer:
+        """From a weights folder, or from the folder of a Hugging Face release.
+
+        Raises: UserError where a file is missing or cannot be read.
+        """
+        folder = Path(folder)
+        config = _json(folder / "config.json")
+        rows = config.get("config", config)
+        vocab_size = rows.get("vocab_size", rows.get("padded_vocab_size"))
+        if not isinstance(vocab_size, int):
+            raise UserError(f"{folder}/config.json has no vocab_size; is it a language model's?")
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise UserError(f"{folder} has no tokenizer.json; convert the checkpoint together with its tokenizer files")
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise UserError(f"{path} cannot be read: {error}") from error
+        beside = folder / "tokenizer_config.json"
+        settings = _json(beside) if beside.is_file() else {}
+        template = folder / "chat_template.jinja"
+        names = {key: _token_name(settings.get(f"{key}_token")) for key in ("bos", "eos", "pad")}
+        return cls(
+            backend,
+            vocab_size=vocab_size,
+            added_tokens=added_tokens,
+            chat_template=template.read_text() if template.is_file() else _template(settings.get("chat_template")),
+            **names,
+        )
+
+    def __len__(self) -> int:
+        """Base rows and added tokens together."""
+        return self.vocab_size + len(self.added_tokens)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without a token before or after it; special tokens written in the text become their ids."""
+        return [self._outer.get(i, i) for i in self._backend.encode(text, add_special_tokens=False).ids]
+
+    def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
+        """Text of some ids; control tokens and added tokens are left out or written by name."""
+        inner = [self._inner.get(int(i), int(i)) for i in ids]
+        return self._backend.decode(inner, skip_special_tokens=skip_special)
+
+    def token_id(self, token: str) -> int:
+        """Id of one token by its name. Raises UserError where there is none."""
+        found = self._backend.token_to_id(token)
+        if found is None:
+            raise UserError(f"the tokenizer has no token {token!r}")
+        return self._outer.get(found, found)
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of control tokens and added tokens."""
+        return frozenset(self._own) | frozenset(self._inner)
+
+    def chat(self, messages: Sequence[Message], generation_prompt: bool = True) -> str:
+        """The conversation in the checkpoint's own chat format, by default up to where the answer begins.
+
+        Args:
+          messages: {"role": "system" | "user" | "assistant", "content": text}, in order.
+          generation_prompt: end with the opening of the assistant's turn.
+        Raises: UserError where the checkpoint has no template, or its template refuses the messages.
+        """
+        if self.chat_template is None:
+            raise UserError("the checkpoint has no chat template")
+        try:
+            return self._compiled.render(
+                messages=[dict(message) for message in messages],
+                add_generation_prompt=generation_prompt,
+                **{name: token or "" for name, token in self._names.items()},
+            )
+        except _TemplateRefusal as error:
+            raise UserError(f"the chat template refuses the messages: {error}") from error
+
+    @cached_property
+    def _compiled(self):
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.globals["raise_exception"] = _refuse
+        environment.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
+        return environment.from_string(self.chat_template)
+
+    def stream(self) -> TextStream:
+        """A decoder for tokens that arrive one at a time."""
+        return TextStream(self)
+
+
+class TextStream:
+    """Turns tokens into text as they come; holds back bytes that do not yet make a character."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer, self._ids, self._told = tokenizer, [], ""
+
+    @property
+    def text(self) -> str:
+        """All text so far."""
+        return self._tokenizer.decode(self._ids)
+
+    def push(self, token: int) -> str:
+        """The text that became certain with this token, possibly empty."""
+        self._ids.append(int(token))
+        text = self.text
+        if text.endswith("\N{REPLACEMENT CHARACTER}"):
+            return ""
+        new, self._told = text[len(self._told) :], text
+        return new
+
+
+class _TemplateRefusal(Exception):
+    pass
+
+
+def _refuse(message: str):
+    raise _TemplateRefusal(message)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def _token_name(entry: str | Mapping[str, Any] | None) -> str | None:
+    return entry["content"] if isinstance(entry, Mapping) else entry
+
+
+def _template(entry: Any) -> str | None:
+    """`chat_template` of a tokenizer_config.json: one template, or several by name of which "default" counts."""
+    if isinstance(entry, list):
+        named = {each["name"]: each["template"] for each in entry}
+        return named.get("default")
+    return entry
+
+
+def contains_any(text: str, stops: Sequence[str]) -> int | None:
+    """Where the first of `stops` begins in `text`, None where there is none."""
+    places = [found.start() for stop in stops if (found := re.search(re.escape(stop), text))]
+    return min(places) if places else None

@@ -1,0 +1,126 @@
+"""Tokenizers: rebuilt from a GGUF's metadata they equal the library's own, and added tokens follow the model's rows."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
+
+from converters.gguf_tokenizer import tokenizer_files
+from converters.tables.llama import smollm2_file
+from empatheia_jax.core.tokenizer import Tokenizer, contains_any
+from empatheia_jax.errors import UserError
+
+TEXTS = [
+    "I lost my dog 123 days ago, it's  hard…\n\n  Can't sleep!",
+    "<|im_start|>user\nhello<|im_end|>\n",
+    "naïve café 日本語 😀 \t tabs",
+    " leading space and trailing space ",
+    "",
+]
+
+
+@pytest.fixture
+def small():
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = tokenizers.Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(["<s>", "</s>"])
+    return backend
+
+
+def test_added_tokens_follow_the_models_rows_not_the_tokenizers(small):
+    tokenizer = Tokenizer(small, vocab_size=300, added_tokens=("<Aud>", "[AUD0]"), bos="<s>", eos="</s>")
+    ids = tokenizer.encode("a<Aud><Aud>b[AUD0]")
+    assert ids[1:3] == [300, 300] and ids[4] == 301 and len(ids) == 5
+    assert tokenizer.token_id("<Aud>") == 300 and tokenizer.bos_id == 256 and len(tokenizer) == 302
+    assert tokenizer.decode(ids) == "ab"
+    assert tokenizer.decode(ids, skip_special=False) == "a<Aud><Aud>b[AUD0]"
+    assert {256, 257, 300, 301} <= tokenizer.special_ids
+
+
+def test_a_character_of_several_bytes_is_streamed_whole(small):
+    tokenizer = Tokenizer(small, vocab_size=300, added_tokens=())
+    stream = tokenizer.stream()
+    pieces = [stream.push(i) for i in tokenizer.encode("aé😀b")]
+    assert "".join(pieces) == "aé😀b"
+    assert [p for p in pieces if p] == ["a", "é", "😀", "b"]
+
+
+def test_a_chat_template_is_rendered_and_its_refusals_are_user_errors(small):
+    template = (
+        "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
+        "{{ bos_token }}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    tokenizer = Tokenizer(small, vocab_size=300, added_tokens=(), bos="<s>", chat_template=template)
+    assert tokenizer.chat([{"role": "user", "content": "hi"}]) == "<s>user: hi\nassistant:"
+    with pytest.raises(UserError, match="no tools"):
+        tokenizer.chat([{"role": "tool", "content": "x"}])
+    with pytest.raises(UserError, match="no chat template"):
+        Tokenizer(small, vocab_size=300, added_tokens=()).chat([])
+
+
+def test_a_tokenizer_of_another_checkpoint_is_refused(small):
+    with pytest.raises(UserError, match="258 tokens and the model only 200 rows"):
+        Tokenizer(small, vocab_size=200)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 10}))
+    with pytest.raises(UserError, match=r"no tokenizer\.json"):
+        Tokenizer.load(tmp_path)
+
+
+def test_a_hugging_face_folder_loads(tmp_path, small):
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 258}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "</s>"}}))
+    small.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer.load(tmp_path)
+    assert tokenizer.eos_id == 257 and tokenizer.token_id("[VID15]") == 258 + 33
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"tokenizer.ggml.model": "bert"}, "bert"), ({"tokenizer.ggml.pre": "surprise"}, "surprise")],
+)
+def test_a_gguf_tokenizer_of_another_kind_is_refused(change, says):
+    metadata = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.tokens": ["a"],
+        "tokenizer.ggml.token_type": [1],
+        "tokenizer.ggml.merges": [],
+    }
+    with pytest.raises(UserError, match=says):
+        tokenizer_files(metadata | change)
+
+
+def test_the_smollm2_tokenizer_equals_the_librarys_own(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    from converters.sources import open_source
+
+    try:
+        path = smollm2_file()
+    except UserError as error:
+        pytest.skip(str(error))
+    for name, content in tokenizer_files(open_source(path).metadata).items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 49152}))
+    ours = Tokenizer.load(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    for text in TEXTS:
+        # the library's GGUF reader does not know that this tokenizer splits digits; the release's tokenizer does
+        assert ours.decode(ours.encode(text), skip_special=False) == text
+        if not any(c.isdigit() for c in text):
+            assert ours.encode(text) == theirs(text, add_special_tokens=False).input_ids
+    assert [ours.decode([i]) for i in ours.encode("12 345")] == ["1", "2", " ", "3", "4", "5"]
+    messages = [{"role": "user", "content": "I lost my dog."}]
+    assert ours.chat(messages) == theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert (ours.bos_id, ours.eos_id, ours.pad_id) == (1, 2, 2)
+
+
+def test_the_first_of_several_stop_strings_is_found():
+    assert contains_any("abc###def\n", ["\n", "###"]) == 3
+    assert contains_any("abc", ["x"]) is None
