@@ -1,0 +1,107 @@
+"""Where a batch's features and targets come from: the feature cache, or made-up numbers for debugging."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from data_pipeline.cache import ContentHashes, FeatureCache, clip_key
+from data_pipeline.layout import Clip
+from empatheia_jax.errors import UserError
+from empatheia_jax.media.video import frames_for
+
+ENCODED = ("speech", "video")
+"""Features of the speaker's clips: (24, C) each."""
+TARGETS = {
+    "coe": (),
+    "content": ("speech_content", "video_content"),
+    "style": ("speech_style", "video_style"),
+    "joint": ("speech_content", "video_content", "speech_style", "video_style"),
+}
+"""Stage → what the generators say about the reply's clip."""
+
+
+class Features(Protocol):
+    """Arrays of a clip by what they are."""
+
+    def missing(self, what: str, clip: Clip) -> str | None:
+        """Why this clip has no such feature, or None where it has."""
+
+    def get(self, what: str, clip: Clip) -> np.ndarray:
+        """The array. Raises `UserError` where it is absent or stale."""
+
+
+class CachedFeatures:
+    """Reads the feature cache. Keys are computed once per clip and feature.
+
+    Args:
+        root: the cache folder.
+        fingerprints: what → fingerprint of the extractor that the config stands for.
+
+    Raises:
+        UserError: the cache holds nothing at all for one of them.
+    """
+
+    def __init__(self, root: str | os.PathLike, fingerprints: Mapping[str, str]):
+        self.caches = {what: FeatureCache(root, what, mark) for what, mark in fingerprints.items()}
+        empty = [str(cache.folder) for cache in self.caches.values() if not len(cache)]
+        if empty:
+            raise UserError(
+                f"the feature cache is empty ({', '.join(empty)}); fill it with --mode=extract and the same config"
+            )
+        self.hashes = ContentHashes(Path(root) / "hashes.json")
+        self._keys: dict[tuple[str, str], str] = {}
+
+    def _key(self, what: str, clip: Clip) -> str:
+        name = what, clip.id
+        if name not in self._keys:
+            self._keys[name] = clip_key(clip, self.caches[what].fingerprint, self.hashes)
+        return self._keys[name]
+
+    def missing(self, what: str, clip: Clip) -> str | None:
+        """See `Features`."""
+        try:
+            if self._key(what, clip) in self.caches[what]:
+                return None
+        except UserError as error:
+            return str(error)
+        return f"the cache has no {what} of utterance {clip.id}: not extracted, or its recording changed since"
+
+    def get(self, what: str, clip: Clip) -> np.ndarray:
+        """See `Features`."""
+        return self.caches[what].read(self._key(what, clip))[what]
+
+
+class MadeUpFeatures:
+    """Numbers of the right shapes without a network or a file, a fixed function of the words: for debugging only.
+
+    Args:
+        shapes: what → shape of its last axes: (C,) of the features and styles, (C,) of the speech content, (window, D)
+            of the video content.
+        slots: places per utterance.
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], slots: int):
+        self.shapes, self.slots = dict(shapes), slots
+
+    def missing(self, what: str, clip: Clip) -> str | None:
+        """Nothing is missing here."""
+        return None
+
+    def get(self, what: str, clip: Clip) -> np.ndarray:
+        """See `Features`."""
+        seed = hashlib.sha256(f"{what}/{clip.role}/{clip.text}".encode()).digest()
+        random = np.random.Generator(np.random.Philox(key=int.from_bytes(seed[:16], "little")))
+        words = len(clip.text.split())
+        length = {
+            "speech": (self.slots,),
+            "video": (self.slots,),
+            "speech_content": (4 * words + 2,),
+            "video_content": (frames_for(0.35 * words),),
+        }.get(what, ())
+        return random.standard_normal((*length, *self.shapes[what]), np.float32)

@@ -1,0 +1,171 @@
+"""The released folders of AvaMERG: where the splits and the recordings are, under every name that is in use.
+
+    ROOT/train.json  valid.json  test.json        (or ROOT/train/train.json …; val and dev are understood)
+    ROOT/audio_v5_0/dia07170utt0_9.wav            conversation 07170, utterance 0, profile ID 9
+    ROOT/video_v5_0/dia7170utt0_9.mp4             the number may be unpadded
+    ROOT/…/dia7170utt1.mp4                        the released baseline renames to 1-based numbers without profile
+    ROOT/motion_v5_0/dia07170utt0_9.npy           ours: face coefficients (frames, 64) of the clip, where known
+
+Any folder below ROOT, or below a split's folder, whose name starts with `audio`, `video` or `motion` is searched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from empatheia_jax.dialogue.schema import Conversation
+from empatheia_jax.errors import UserError
+from empatheia_jax.media.audio import read_audio
+from empatheia_jax.media.video import read_frames
+
+SPLITS = ("train", "valid", "test")
+_ALIASES = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
+KINDS = {"audio": ".wav", "video": ".mp4", "motion": ".npy"}
+_NAME = re.compile(r"dia(\d+)utt(\d+)(?:_(\d+))?$")
+
+
+def media_name(conversation_id: str, index: int, avatar: int, kind: str) -> str:
+    """The released name of a recording, for instance `dia07170utt0_9.wav`."""
+    return f"dia{int(conversation_id):05d}utt{index}_{avatar}{KINDS[kind]}"
+
+
+def parse_name(name: str) -> tuple[int, int, int | None] | None:
+    """(conversation, utterance counted from 0, profile ID or None) of a file name, or None for any other file."""
+    found = _NAME.match(Path(name).stem)
+    if not found:
+        return None
+    conversation, utterance, avatar = found.groups()
+    if avatar is None:  # the baseline's form counts from 1
+        return (int(conversation), int(utterance) - 1, None) if int(utterance) else None
+    return int(conversation), int(utterance), int(avatar)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One utterance with its recordings; what is absent is None. Decoding happens when asked for."""
+
+    conversation_id: str
+    index: int
+    role: str
+    text: str
+    audio: Path | None
+    video: Path | None
+    motion: Path | None = None
+
+    @property
+    def id(self) -> str:
+        """Name for reports: `01118/3`."""
+        return f"{self.conversation_id}/{self.index}"
+
+    def samples(self, rate: int = 16_000) -> np.ndarray:
+        """The recording at `rate` Hz, mono float32 (samples,). Raises `UserError` where it is absent or broken."""
+        return read_audio(self._path("audio"), rate)
+
+    def frames(self, count: int | None = None, fps: float | None = None, size: tuple[int, int] | None = None):
+        """RGB frames uint8 (frames, height, width, 3): `count` by time or at `fps`. Raises `UserError` as `samples`."""
+        return read_frames(self._path("video"), count=count, fps=fps, size=size)
+
+    def coefficients(self) -> np.ndarray | None:
+        """Face coefficients (frames, 64) float32, or None where the set has none for this clip."""
+        if self.motion is None:
+            return None
+        try:
+            found = np.load(self.motion, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{self.motion} cannot be read ({error}); expected an array (frames, 64)") from None
+        if found.ndim != 2 or not len(found):
+            raise UserError(f"{self.motion} has shape {found.shape}; expected (frames, 64)")
+        return found.astype(np.float32)
+
+    def _path(self, kind: str) -> Path:
+        path = getattr(self, kind)
+        if path is None:
+            raise UserError(f"utterance {self.id} has no {KINDS[kind]} file; expected one in a folder '{kind}…'")
+        return path
+
+
+class Tree:
+    """A data set on disk in the released layout. Raises `UserError` where `root` is no folder."""
+
+    def __init__(self, root: str | os.PathLike):
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise UserError(f"{self.root} is no folder; expected a data set in the released AvaMERG layout")
+
+    def splits(self) -> list[str]:
+        """The splits that are there."""
+        return [split for split in SPLITS if self._find(split)]
+
+    def split_file(self, split: str) -> Path:
+        """The JSON file of a split. Raises `UserError` where it is not there."""
+        if split not in SPLITS:
+            raise UserError(f"split {split!r} is unknown; expected one of {', '.join(SPLITS)}")
+        path = self._find(split)
+        if path is None:
+            raise UserError(f"{self.root} has no {split}.json; found the splits {self.splits() or 'none'}")
+        return path
+
+    def _find(self, split: str) -> Path | None:
+        for name in _ALIASES[split]:
+            for path in (self.root / f"{name}.json", self.root / name / f"{name}.json"):
+                if path.is_file():
+                    return path
+        return None
+
+    @cached_property
+    def _media(self) -> dict[str, dict[tuple[int, int, int | None], Path]]:
+        found: dict[str, dict] = {kind: {} for kind in KINDS}
+        for kind, folder in self.media_folders():
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    key = parse_name(entry.name) if entry.name.endswith(KINDS[kind]) else None
+                    if key is not None:
+                        found[kind][key] = Path(entry.path)
+        return found
+
+    def media_folders(self) -> Iterator[tuple[str, Path]]:
+        """(kind, folder) of every folder with recordings."""
+        below = [each for each in sorted(self.root.iterdir()) if each.is_dir()]
+        names = {alias for aliases in _ALIASES.values() for alias in aliases}
+        nested = [
+            each for parent in below if parent.name in names for each in sorted(parent.iterdir()) if each.is_dir()
+        ]
+        for folder in (*below, *nested):
+            for kind in KINDS:
+                if folder.name.startswith(kind):
+                    yield kind, folder
+
+    def media(self, kind: str, conversation: Conversation, index: int, role: str) -> Path | None:
+        """The recording of one utterance, or None. With the profile's number in its name, it must be this role's."""
+        number, profile = int(conversation.conversation_id), conversation.profile(role)
+        known = self._media[kind]
+        if profile is not None and (number, index, profile.media_id) in known:
+            return known[number, index, profile.media_id]
+        return known.get((number, index, None))
+
+    def clip(self, conversation: Conversation, index: int, role: str, text: str) -> Clip:
+        """One utterance with what was recorded of it."""
+        where = (self.media(kind, conversation, index, role) for kind in KINDS)
+        return Clip(conversation.conversation_id, index, role, text, *where)
+
+    def clips(self, conversation: Conversation) -> list[Clip]:
+        """Every utterance of a conversation, the last reply included."""
+        return [self.clip(conversation, each.index, each.role, each.text) for each in conversation.utterances()]
+
+    def files(self, kind: str) -> dict[tuple[int, int, int | None], Path]:
+        """All recordings of a kind, by what their names say."""
+        return dict(self._media[kind])
+
+
+def file_hash(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
