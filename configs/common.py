@@ -77,7 +77,12 @@ def data() -> ConfigDict:
     c.modality_dropout = 0.0
     c.last_turn_only = False
     c.label_map = "paper"  # 32 -> 7; or one of E3RG's
-    c.workers = 2
+    c.workers = 2  # processes that read ahead; 0 = threads
+    c.buckets = ""  # further row lengths below max_length, for example "384,640"
+    c.packing = False  # several dialogues per row: text only (modalities ""), stage coe
+    c.persona = True  # the prompt says whose reply is wanted (age, gender, tone)
+    c.cache = ""  # feature cache; by default the folder `features` of the data set
+    c.quarantine_limit = 0.01  # a larger fraction of unusable examples stops the run
     return c
 
 
