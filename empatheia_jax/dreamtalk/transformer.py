@@ -99,7 +99,8 @@ class DynamicFeedForward(nnx.Module):
     """Style-adaptive feed-forward (StyleTalk, Ma et al. 2023): the first layer is a mixture of K experts.
 
     The mixture is softmax(W₂ relu(W₁ style) / temperature); weights and biases of the experts are averaged with it
-    before they are applied. Off in the released DreamTalk. The reference fails for a batch or a window of one; this does not.
+    before they are applied. Off in the released DreamTalk. The reference fails for a batch or a window of one; this
+    does not.
     """
 
     def __init__(

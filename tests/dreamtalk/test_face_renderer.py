@@ -9,33 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from dreamtalk_sizes import RENDERER as SMALL
+from dreamtalk_sizes import build
 from flax import nnx
 
 from empatheia_jax.dreamtalk import renderer_layers as layers
-from empatheia_jax.dreamtalk.config import RendererConfig
-from empatheia_jax.dreamtalk.renderer import Renderer, normalise_image, to_uint8
+from empatheia_jax.dreamtalk.renderer import normalise_image, to_uint8
 from empatheia_jax.errors import UserError
 
 OPTIONS = dict(dtype=jnp.float32, param_dtype=jnp.float32)
-SMALL = RendererConfig(
-    coefficient_dim=12,
-    descriptor_dim=16,
-    mapping_layers=1,
-    image_size=32,
-    image_channels=3,
-    max_channels=16,
-    warp_base_channels=4,
-    warp_encoder_layers=3,
-    warp_decoder_layers=2,
-    edit_base_channels=4,
-    edit_layers=2,
-    edit_residual_blocks=1,
-    adain_hidden=8,
-    leaky_relu_slope=0.1,
-    norm_eps=1e-5,
-    window_radius=6,
-    unused_residual_convs=False,
-)
 
 
 def normal(*shape: int) -> jnp.ndarray:
@@ -82,10 +64,11 @@ def test_warping_equals_pytorch_interpolation_and_grid_sampling(size):
 
 
 def test_one_portrait_for_many_frames_equals_a_copy_for_each():
-    model = Renderer(SMALL, rngs=nnx.Rngs(0))
+    model = build(SMALL)
     portrait, windows = normal(1, 32, 32, 3), normal(3, 13, 12)
-    shared = model(portrait, windows)
-    copies = model(jnp.broadcast_to(portrait, (3, 32, 32, 3)), windows)
+    render = nnx.jit(lambda model, portrait: model(portrait, windows))
+    shared = render(model, portrait)
+    copies = render(model, jnp.broadcast_to(portrait, (3, 32, 32, 3)))
     for a, b in zip(shared, copies, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
     assert shared.image.shape == (3, 32, 32, 3) and shared.flow.shape == (3, 16, 16, 2)
@@ -93,7 +76,7 @@ def test_one_portrait_for_many_frames_equals_a_copy_for_each():
 
 
 def test_unused_convolutions_are_carried_and_have_no_gradient():
-    model = Renderer(dataclasses.replace(SMALL, unused_residual_convs=True), rngs=nnx.Rngs(0))
+    model = build(dataclasses.replace(SMALL, unused_residual_convs=True))
     graph, params = nnx.split(model)
     gradients = jax.grad(
         lambda p: jnp.square(nnx.merge(graph, p)(normal(1, 32, 32, 3), normal(2, 13, 12)).image).sum()

@@ -1,0 +1,147 @@
+"""The losses of both trainings: null styles, padding, what learns, and that it does learn."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from dreamtalk_sizes import DENOISER, RENDERER, build
+from flax import nnx
+
+from empatheia_jax.dreamtalk import perceptual, training
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    config = dataclasses.replace(DENOISER, dropout=0.0)
+    model = build(config)
+    rng = np.random.default_rng(0)
+    batch = training.MotionBatch(
+        motion=jnp.asarray(rng.normal(size=(4, 6, config.face3d_dim)), jnp.float32),
+        audio=jnp.asarray(rng.normal(size=(4, 6, config.window_slots, config.audio_feature_dim)), jnp.float32),
+        frame_weight=jnp.ones((4, 6)),
+        style_clip=jnp.asarray(rng.normal(size=(4, config.style_max_len, config.face3d_dim)), jnp.float32),
+        style_padding=jnp.zeros((4, config.style_max_len), bool),
+    )
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+
+    @jax.jit
+    def loss(params, batch, key, null_probability, velocity_weight=0.0):
+        return training.denoiser_loss(
+            nnx.merge(graph, params, rest),
+            batch,
+            key,
+            null_probability=null_probability,
+            velocity_weight=velocity_weight,
+        )
+
+    return params, batch, loss
+
+
+def test_a_null_style_hides_the_style_clip(denoiser):
+    params, batch, loss = denoiser
+    other = dataclasses.replace(batch, style_clip=batch.style_clip + 1)
+    key = jax.random.key(0)
+    assert loss(params, batch, key, 1.0)["loss"].total == loss(params, other, key, 1.0)["loss"].total
+    assert loss(params, batch, key, 0.0)["loss"].total != loss(params, other, key, 0.0)["loss"].total
+
+
+def test_padding_frames_weigh_nothing(denoiser):
+    params, batch, loss = denoiser
+    weight = batch.frame_weight.at[:, 4:].set(0)
+    padded = dataclasses.replace(batch, frame_weight=weight)
+    changed = dataclasses.replace(padded, audio=batch.audio.at[:, 4:].set(9.0))
+    key = jax.random.key(1)
+    a, b = loss(params, padded, key, 0.1, 0.5)["loss"], loss(params, changed, key, 0.1, 0.5)["loss"]
+    assert a.weight == 16.0
+    np.testing.assert_allclose(a.mean, b.mean, rtol=1e-6)
+    whole = loss(params, batch, key, 0.1, 0.5)["loss"]
+    assert abs(float(whole.mean - a.mean)) > 1e-4
+
+
+def test_the_loss_is_the_mean_of_x0_and_velocity(denoiser):
+    params, batch, loss = denoiser
+    parts = loss(params, batch, jax.random.key(2), 0.1, 0.3)
+    np.testing.assert_allclose(parts["loss"].mean, parts["x0"].mean + 0.3 * parts["velocity"].mean, rtol=1e-6)
+    assert parts["velocity"].mean > 0
+
+
+def test_a_denoiser_learns_a_few_clips(denoiser):
+    params, batch, loss = denoiser
+    optimizer = optax.adam(3e-3)
+
+    @jax.jit
+    def step(params, state, key):
+        value, gradient = jax.value_and_grad(lambda p: loss(p, batch, key, 0.1)["loss"].mean)(params)
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    state, values = optimizer.init(params), []
+    for i in range(60):
+        params, state, value = step(params, state, jax.random.key(i))
+        values.append(float(value))
+    assert np.mean(values[-10:]) < 0.6 * np.mean(values[:10])
+
+
+@pytest.fixture(scope="module")
+def renderer():
+    config = RENDERER
+    rng = np.random.default_rng(0)
+    batch = training.FrameBatch(
+        portrait=jnp.asarray(rng.uniform(-1, 1, size=(2, 32, 32, 3)), jnp.float32),
+        windows=jnp.asarray(rng.normal(size=(2, config.window_frames, config.coefficient_dim)), jnp.float32),
+        target=jnp.asarray(rng.uniform(-1, 1, size=(2, 32, 32, 3)), jnp.float32),
+        weight=jnp.asarray([1.0, 0.0]),
+    )
+    graph, params = nnx.split(build(config))
+
+    def loss(params, batch, warp_only=False):
+        return training.renderer_loss(
+            nnx.merge(graph, params),
+            batch,
+            perceptual.edge_features,
+            training.RendererWeights(style=1.0, pixel=1.0, scales=2),
+            warp_only=warp_only,
+        )
+
+    return params, batch, jax.jit(loss, static_argnames="warp_only")
+
+
+def test_warping_alone_gives_the_editing_network_no_gradient(renderer):
+    params, batch, loss = renderer
+    gradient = jax.grad(lambda p: loss(p, batch, warp_only=True)["loss"].mean)(params)
+    sizes = {".".join(map(str, p)): float(jnp.abs(g[...]).max()) for p, g in nnx.to_flat_state(gradient)}
+    assert all(size == 0 for path, size in sizes.items() if path.startswith("editing."))
+    assert any(size > 0 for path, size in sizes.items() if path.startswith("warping."))
+    assert any(size > 0 for path, size in sizes.items() if path.startswith("mapping."))
+    assert set(loss(params, batch, warp_only=True)) == {"loss", "warp"}
+
+
+def test_examples_without_weight_do_not_count(renderer):
+    params, batch, loss = renderer
+    changed = dataclasses.replace(batch, target=batch.target.at[1].set(0.0))
+    assert loss(params, batch)["loss"].mean == loss(params, changed)["loss"].mean
+    np.testing.assert_allclose(
+        loss(params, batch)["loss"].mean,
+        2.5 * loss(params, batch)["warp"].mean
+        + 4 * loss(params, batch)["final"].mean
+        + loss(params, batch)["pixel"].mean,
+        rtol=1e-5,
+    )
+
+
+def test_a_picture_is_at_no_distance_from_itself_and_further_from_a_stranger():
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.uniform(-1, 1, size=(1, 32, 32, 3)), jnp.float32)
+    near, far = image + 0.01, -image
+
+    for features in (perceptual.edge_features, perceptual.Vgg19(rngs=nnx.Rngs(0))):
+
+        def distance(other, features=features):
+            return float(perceptual.perceptual_distance(features, other, image, scales=1, style_weight=1.0)[0])
+
+        assert distance(image) == 0.0 < distance(near) < distance(far)
