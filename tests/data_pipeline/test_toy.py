@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from data_pipeline import toy
-from empatheia_jax.dialogue import labels
+from data_pipeline.layout import Tree, file_hash
+from data_pipeline.toy import media
+from empatheia_jax.dialogue import labels, schema
 from empatheia_jax.dialogue.prompt import build_target, parse_reply
+from empatheia_jax.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +40,80 @@ def test_every_turn_is_labelled_and_its_history_is_the_dialogue_so_far(everythin
 def test_every_reply_is_written_once(everything):
     replies = [turn.response for split in everything.values() for each in split for turn in each.turns]
     assert len(set(replies)) == len(replies)
+
+
+class Hum:
+    """A voice for the tests: a tone as long as the text, at the pitch of the profile."""
+
+    name = "hum"
+
+    def __call__(self, text, profile, emotion, seed):
+        time = np.arange(600 * len(text.split())) / media.RATE
+        return media.Spoken((0.3 * np.sin(2 * np.pi * (150 + 10 * profile.profile_id) * time)).astype(np.float32))
+
+
+class Card:
+    """A face for the tests: a card whose colour says the emotion."""
+
+    name, size = "card", 16
+
+    def __call__(self, spoken, profile, emotion, intensity, seed):
+        frames = media.frames_for(len(spoken.samples) / media.RATE)
+        colour = np.full((frames, 16, 16, 3), 30 * labels.EMOTIONS_7.index(emotion), np.uint8)
+        return np.full((frames, 73), intensity, np.float32), iter([colour])
+
+
+def hashes(folder):
+    return {path.relative_to(folder): file_hash(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_set_is_made_to_the_byte_and_an_interrupted_run_continues(tmp_path):
+    media.build(tmp_path / "a", Hum(), Card(), count=4)
+
+    class Killed(Hum):
+        calls = 0
+
+        def __call__(self, *arguments):
+            Killed.calls += 1
+            if Killed.calls > 5:
+                raise KeyboardInterrupt
+            return super().__call__(*arguments)
+
+    with pytest.raises(KeyboardInterrupt):
+        media.build(tmp_path / "b", Killed(), Card(), count=4)
+    assert not (tmp_path / "b" / "train.json").exists()
+    media.build(tmp_path / "b", Hum(), Card(), count=4)
+    assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
+
+
+def test_the_made_set_is_an_avamerg_tree(tmp_path):
+    counts = media.build(tmp_path / "toy", Hum(), Card(), count=7)
+    tree = Tree(tmp_path / "toy")
+    assert tree.splits() == list(toy.SPLITS)
+    for split in toy.SPLITS:
+        clips = [clip for each in schema.read(tree.split_file(split)) for clip in tree.clips(each)]
+        assert len(clips) == counts[split]
+        for clip in clips:
+            seconds = len(clip.samples()) / 16_000
+            assert len(clip.coefficients()) == media.frames_for(seconds) == len(clip.frames())
+    (demo,) = schema.read(tmp_path / "toy" / "demo.json")
+    assert demo.turns[0].response is None and demo.turns[0].chain is None
+    assert all(tree.clip(demo, u.index, u.role, u.text).audio for u in demo.turns[0].history)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(UserError, match="not empty"):
+        media.build(tmp_path, Hum(), Card(), count=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+    with pytest.raises(UserError, match="--count=2"):
+        media.choose(2)
+    assert sum(map(len, media.choose(20).values())) == 20 and sum(map(len, media.choose(81).values())) == 81
+
+
+def test_other_weights_do_not_add_to_a_set(tmp_path):
+    media.build(tmp_path / "toy", Hum(), Card(), count=3)
+    other = Hum()
+    other.name = "whistle"
+    with pytest.raises(UserError, match="made by"):
+        media.build(tmp_path / "toy", other, Card(), count=3)

@@ -1,0 +1,54 @@
+"""`python -m data_pipeline.toy --output=data/toy [--count=N]`: the toy AvaMERG with speech and faces, by one command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data_pipeline.toy import media
+from empatheia_jax import weights
+from empatheia_jax.errors import UserError, main_guard
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    options = argparse.ArgumentParser(prog="python -m data_pipeline.toy", description=__doc__)
+    options.add_argument("--output", required=True, type=Path, help="folder to make the set in")
+    options.add_argument("--count", type=int, help="number of dialogues; all 81 by default")
+    options.add_argument("--voice", type=Path, default=Path("weights/kokoro"), help="weights folder of the voice")
+    options.add_argument("--size", type=int, default=128, help="height and width of the videos in pixels")
+    return options
+
+
+@main_guard
+def main(argv: list[str]) -> int:
+    """Makes the set and says what is in it."""
+    options = parser().parse_args(argv)
+    if options.size < 16 or options.size % 2:
+        raise UserError(f"--size={options.size}; expected an even number of at least 16")
+    from empatheia_jax.styletts2.speaker import Speaker
+
+    if not (options.voice / weights.CONFIG_FILE).is_file():
+        command = "python -m converters.convert --source=kokoro --output=weights/kokoro"
+        raise UserError(f"the voice is missing (no {options.voice}); get it with `{command}`")
+    mark = weights.describe(options.voice)["sha256"]
+    voice = media.SpeakerVoice(Speaker.load(options.voice), f"{options.voice.name}-{mark[:16]}")
+    with tqdm(unit="utterance", desc="speaking and drawing") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        counts = media.build(options.output, voice, media.DrawnFace(options.size), options.count, progress)
+    said = ", ".join(f"{split} {count}" for split, count in counts.items())
+    print(
+        f"{options.output}: utterances with speech and face: {said}; a dialogue to reply to: {options.output}/demo.json"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,215 @@
+"""Gives the toy dialogues their voices and faces: one wav, one mp4 and the face's coefficients per utterance.
+
+Everything is a fixed function of the words, the profiles and the weights of the voice, so two runs make the same bytes;
+files that are there already are kept, so an interrupted run continues.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import soxr
+
+from data_pipeline import toy
+from data_pipeline.layout import media_name
+from empatheia_jax.dialogue import labels, schema
+from empatheia_jax.dialogue.schema import Conversation, Profile
+from empatheia_jax.errors import UserError
+from empatheia_jax.media.audio import replacing, write_wav
+from empatheia_jax.media.video import VideoWriter, frames_for
+
+RATE, FPS = 24_000, 25
+FOLDERS = {"audio": "audio_v5_0", "video": "video_v5_0", "motion": "motion_v5_0"}
+LISTENER_INTENSITY = 0.6
+"""A listener shows the speaker's feeling, but less of it."""
+# How a voice without emotions of its own is made to sound: (speed, pitch).
+MANNERS = {
+    "happy": (1.05, 1.05),
+    "surprised": (1.08, 1.08),
+    "angry": (1.10, 0.97),
+    "fear": (1.08, 1.04),
+    "sad": (0.90, 0.96),
+    "disgusted": (0.95, 0.95),
+    "contempt": (0.94, 0.98),
+}
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """Speech at 24 kHz, and what is said when: symbols with their seconds (empty where a voice cannot tell)."""
+
+    samples: np.ndarray
+    symbols: Sequence[str] = ()
+    seconds: Sequence[float] = ()
+
+
+class Voice(Protocol):
+    """Says a text as a person with a feeling."""
+
+    name: str
+
+    def __call__(self, text: str, profile: Profile, emotion: str, seed: int) -> Spoken:
+        """`emotion` is one of the 7."""
+
+
+class Face(Protocol):
+    """Shows a person who says something with a feeling."""
+
+    name: str
+    size: int
+
+    def __call__(
+        self, spoken: Spoken, profile: Profile, emotion: str, intensity: float, seed: int
+    ) -> tuple[np.ndarray, Iterator[np.ndarray]]:
+        """Coefficients (frames, 64 or more) float32 and the pictures in batches, uint8 (n, size, size, 3)."""
+
+
+@dataclass(frozen=True)
+class SpeakerVoice:
+    """Our StyleTTS2 (`empatheia_jax.styletts2.speaker.Speaker`)."""
+
+    speaker: Any
+    name: str
+
+    def __call__(self, text: str, profile: Profile, emotion: str, seed: int) -> Spoken:
+        """See `Voice`."""
+        from empatheia_jax.styletts2.voices import for_profile
+
+        voice = for_profile(*labels.profile_words(profile.profile_id))
+        speed, pitch = MANNERS[emotion]
+        voice = dataclasses.replace(voice, speed=voice.speed * speed, pitch=voice.pitch * pitch)
+        speech = self.speaker.say(text, voice=voice, seed=seed)
+        names = {number: symbol for symbol, number in self.speaker.symbols.numbers.items()}
+        symbols = [names.get(int(number), " ") for number in speech.token_ids]
+        return Spoken(speech.samples, symbols, [frames * 600 / RATE for frames in speech.durations])
+
+
+@dataclass(frozen=True)
+class DrawnFace:
+    """The face that we draw (`empatheia_jax.dreamtalk.drawn_face`): one person per profile."""
+
+    size: int = 128
+    name: str = "drawn-face-1"
+
+    def __call__(self, spoken: Spoken, profile: Profile, emotion: str, intensity: float, seed: int):
+        """See `Face`."""
+        from empatheia_jax.dreamtalk import drawn_face
+        from empatheia_jax.dreamtalk.drawn_face import visemes
+
+        frames = frames_for(len(spoken.samples) / RATE, FPS)
+        if spoken.symbols:
+            mouth = visemes.from_phonemes(spoken.symbols, spoken.seconds, frames)
+        else:
+            mouth = visemes.from_audio(soxr.resample(spoken.samples, RATE, 16_000), frames=frames)
+        motion = drawn_face.perform(emotion, frames, seed=seed, intensity=intensity, mouth=mouth)
+        age, gender, _ = labels.profile_words(profile.profile_id)
+        tone = labels.TONES[profile.ids[2]]
+        person = drawn_face.sample_identity(profile.media_id, age=age, gender=gender, tone=tone)
+        return motion, drawn_face.draw_batches(person, motion, self.size)
+
+
+def choose(count: int | None) -> dict[str, list[Conversation]]:
+    """All splits, or `count` dialogues in all with about 15 % (at least one) in valid and in test.
+
+    Raises:
+        UserError: fewer than 3 were asked for, or more than there are.
+    """
+    splits = {split: toy.conversations(split) for split in toy.SPLITS}
+    total = sum(map(len, splits.values()))
+    if count is None:
+        return splits
+    if not 3 <= count <= total:
+        raise UserError(f"--count={count}; expected 3 to {total}")
+    held = max(1, min(round(0.15 * count), len(splits["valid"]), len(splits["test"])))
+    sizes = {"train": min(count - 2 * held, len(splits["train"])), "valid": held, "test": held}
+    sizes["valid"] = count - sizes["train"] - sizes["test"]
+    return {split: conversations[: sizes[split]] for split, conversations in splits.items()}
+
+
+def emotion_at(conversation: Conversation, index: int) -> str:
+    """The emotion of the 7 that colours an utterance: the speaker's at that point of the dialogue."""
+    turn = next(turn for turn in conversation.turns if index <= turn.response_index)
+    return labels.emotion7(labels.emotion32(turn.chain.speaker_emotion, strict=True))
+
+
+def demo_dialogue(conversation: Conversation) -> Conversation:
+    """A held-out dialogue as input for a reply: its last turn without the response and the chain."""
+    last = dataclasses.replace(conversation.turns[-1], response=None, chain=None)
+    return dataclasses.replace(conversation, turns=(last,))
+
+
+def build(
+    output: str | os.PathLike,
+    voice: Voice,
+    face: Face,
+    count: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, int]:
+    """Makes the toy set; returns the number of utterances per split.
+
+    The folder holds `train.json`, `valid.json`, `test.json`, the recordings, `demo.json` (a test dialogue to reply to)
+    and `made_by.json`. The JSON files are written last: a folder without them is not finished.
+
+    Raises:
+        UserError: the folder holds a set that other weights or another version made.
+    """
+    output = Path(output)
+    splits = choose(count)
+    stamp = output / "made_by.json"
+    made_by = {"voice": voice.name, "face": face.name, "size": face.size, "rate": RATE, "fps": FPS}
+    if stamp.is_file():
+        found = schema.load_json(stamp)
+        if found != made_by:
+            raise UserError(
+                f"{output} was made by {found}; this would be {made_by}; choose another folder or delete it"
+            )
+    elif output.is_dir() and any(output.iterdir()):
+        raise UserError(f"{output} is not empty and no toy set; choose another folder")
+    for folder in FOLDERS.values():
+        (output / folder).mkdir(parents=True, exist_ok=True)
+    _write_text(stamp, json.dumps(made_by, indent=1) + "\n")
+    jobs = [(c, said) for conversations in splits.values() for c in conversations for said in c.utterances()]
+    for done, (conversation, said) in enumerate(jobs):
+        progress(done, len(jobs))
+        _record(output, conversation, said, voice, face)
+    progress(len(jobs), len(jobs))
+    for split, conversations in splits.items():
+        schema.write(output / f"{split}.json", conversations)
+    schema.write(output / "demo.json", [demo_dialogue(splits["test"][0])])
+    return {split: sum(len(c.utterances()) for c in conversations) for split, conversations in splits.items()}
+
+
+def _record(output: Path, conversation: Conversation, said: schema.Utterance, voice: Voice, face: Face) -> None:
+    profile = conversation.profile(said.role)
+    paths = {
+        kind: output / folder / media_name(conversation.conversation_id, said.index, profile.media_id, kind)
+        for kind, folder in FOLDERS.items()
+    }
+    if all(path.is_file() for path in paths.values()):
+        return
+    seed = int(conversation.conversation_id) * 100 + said.index
+    emotion = emotion_at(conversation, said.index)
+    intensity = 1.0 if said.role == "speaker" else LISTENER_INTENSITY
+    spoken = voice(said.text, profile, emotion, seed)
+    motion, pictures = face(spoken, profile, emotion, intensity, seed)
+    write_wav(paths["audio"], spoken.samples, RATE)
+    with VideoWriter(paths["video"], FPS, (face.size, face.size), audio=spoken.samples, audio_rate=RATE) as video:
+        for batch in pictures:
+            video.write(batch)
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(motion[:, :64], np.float32), allow_pickle=False)
+    with replacing(paths["motion"]) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
