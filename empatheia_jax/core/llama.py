@@ -17,7 +17,7 @@ from empatheia_jax.core.outputs import KVCache, LMOutput, valid_and_positions
 from empatheia_jax.nn.attention import attention
 from empatheia_jax.nn.linear import Embedding, Linear, RMSNorm, head_product
 from empatheia_jax.nn.rotary import inverse_frequencies, rotary_tables, rotate_halves
-from empatheia_jax.nn.stack import run_layers
+from empatheia_jax.nn.stack import run_layers, unstack
 
 __all__ = ["Llama", "LlamaConfig"]
 
@@ -116,6 +116,17 @@ class Llama(nnx.Module):
     def empty_cache(self, batch: int, slots: int) -> KVCache:
         c = self.config
         return KVCache.empty(c.num_layers, batch, slots, c.num_kv_heads, c.head_dim, self.dtype)
+
+    def prefill(self, embeds: Float[Array, "b t d"], lengths: Int[Array, " b"], slots: int):
+        """Reads right-padded prompts: hidden state of each last token (b, d), the cache, the next token's position
+        (b,).
+        """
+        out = self(embeds, lengths=lengths, cache_slots=slots)
+        return out.hidden[jnp.arange(embeds.shape[0]), lengths - 1], out.cache, lengths
+
+    def decoder_weights(self) -> list:
+        """Weights per layer for `weights`, see `nn.stack.unstack`."""
+        return unstack(self.layers, self.config.num_layers)
 
     def __call__(
         self,
