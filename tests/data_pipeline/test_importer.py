@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -31,10 +33,9 @@ def test_withheld_responses_are_taken_from_the_history_and_the_answers(tmp_path)
     full = {each.conversation_id: each for each in schema.read(source / "train.json")}
     change(source / "train.json", withhold)
     answers = tmp_path / "answers.json"
-    answers.write_text(
-        f'[{{"conversation_id": "{sorted(full)[0]}", "ed_emotion": "sad", '
-        '"ed_gold_utterances_lowercased_tokenised": ["a", "b", "c", "d ."]}}]'
-    )
+    answer = {"conversation_id": sorted(full)[0], "ed_emotion": "sad"}
+    answer["ed_gold_utterances_lowercased_tokenised"] = ["a", "b", "c", "d ."]
+    answers.write_text(json.dumps([answer]))
     counts = importer.import_tree(source / "train.json", source, tmp_path / "out", answers)
     assert sum(counts.values()) == 4
     found = schema.read(tmp_path / "out" / "train.json")
