@@ -174,16 +174,50 @@ def to_pcm16(samples: Float[np.ndarray, "*shape"]) -> np.ndarray:
     return np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
 
 
-def write_wav(path: str | os.PathLike, samples: Float[np.ndarray, " samples"], rate: int = 24_000) -> None:
-    """Writes a mono PCM16 wav, whole or not at all.
+class WavWriter:
+    """Writes a mono PCM16 wav as the samples come, whole or not at all.
+
+        with WavWriter("speech.wav") as wav:
+            for piece in pieces:
+                wav.write(piece)
+
+    Leaving the block by an exception, or without a sample, leaves no file.
 
     Raises:
-        ValueError: `samples` is not one-dimensional, is empty or holds NaN.
+        ValueError: samples that are not one-dimensional or hold NaN; on leaving the block: nothing was written.
         UserError: the place cannot be written.
     """
-    samples = np.asarray(samples)
-    if samples.ndim != 1 or samples.size == 0:
-        raise ValueError(f"expected mono samples of shape (n,), n > 0; found shape {samples.shape}")
-    pcm = to_pcm16(samples)
-    with replacing(path) as temporary:
-        soundfile.write(temporary, pcm, rate, subtype="PCM_16", format="WAV")
+
+    def __init__(self, path: str | os.PathLike, rate: int = 24_000):
+        self.path, self.rate, self.samples = Path(path), rate, 0
+
+    def __enter__(self) -> WavWriter:
+        with contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(replacing(self.path))
+            stack.push(self._check)
+            self._file = stack.enter_context(
+                soundfile.SoundFile(temporary, "w", self.rate, channels=1, subtype="PCM_16", format="WAV")
+            )
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def _check(self, kind, error, trace) -> None:
+        if kind is None and not self.samples:
+            raise ValueError(f"no sample was written to {self.path}")
+
+    def write(self, samples: Float[np.ndarray, " samples"]) -> None:
+        """Appends mono samples, full scale ±1."""
+        samples = np.asarray(samples)
+        if samples.ndim != 1:
+            raise ValueError(f"expected mono samples of shape (n,); found shape {samples.shape}")
+        self._file.write(to_pcm16(samples))
+        self.samples += len(samples)
+
+
+def write_wav(path: str | os.PathLike, samples: Float[np.ndarray, " samples"], rate: int = 24_000) -> None:
+    """Writes a mono PCM16 wav, whole or not at all. Raises as `WavWriter`."""
+    with WavWriter(path, rate) as wav:
+        wav.write(samples)

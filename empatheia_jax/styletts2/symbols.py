@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from jaxtyping import Int
+
 from empatheia_jax.errors import UserError
 
 _ORDER = (
@@ -66,11 +69,17 @@ _NEAREST = {
 
 @dataclass(frozen=True)
 class SymbolTable:
-    """Phoneme symbols and their numbers. `pad` stands before and after every sentence."""
+    """Phoneme symbols and their numbers.
+
+    Attributes:
+        pad: number that stands before every piece of text (never inside one).
+        closed: whether it stands after every piece too: so in Kokoro, not in StyleTTS2.
+    """
 
     name: str
     numbers: Mapping[str, int] = field(repr=False)
     pad: int = 0
+    closed: bool = True
 
     @property
     def size(self) -> int:
@@ -87,7 +96,7 @@ class SymbolTable:
             raise UserError(
                 f"symbol table {name}: expected single symbols with numbers ≥ 0; found {wrong[:5] or 'none'}"
             )
-        return SymbolTable(name, dict(vocab))
+        return SymbolTable(name, {symbol: number for symbol, number in vocab.items() if number != 0})
 
     def unknown(self, phonemes: str) -> str:
         """The symbols of `phonemes` that this table neither has nor has a neighbour for, each once."""
@@ -104,7 +113,7 @@ class SymbolTable:
         return "".join(fitted)
 
     def encode(self, phonemes: str) -> list[int]:
-        """Numbers of `phonemes`, `pad` at both ends.
+        """Numbers of `phonemes`, with the pads.
 
         Raises:
             UserError: a symbol without number or neighbour, or nothing left to say.
@@ -117,13 +126,22 @@ class SymbolTable:
         numbers = [self.numbers[symbol] for symbol in self.fit(phonemes)]
         if not numbers:
             raise UserError("no phonemes to say; expected at least one symbol")
-        return [self.pad, *numbers, self.pad]
+        return [self.pad, *numbers, *([self.pad] if self.closed else [])]
+
+    def pieces(self, numbers: Int[np.ndarray, " T"]) -> list[Int[np.ndarray, " t"]]:
+        """Cuts the numbers of several pieces, one after the other, into those of each."""
+        numbers = np.asarray(numbers)
+        starts = numbers[1:] == self.pad
+        if self.closed:
+            starts &= numbers[:-1] == self.pad
+        return np.split(numbers, np.flatnonzero(starts) + 1)
 
     def decode(self, numbers) -> str:
-        """The phonemes of `encode`'s numbers, without the ends."""
+        """The phonemes of `encode`'s numbers, without the pads."""
         symbols = {number: symbol for symbol, number in self.numbers.items()}
         return "".join(symbols[int(number)] for number in numbers if int(number) != self.pad)
 
 
-STYLETTS2 = SymbolTable("StyleTTS2", {symbol: number for number, symbol in enumerate(_ORDER)})
+# The pad's own sign is no symbol of a text.
+STYLETTS2 = SymbolTable("StyleTTS2", {s: number for number, s in enumerate(_ORDER) if number}, closed=False)
 KOKORO = SymbolTable("Kokoro", {symbol: STYLETTS2.numbers[symbol] for symbol in _KOKORO_KEEPS} | _KOKORO_OWN)

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.audio import audio_info, read_audio, to_pcm16, write_wav
+from empatheia_jax.media.audio import WavWriter, audio_info, read_audio, to_pcm16, write_wav
 
 
 def tone(seconds: float, rate: int, hertz: float = 220.0) -> np.ndarray:
@@ -126,11 +126,10 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
     write_wav(tmp_path / "x.wav", tone(0.1, 24_000))
     before = (tmp_path / "x.wav").read_bytes()
 
-    def fail(path, *args, **kwargs):
-        path.write_bytes(b"half")
+    def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr("empatheia_jax.media.audio.soundfile.write", fail)
+    monkeypatch.setattr("empatheia_jax.media.audio.soundfile.SoundFile.write", fail)
     with pytest.raises(OSError, match="disk full"):
         write_wav(tmp_path / "x.wav", tone(0.2, 24_000))
     assert [path.name for path in tmp_path.iterdir()] == ["x.wav"]
@@ -142,6 +141,18 @@ def test_samples_that_are_no_sound_are_not_written(tmp_path, samples):
     with pytest.raises(ValueError):
         write_wav(tmp_path / "x.wav", samples)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_wav_can_be_written_piece_by_piece(tmp_path):
+    whole = tone(1.0, 24_000)
+    with WavWriter(tmp_path / "x.wav") as wav:
+        for piece in np.array_split(whole, 7):
+            wav.write(piece)
+    np.testing.assert_array_equal(to_pcm16(read_audio(tmp_path / "x.wav", 24_000)), to_pcm16(whole))
+    with pytest.raises(RuntimeError), WavWriter(tmp_path / "y.wav") as wav:
+        wav.write(whole)
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["x.wav"]
 
 
 def test_writing_over_a_folder_is_refused(tmp_path):

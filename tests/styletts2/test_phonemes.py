@@ -109,6 +109,7 @@ def test_kokoro_tokens_of_the_reference(reference):
 def test_sizes_and_differences_of_the_tables():
     assert (STYLETTS2.size, KOKORO.size) == (178, 178)
     assert len(KOKORO.numbers) == 114
+    assert STYLETTS2.encode("a b") == [0, 43, 16, 44] and KOKORO.encode("a b") == [0, 43, 16, 44, 0]
     different = [s for s, number in KOKORO.numbers.items() if STYLETTS2.numbers.get(s) != number]
     assert len(different) == 11
     assert STYLETTS2.numbers["'"] == 176 and STYLETTS2.numbers["ᵻ"] == 177  # the doubled apostrophe shifts the last
@@ -122,6 +123,18 @@ def test_symbols_outside_the_table_are_replaced_or_refused():
         KOKORO.encode("\u0329")
     with pytest.raises(UserError, match="no phonemes"):
         KOKORO.encode("")
+
+
+@pytest.mark.parametrize("table", [STYLETTS2, KOKORO])
+def test_pieces_of_a_text_can_be_told_apart(table):
+    pieces = [table.encode(text) for text in ("ab", "c", "a b c")]
+    found = table.pieces(np.concatenate(pieces))
+    assert [piece.tolist() for piece in found] == pieces
+
+
+def test_the_pad_is_no_symbol_of_a_text():
+    with pytest.raises(UserError, match="\\$"):
+        STYLETTS2.encode("a$b")
 
 
 def test_a_broken_vocabulary_is_refused():
