@@ -4,9 +4,9 @@
                                                     /part-h000-00000.arrayrecord   up to `PART` records
                                                     /part-h000-00000.json          their keys
 
-A record's key is a hash of the clip's content (bytes of its files, its text) and of the extractor's fingerprint, which
-itself hashes the weights and every setting. A changed recording, other weights or another setting give another key:
-nothing stale can be found, and a record whose inner key differs from the one asked for is refused.
+A record's key is a hash of the clip's content (bytes of its files, its text, its profile) and of the extractor's
+fingerprint, which itself hashes the weights and every setting. A changed recording, other weights or another setting
+give another key: nothing stale can be found, and a record whose inner key differs from the one asked for is refused.
 Parts are written whole or not at all; an interrupted extraction continues after the last complete part.
 """
 
@@ -90,6 +90,7 @@ def clip_key(clip: Clip, fingerprint: str, hashes: ContentHashes) -> str:
         "audio": hashes(clip.audio),
         "video": hashes(clip.video),
         "motion": hashes(clip.motion),
+        "profile": None if clip.profile is None else clip.profile.profile_id,
         "maker": fingerprint,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

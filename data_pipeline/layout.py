@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from empatheia_jax.dialogue.schema import Conversation
+from empatheia_jax.dialogue.schema import Conversation, Profile
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.video import read_frames
@@ -59,6 +59,7 @@ class Clip:
     audio: Path | None
     video: Path | None
     motion: Path | None = None
+    profile: Profile | None = None
 
     @property
     def id(self) -> str:
@@ -67,11 +68,11 @@ class Clip:
 
     def samples(self, rate: int = 16_000) -> np.ndarray:
         """The recording at `rate` Hz, mono float32 (samples,). Raises `UserError` where it is absent or broken."""
-        return read_audio(self._path("audio"), rate)
+        return read_audio(self.path("audio"), rate)
 
     def frames(self, count: int | None = None, fps: float | None = None, size: tuple[int, int] | None = None):
         """RGB frames uint8 (frames, height, width, 3): `count` by time or at `fps`. Raises `UserError` as `samples`."""
-        return read_frames(self._path("video"), count=count, fps=fps, size=size)
+        return read_frames(self.path("video"), count=count, fps=fps, size=size)
 
     def coefficients(self) -> np.ndarray | None:
         """Face coefficients (frames, 64) float32, or None where the set has none for this clip."""
@@ -85,7 +86,8 @@ class Clip:
             raise UserError(f"{self.motion} has shape {found.shape}; expected (frames, 64)")
         return found.astype(np.float32)
 
-    def _path(self, kind: str) -> Path:
+    def path(self, kind: str) -> Path:
+        """The file of a kind. Raises `UserError` where there is none."""
         path = getattr(self, kind)
         if path is None:
             raise UserError(f"utterance {self.id} has no {KINDS[kind]} file; expected one in a folder '{kind}…'")
@@ -154,7 +156,7 @@ class Tree:
     def clip(self, conversation: Conversation, index: int, role: str, text: str) -> Clip:
         """One utterance with what was recorded of it."""
         where = (self.media(kind, conversation, index, role) for kind in KINDS)
-        return Clip(conversation.conversation_id, index, role, text, *where)
+        return Clip(conversation.conversation_id, index, role, text, *where, conversation.profile(role))
 
     def clips(self, conversation: Conversation) -> list[Clip]:
         """Every utterance of a conversation, the last reply included."""

@@ -22,7 +22,7 @@ _HALF = {"bfloat16": ml_dtypes.bfloat16}
 
 def pack(arrays: Mapping[str, np.ndarray], note: Mapping[str, Any]) -> bytes:
     """Arrays and a JSON note → bytes: a magic word, the length of the header, the header (JSON), the arrays' bytes."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     fields = [[name, array.dtype.name, list(array.shape)] for name, array in arrays.items()]
     header = json.dumps({"note": dict(note), "arrays": fields}, sort_keys=True, ensure_ascii=False).encode()
     return b"".join([_MAGIC, struct.pack("<I", len(header)), header, *(array.tobytes() for array in arrays.values())])

@@ -1,0 +1,206 @@
+"""Features are computed once, survive a kill, and are never taken for those of another recording or other weights."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from data_pipeline import extract as extraction
+from data_pipeline import loader, records
+from data_pipeline.cache import PART, ContentHashes, FeatureCache, clip_key, extract
+from data_pipeline.features import CachedFeatures
+from data_pipeline.layout import Clip, Tree
+from data_pipeline.quarantine import Quarantine
+from empatheia_jax.errors import UserError
+from empatheia_jax.tokens import SLOTS
+from tests.data_pipeline.trees import small_tree
+from tests.data_pipeline.words import Words
+
+
+def clips(count):
+    return [Clip("00001", n, "speaker", f"words {n}", None, None) for n in range(count)]
+
+
+def numbers(clip):
+    return np.full((2, 3), len(clip.text) + clip.index, np.float32)
+
+
+class Counting:
+    what, fingerprint, roles, batch = "speech", "a" * 64, ("speaker",), 4
+
+    def __init__(self, stop_after=None, bad=()):
+        self.seen, self.stop_after, self.bad = [], stop_after, bad
+
+    def __call__(self, some):
+        if self.stop_after is not None and len(self.seen) >= self.stop_after:
+            raise KeyboardInterrupt
+        for clip in some:
+            if clip.index in self.bad:
+                raise UserError(f"utterance {clip.index} is only noise")
+        self.seen += [clip.index for clip in some]
+        return [{"speech": numbers(clip)} for clip in some]
+
+
+def run(root, extractor, some, quarantine=None, **hosts):
+    cache = FeatureCache(root, extractor.what, extractor.fingerprint)
+    return extract(some, extractor, cache, ContentHashes(), quarantine or Quarantine(1.0), **hosts), cache
+
+
+def test_arrays_survive_the_record():
+    import ml_dtypes
+
+    arrays = {
+        "a": np.arange(6, dtype=np.int32).reshape(2, 3),
+        "b": np.float32(2.5),
+        "c": np.zeros((0, 4), np.float16),
+        "d": np.ones(3, ml_dtypes.bfloat16),
+    }
+    found, note = records.unpack(records.pack(arrays, {"id": "ü"}))
+    assert note == {"id": "ü"}
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == np.asarray(array).dtype and found[name].shape == np.shape(array)
+    with pytest.raises(ValueError, match="is cut"):
+        records.unpack(records.pack(arrays, {})[:-2])
+    with pytest.raises(ValueError, match="not a record"):
+        records.unpack(b"something else")
+
+
+def test_nothing_is_computed_twice_and_a_kill_costs_at_most_one_part(tmp_path):
+    some = clips(3 * PART + 10)
+    killed = Counting(stop_after=2 * PART + 20)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, killed, some)
+    again = Counting()
+    added, cache = run(tmp_path, again, some)
+    assert len(cache) == len(some) and added == len(again.seen) <= len(some) - 2 * PART
+    for clip in some:
+        key = clip_key(clip, Counting.fingerprint, ContentHashes())
+        np.testing.assert_array_equal(cache.read(key)["speech"], numbers(clip))
+    assert run(tmp_path, Counting(), some)[0] == 0
+
+
+def test_a_half_written_part_does_not_exist(tmp_path):
+    _, cache = run(tmp_path, Counting(), clips(10))
+    (cache.folder / "part-h000-00001.arrayrecord").write_bytes(b"half")
+    assert len(FeatureCache(tmp_path, "speech", Counting.fingerprint)) == 10
+    added, cache = run(tmp_path, Counting(), clips(12))
+    assert added == 2 and len(cache) == 12
+
+
+def test_hosts_divide_the_work_and_every_clip_is_done_once(tmp_path):
+    seen = []
+    for host in range(4):
+        worker = Counting()
+        run(tmp_path, worker, clips(50), host=host, hosts=4)
+        assert 0 < len(worker.seen) < 50
+        seen += worker.seen
+    assert sorted(seen) == list(range(50))
+    assert len(FeatureCache(tmp_path, "speech", Counting.fingerprint)) == 50
+
+
+def test_one_unusable_clip_does_not_cost_its_neighbours(tmp_path):
+    quarantine = Quarantine(0.5)
+    _, cache = run(tmp_path, Counting(bad=(5, 6)), clips(20), quarantine)
+    assert len(cache) == 18 and quarantine.counts == {"unusable for speech": 2}
+    assert {entry.id for entry in quarantine.entries} == {"00001/5", "00001/6"}
+    with pytest.raises(UserError, match="2 of 20"):
+        run(tmp_path / "strict", Counting(bad=(5, 6)), clips(20), Quarantine(0.05))
+
+
+def test_a_stale_or_foreign_record_is_refused(tmp_path):
+    _, cache = run(tmp_path, Counting(), clips(4))
+    keys = [clip_key(clip, Counting.fingerprint, ContentHashes()) for clip in clips(4)]
+    index = cache.folder / "part-h000-00000.json"
+    index.write_text(json.dumps(json.loads(index.read_text())[::-1]))
+    swapped = FeatureCache(tmp_path, "speech", Counting.fingerprint)
+    with pytest.raises(UserError, match="stale or foreign"):
+        swapped.read(keys[0])
+    about = cache.folder / "about.json"
+    about.write_text(json.dumps({"what": "speech", "fingerprint": "b" * 64}))
+    with pytest.raises(UserError, match="was made by"):
+        FeatureCache(tmp_path, "speech", Counting.fingerprint)
+
+
+def test_the_key_follows_content_and_maker_and_nothing_else(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"sound")
+    hashes = ContentHashes(tmp_path / "hashes.json")
+    clip = Clip("00001", 0, "speaker", "hello", path, None)
+    key = clip_key(clip, "m", hashes)
+    other = tmp_path / "b.wav"
+    other.write_bytes(b"sound")
+    assert clip_key(Clip("00009", 3, "listener", "hello", other, None), "m", hashes) == key
+    assert clip_key(clip, "n", hashes) != key
+    assert clip_key(Clip("00001", 0, "speaker", "hallo", path, None), "m", hashes) != key
+    hashes.save()
+    path.write_bytes(b"other sound")
+    assert clip_key(clip, "m", ContentHashes(tmp_path / "hashes.json")) != key
+
+
+def config_for(path):
+    data = ConfigDict(
+        dict(path=str(path), last_turn_only=False, max_length=600, phonemes=40, frames=30, utterances=2)
+        | dict(modalities="speech,video", modality_dropout=0.0, steps=True, instruction="short", label_map="paper")
+        | dict(chat_template=False, workers=0, quarantine_limit=0.0)
+    )
+    return ConfigDict(dict(data=data, seed=1, coe=dict(batch=2), joint=dict(batch=2)))
+
+
+SHAPES = {"speech": (SLOTS, 4), "video": (SLOTS, 5), "speech_content": (60, 8), "speech_style": (256,)}
+SHAPES |= {"video_content": (20, 3, 6), "video_style": (9,)}
+
+
+def made(change=None):
+    def function(what):
+        return lambda clip: np.full(SHAPES[what], len(clip.text) + len(what), np.float32)
+
+    return [
+        extraction.PerClip(
+            what, f"{what}-{change}", ("speaker",) if what in ("speech", "video") else ("listener",), function(what)
+        )
+        for what in SHAPES
+    ]
+
+
+def test_training_reads_what_extraction_wrote_and_a_changed_recording_is_noticed(tmp_path, monkeypatch):
+    config = config_for(small_tree(tmp_path / "set"))
+    monkeypatch.setattr(extraction, "fingerprints", lambda config: {each.what: each.fingerprint for each in made()})
+    with pytest.raises(UserError, match="--mode=extract"):
+        loader.make(config, "joint", "train", Words(), None)
+    added = extraction.run_extractors(config, made(), show=False)
+    assert added == dict.fromkeys(SHAPES, 12)
+    assert extraction.run_extractors(config, made(), show=False) == dict.fromkeys(SHAPES, 0)
+
+    stream = loader.make(config, "joint", "train", Words(), None)
+    batch = next(stream)
+    assert batch.speech.shape == (2, 2 * SLOTS, 4) and batch.speech_content_lengths.tolist() == [40, 40]
+    replies = [stream.maker.examples[stream.maker.numbers.index(n)].turn.response for n in batch.example_id]
+    assert batch.video_style[:, 0].tolist() == [len(text) + len("video_style") for text in replies]
+    assert sum(each.weight.sum() for each in loader.make(config, "joint", "valid", Words(), None)) == 2
+
+    damaged = sorted((tmp_path / "set" / "audio_v5_0").iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes() + b"\0\0")
+    with pytest.raises(UserError, match="recording changed since"):
+        loader.make(config, "coe", "train", Words(), None)
+
+
+def test_cached_features_of_other_weights_are_not_found(tmp_path):
+    config = config_for(small_tree(tmp_path / "set"))
+    extraction.run_extractors(config, made(), show=False)
+    with pytest.raises(UserError, match="cache is empty"):
+        CachedFeatures(loader.cache_folder(config), {each.what: each.fingerprint for each in made("other")})
+
+
+def test_an_infinite_feature_is_an_unusable_clip(tmp_path):
+    tree = Tree(small_tree(tmp_path / "set"))
+    quarantine = Quarantine(1.0)
+    extractor = extraction.PerClip("speech", "f", ("speaker",), lambda clip: np.array([np.inf]))
+    examples = loader.load_examples(config_for(tree.root), "test", quarantine)[0]
+    found = extraction.clips_of(examples, tree, ("speaker",))
+    assert len(found) == 2
+    extract(found, extractor, FeatureCache(tmp_path, "speech", "f"), ContentHashes(), quarantine)
+    assert quarantine.counts == {"unusable for speech": 2}
