@@ -1,0 +1,34 @@
+"""Rows of the Transformer layer that the encoders share (`empatheia_jax.encoders.transformer.Layer`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from converters.table import Row, transpose
+
+
+def layer_rows(source: str, target: str, names: Mapping[str, str]) -> list[Row]:
+    """Rows of a layer's eight maps and norms.
+
+    Args:
+      source: key pattern of a layer, for example "encoder.layers.{i}".
+      target: path of our layer.
+      names: our sublayer path → the source's name below `source`.
+    """
+    rows = []
+    for ours, theirs in names.items():
+        norm = ours.endswith("norm")
+        weight = ("scale", None) if norm else ("kernel", transpose)
+        weight_row = Row(f"{source}.{theirs}.weight", f"{target}.{ours}.{weight[0]}", *filter(None, weight[1:]))
+        rows += [weight_row, Row(f"{source}.{theirs}.bias", f"{target}.{ours}.bias")]
+    return rows
+
+
+def norm_rows(source: str, target: str) -> list[Row]:
+    """Rows of a layer norm."""
+    return [Row(f"{source}.weight", f"{target}.scale"), Row(f"{source}.bias", f"{target}.bias")]
+
+
+def linear_rows(source: str, target: str) -> list[Row]:
+    """Rows of a linear map with a bias."""
+    return [Row(f"{source}.weight", f"{target}.kernel", transpose), Row(f"{source}.bias", f"{target}.bias")]
