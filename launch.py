@@ -68,18 +68,18 @@ def main(argv: list[str]) -> int:
         from data_pipeline import extract
 
         return extract.run(config, workdir)
+    from empatheia_jax.dialogue import commands
+    from empatheia_jax.training import schedule
+
     if mode == "train":
         from data_pipeline import loader
-        from empatheia_jax.training import schedule
 
-        return schedule.run(config, workdir, loader.make)
-    from empatheia_jax.dialogue import commands
-
+        return schedule.run(config, workdir, loader.make, commands.sample)
     if mode == "chat":
-        return commands.chat(config, workdir, Path(FLAGS.output or workdir / "chat"))
+        return commands.chat(config, workdir, Path(FLAGS.output or workdir / "chat"), schedule.load_stages)
     if FLAGS.input is None or FLAGS.output is None:
         raise UserError("--mode=reply needs --input=dialogue.json and --output=folder")
-    return commands.reply(config, workdir, Path(FLAGS.input), Path(FLAGS.output))
+    return commands.reply(config, workdir, Path(FLAGS.input), Path(FLAGS.output), schedule.load_stages)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ def networks() -> ConfigDict:
     c.video_encoder = "clip-vit-large-patch14-336"
     c.tts = "styletts2-libritts"
     c.talking_head = "dreamtalk"
+    c.faces = "faces"  # folder of portraits and style clips; "drawn": the faces that we draw ourselves
     c.dtype = "bfloat16"  # of the computation and of frozen weights
     c.frozen_int8 = False  # frozen matrices of the core as int8, one scale per output channel
     c.remat = "full"  # what the backward pass recomputes: nothing, dots, full
@@ -112,6 +113,8 @@ def decoding() -> ConfigDict:
     c.repetition_penalty = 1.0
     c.no_repeat_ngram = 0
     c.guidance = 1.0  # of the talking head's diffusion
+    c.content_blend = 1.0  # how much of C^s, C^v reaches the generators; 0.0 = a pipeline
+    c.style_blend = 1.0  # likewise S^s, S^v
     return c
 
 

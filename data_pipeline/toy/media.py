@@ -101,8 +101,9 @@ class DrawnFace:
 
     def __call__(self, spoken: Spoken, profile: Profile, emotion: str, intensity: float, seed: int):
         """See `Face`."""
-        from empatheia_jax.dreamtalk import drawn_face
         from empatheia_jax.dreamtalk.drawn_face import visemes
+
+        from empatheia_jax.dreamtalk import drawn_face
 
         frames = frames_for(len(spoken.samples) / RATE, FPS)
         if spoken.symbols:

@@ -77,22 +77,25 @@ class ContentSynchronizer(nnx.Module):
         if self.config.kind == "linear":
             return resize(x, text_lengths, lengths, size), jnp.zeros(text.shape[0])
         mask = length_mask(lengths, size)
-        queries = query[...] + sinusoids(size, x.shape[-1])
-        queries = jnp.broadcast_to(queries.astype(x.dtype), (x.shape[0], *queries.shape))
+        queries = jnp.broadcast_to(query + sinusoids(size, x.shape[-1]), (x.shape[0], size, x.shape[-1])).astype(
+            x.dtype
+        )
         z, kl = self.latent(self.encoder(x, text_mask, queries, mask), key)
         out = self.decoder(self.latent_input(z.astype(x.dtype)), mask, queries, mask)
         return out, jnp.sum(kl * mask, axis=-1) / jnp.maximum(lengths, 1)
 
+    def _query(self, modality: str):
+        return getattr(self, f"{modality}_query")[...] if self.config.kind == "vae" else None
+
     def speech(self, text, text_lengths, lengths, size: int, key: Array | None = None):
         """C^s: r^t (B, R, H) with lengths (B,), wanted phonemes (B,) ≤ `size` → ((B, size, 512), kl (B,))."""
-        out, kl = self._decode(text, text_lengths, getattr(self, "speech_query", None), lengths, size, key)
+        out, kl = self._decode(text, text_lengths, self._query("speech"), lengths, size, key)
         return self.speech_head(out), kl
 
     def video(self, text, text_lengths, lengths, size: int, key: Array | None = None):
         """C^v: r^t (B, R, H) with lengths (B,), wanted frames (B,) ≤ `size` → ((B, size, window, D), kl (B,))."""
-        out, kl = self._decode(text, text_lengths, getattr(self, "video_query", None), lengths, size, key)
-        content = self.video_head(out)
-        return content.reshape(*content.shape[:2], self.config.video_window, self.config.video_channels), kl
+        out, kl = self._decode(text, text_lengths, self._query("video"), lengths, size, key)
+        return self._video(out), kl
 
     def __call__(
         self,
@@ -104,11 +107,24 @@ class ContentSynchronizer(nnx.Module):
         video_size: int,
         key: Array | None = None,
     ) -> Content:
-        """Both modalities; `key` samples the latents (training), None takes their means."""
-        keys = (None, None) if key is None else jax.random.split(key)
-        speech, kl_speech = self.speech(text, text_lengths, speech_lengths, speech_size, keys[0])
-        video, kl_video = self.video(text, text_lengths, video_lengths, video_size, keys[1])
-        return Content(speech, video, kl_speech + kl_video)
+        """Both modalities in one pass, their queries padded to the longer; `key` samples the latents, None takes means."""
+        size = max(speech_size, video_size)
+        batch = text.shape[0]
+
+        def twice(x):
+            return jnp.concatenate([x, x])
+
+        queries = None
+        if self.config.kind == "vae":
+            queries = jnp.repeat(jnp.stack([self.speech_query[...], self.video_query[...]]), batch, axis=0)[:, None]
+        lengths = jnp.concatenate([speech_lengths, video_lengths])
+        out, kl = self._decode(twice(text), twice(text_lengths), queries, lengths, size, key)
+        speech = self.speech_head(out[:batch, :speech_size])
+        return Content(speech, self._video(out[batch:, :video_size]), kl[:batch] + kl[batch:])
+
+    def _video(self, out):
+        content = self.video_head(out)
+        return content.reshape(*content.shape[:2], self.config.video_window, self.config.video_channels)
 
 
 def resize(

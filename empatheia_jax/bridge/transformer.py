@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from empatheia_jax.nn.axes import named, stacked
+from empatheia_jax.nn.attention import attention
+from empatheia_jax.nn.linear import Linear
 
 LAYER_NORM_EPSILON = 1e-5
 
@@ -30,17 +31,9 @@ class BlockConfig:
     layers: int
 
 
-def linear(inputs: int, outputs: int, axes: tuple[str | None, str | None], *, rngs: nnx.Rngs, dtype, param_dtype):
-    """`nnx.Linear` whose kernel carries logical axis names."""
-    return nnx.Linear(
-        inputs,
-        outputs,
-        kernel_init=named(nnx.initializers.xavier_uniform(), *axes),
-        bias_init=named(nnx.initializers.zeros_init(), axes[1]),
-        dtype=dtype,
-        param_dtype=param_dtype,
-        rngs=rngs,
-    )
+def linear(inputs: int, outputs: int, axes: tuple[str | None, str | None], *, rngs: nnx.Rngs, **dtypes) -> Linear:
+    """A linear map with bias."""
+    return Linear(inputs, outputs, axes=axes, use_bias=True, rngs=rngs, **dtypes)
 
 
 def layer_norm(width: int, *, rngs: nnx.Rngs, dtype, param_dtype) -> nnx.LayerNorm:
@@ -64,7 +57,7 @@ class Attention(nnx.Module):
             return y.reshape(*y.shape[:2], self.heads, -1)
 
         q, k, v = split(self.query(x)), split(self.key(source)), split(self.value(source))
-        out = jax.nn.dot_product_attention(q, k, v, mask=mask[:, None, None, :])
+        out = attention(q, k, v, mask=jnp.broadcast_to(mask[:, None, :], (x.shape[0], x.shape[1], source.shape[1])))
         return self.out(out.reshape(x.shape))
 
 
@@ -110,6 +103,17 @@ class DecoderLayer(nnx.Module):
         x = x + self.attention(y, y, mask)
         x = x + self.cross(self.norm_cross(x), source, source_mask)
         return x + self.mlp(self.norm_mlp(x))
+
+
+def stacked(make, count: int, rngs: nnx.Rngs):
+    """`count` modules `make(rngs)`, each seeded apart, with their parameters stacked on a leading axis named "layers"."""
+
+    @nnx.split_rngs(splits=count)
+    @nnx.vmap(in_axes=0, out_axes=0, transform_metadata={nnx.PARTITION_NAME: "layers"})
+    def build(rngs: nnx.Rngs):
+        return make(rngs)
+
+    return build(rngs)
 
 
 def _scan(layers: nnx.Module, x: Array, *inputs: Array) -> Array:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from empatheia_jax.dialogue.schema import Conversation
 from empatheia_jax.errors import UserError
+from empatheia_jax.media.audio import audio_info
+from empatheia_jax.media.video import video_info
 
 SUFFIXES = {"speech": ".wav", "video": ".mp4"}
 NAME = re.compile(r"dia(?P<conversation>\d+)utt(?P<index>\d+)_(?P<profile>\d+)")
@@ -39,3 +41,13 @@ def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Ma
             raise UserError(f"{found[index][kind]} and {path} are both the {kind} of utterance {index}; keep one")
         found[index][kind] = path
     return found
+
+
+def check(media: Mapping[int, Mapping[str, Path]]) -> None:
+    """Opens every recording. Raises `UserError`, in one line, for the first that is empty, corrupt or too long."""
+    for files in media.values():
+        for kind, path in files.items():
+            if kind == "speech":
+                audio_info(path)
+            else:
+                video_info(path)

@@ -88,7 +88,7 @@ def run(config, workdir: Path, make_batches: MakeBatches, sample: Callable[..., 
       config: the resolved config.
       workdir: the run's folder.
       make_batches: where batches come from, see `MakeBatches`.
-      sample: `(config, workdir) → folder with a reply` to play in the report, or None.
+      sample: `(config, workdir, load_stages) → folder with a reply` to play in the report, or None.
 
     Raises:
       UserError: weights or data are missing; the folder belongs to another run; the loss is not finite; the disk is full.
@@ -125,7 +125,7 @@ def run(config, workdir: Path, make_batches: MakeBatches, sample: Callable[..., 
             }
         )
     metrics.close()
-    reply = sample(config, workdir) if sample is not None and not (workdir / "samples").exists() else None
+    reply = sample(config, workdir, load_stages) if sample is not None and not (workdir / "samples").exists() else None
     reply = reply or next(iter(sorted((workdir / "samples").glob("*"))), None)
     where = report.write(
         workdir / "report.html",
@@ -139,6 +139,17 @@ def run(config, workdir: Path, make_batches: MakeBatches, sample: Callable[..., 
     print("\n" + format_table(("stage", "steps", "loss from", "to", "time"), table, right=(1, 2, 3, 4)))
     print(f"\nreport: {where}")
     return 0
+
+
+def load_stages(config, workdir: Path, model) -> list[str]:
+    """Puts the trained leaves of every stage that a run has begun into the model, in the order of the paper; names them."""
+    loaded = []
+    for stage in stages.STAGES:
+        folder = workdir / "checkpoints" / stage
+        if completion(folder) or Checkpoints.steps_on_disk(folder):
+            assemble.overlay(model, load_trainable(folder))
+            loaded.append(stage)
+    return loaded
 
 
 def _stage(config, stage, assembly, mesh, make_batches, folder, metrics) -> loop.StageResult:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from empatheia_jax.nn.axes import axes_of
 from flax import nnx
 from PIL import Image
 
@@ -18,7 +19,6 @@ from empatheia_jax.encoders.clip_image import ClipPreprocessor, resize_bicubic
 from empatheia_jax.encoders.clip_vision import ClipVision, ClipVisionConfig
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config, normalize
 from empatheia_jax.errors import UserError
-from empatheia_jax.nn.axes import axes_of
 
 SPEECH = Wav2Vec2Config(
     model_type="hubert",

@@ -1,0 +1,222 @@
+"""`--mode=reply` and `--mode=chat`: from files or the keyboard to `reply.json`, `reply.wav`, `reply.mp4`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from empatheia_jax import assemble
+from empatheia_jax.core.decoding import DecodingSettings
+from empatheia_jax.dialogue import labels, media_files, prompt, schema
+from empatheia_jax.dialogue.faces import DrawnFaces, FaceFolder
+from empatheia_jax.dialogue.responder import Blend, Reply, Responder
+from empatheia_jax.dialogue.schema import Conversation, Profile, Turn, Utterance
+from empatheia_jax.errors import UserError
+from empatheia_jax.media.audio import write_wav
+from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.parallel.mesh import make_mesh
+
+FRAME_RATE = 25
+DEFAULT_LISTENER = Profile("young", "female", "mid", None)
+FILES = ("reply.wav", "reply.mp4", "reply.json")
+Load = Callable[[Any, Path, Any], list[str]]
+"""`(config, workdir, model)`: puts a run's trained leaves into the model and names their stages."""
+
+
+# ---------------------------------------------------------------- what both need
+
+
+def responder(config, workdir: Path, load: Load) -> Responder:
+    """The trained model of a run with its generators.
+
+    Raises:
+      UserError: weights or checkpoints are missing.
+    """
+    assemble.require(config, data=False)
+    mesh = make_mesh(**config.mesh)
+    assembly = assemble.empatheia(config, mesh)
+    if not load(config, workdir, assembly.model):
+        raise UserError(
+            f"{workdir} holds no trained stage; train first: the same command with --mode=train (or point --workdir at a run)"
+        )
+    decoding = config.decoding
+    return Responder(
+        assembly.model,
+        assembly.tokenizer,
+        assemble.towers(config),
+        assemble.speaker(config),
+        assemble.animator(config),
+        DrawnFaces() if config.networks.faces == "drawn" else FaceFolder(Path(config.networks.faces)),
+        settings=DecodingSettings(
+            max_new_tokens=decoding.max_new_tokens,
+            temperature=decoding.temperature,
+            top_k=decoding.top_k,
+            top_p=decoding.top_p,
+            repetition_penalty=decoding.repetition_penalty,
+            no_repeat_ngram=decoding.no_repeat_ngram,
+        ),
+        blend=Blend(decoding.content_blend, decoding.style_blend),
+        template=assembly.tokenizer.chat if config.data.chat_template else prompt.human_assistant,
+        instruction=config.data.instruction,
+        max_length=config.data.max_length,
+        utterances=config.data.utterances if config.data.modalities else 0,
+        guidance=decoding.guidance,
+        seed=config.seed,
+    )
+
+
+def write_reply(reply: Reply, output: Path, facts: Mapping[str, Any]) -> Path:
+    """Writes the three files; all of them appear, or none does. Returns the folder."""
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+        place = Path(folder)
+        write_wav(place / "reply.wav", reply.speech, reply.rate)
+        began = time.perf_counter()
+        with VideoWriter(place / "reply.mp4", FRAME_RATE, reply.size, reply.speech, reply.rate) as video:
+            for frames in tqdm(reply.frames, desc="draw", unit="batch", leave=False):
+                video.write(np.asarray(frames))
+        timings = {**reply.timings, "draw and encode": round(time.perf_counter() - began, 3)}
+        answer = reply.answer
+        said = {
+            **facts,
+            "event_scenario": answer.event_scenario,
+            "speaker_emotion": answer.speaker_emotion,
+            "emotion_cause": answer.emotion_cause,
+            "goal_to_response": answer.goal_to_response,
+            "response": answer.response,
+            "emotion": dict(reply.emotion),
+            "profile": {"age": reply.profile.age, "gender": reply.profile.gender, "timbre": reply.profile.timbre},
+            "complete": answer.complete,
+            "seconds": round(len(reply.speech) / reply.rate, 3),
+            "frames": reply.frame_count,
+            "timings": timings,
+        }
+        (place / "reply.json").write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        for name in FILES:
+            shutil.move(place / name, output / name)
+    return output
+
+
+# ---------------------------------------------------------------- reply
+
+
+def last_turn(path: Path) -> tuple[Conversation, Turn]:
+    """The conversation of a dialogue file and the turn to answer: the last one.
+
+    Raises:
+      UserError: not JSON, not one conversation, no turns, or labels outside the vocabularies.
+    """
+    conversations = schema.read(path)
+    if len(conversations) != 1:
+        raise UserError(f"{path} holds {len(conversations)} conversations; expected one to answer")
+    conversation = conversations[0]
+    if not conversation.turns:
+        raise UserError(f"{path}: 'turns' is empty; expected at least one with a 'dialogue_history'")
+    turn = max(conversation.turns, key=lambda each: len(each.history))
+    if turn.chain is not None:
+        labels.emotion32(turn.chain.speaker_emotion, strict=True)
+    return conversation, turn
+
+
+def reply(config, workdir: Path, source: Path, output: Path, load: Load) -> int:
+    """Answers the last turn of a dialogue file, whose recordings lie beside it; prints where the answer is."""
+    conversation, turn = last_turn(source)
+    media = media_files.of_conversation(source.parent, conversation)
+    media_files.check(media)
+    answer(responder(config, workdir, load), conversation, turn, media, output)
+    return 0
+
+
+def answer(model: Responder, conversation: Conversation, turn: Turn, media, output: Path) -> Path:
+    """One reply on disk, with its text on the terminal while it is written."""
+    print(f"> {turn.history[-1].text}\n")
+    listener = conversation.listener or DEFAULT_LISTENER
+    result = model.reply(turn.history, media, listener, on_text=_show)
+    print()
+    facts = {
+        "conversation_id": conversation.conversation_id,
+        "turn_id": turn.turn_id,
+        "asked": turn.history[-1].text,
+        "heard": sorted({kind for each in turn.history for kind in media.get(each.index, {})}),
+    }
+    write_reply(result, output, facts)
+    print(f"\n{result.answer.response}\n")
+    for name in FILES:
+        print(f"  {output / name}")
+    return output
+
+
+def sample(config, workdir: Path, load: Load) -> Path | None:
+    """A reply to the first test dialogue of the data set, for the report; None where there is no such file."""
+    split = Path(config.data.path) / "test.json"
+    if not split.is_file():
+        return None
+    for _, conversation in schema.iterate(split):
+        if isinstance(conversation, Conversation) and conversation.turns:
+            media = media_files.of_conversation(split.parent, conversation)
+            folder = workdir / "samples" / conversation.conversation_id
+            return answer(responder(config, workdir, load), conversation, conversation.turns[-1], media, folder)
+    return None
+
+
+# ---------------------------------------------------------------- chat
+
+
+def chat(config, workdir: Path, output: Path, load: Load) -> int:
+    """A conversation in the terminal; every answer is also spoken and filmed into `output`.
+
+    `:speech file.wav` and `:video file.mp4` add recordings to the next line, `:quit` (or the end of input) ends.
+    """
+    model = responder(config, workdir, load)
+    print("Say something. `:speech file.wav`, `:video file.mp4` go with the next line; `:quit` ends.")
+    history: list[Utterance] = []
+    media: dict[int, dict[str, Path]] = {}
+    pending: dict[str, Path] = {}
+    for line in _lines():
+        command, _, argument = line.partition(" ")
+        if command == ":quit":
+            break
+        if command in (":speech", ":video"):
+            path = Path(argument.strip())
+            if path.is_file():
+                pending[command[1:]] = path
+            else:
+                print(f"no file {str(path)!r}; expected the path of a recording")
+            continue
+        index = len(history)
+        history.append(Utterance(index, "speaker", line))
+        media[index], pending = pending, {}
+        try:
+            result = model.reply(history, media, DEFAULT_LISTENER, on_text=_show)
+        except UserError as error:
+            print(f"\n{error}")
+            history.pop()
+            continue
+        history.append(Utterance(index + 1, "listener", result.answer.response))
+        folder = write_reply(result, output / f"{index // 2:03d}", {"asked": line})
+        print(f"\n\n{result.answer.response}\n  {folder / 'reply.mp4'}")
+    return 0
+
+
+def _lines() -> Iterator[str]:
+    while True:
+        try:
+            line = input("\nyou> ").strip()
+        except EOFError:
+            return
+        if line:
+            yield line
+
+
+def _show(piece: str) -> None:
+    sys.stdout.write(piece)
+    sys.stdout.flush()

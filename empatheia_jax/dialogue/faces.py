@@ -1,0 +1,67 @@
+"""Whose face answers: portraits by profile, style clips by the emotion to show.
+
+The face shows the emotion of the dialogue, as the recordings of AvaMERG do (paper §3.2).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from empatheia_jax.dialogue import labels
+from empatheia_jax.dialogue.schema import Profile
+from empatheia_jax.dreamtalk.drawn_face.expressions import perform
+from empatheia_jax.dreamtalk.drawn_face.profiles import portrait_for_profile
+from empatheia_jax.dreamtalk.motion import read_style_clip
+from empatheia_jax.errors import UserError
+from empatheia_jax.media.image import read_image
+
+CLIP_FRAMES = 100
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+class DrawnFaces:
+    """The faces that we draw ourselves: a person for each of the 24 profiles, an expression for each emotion."""
+
+    def portrait(self, profile: Profile) -> UInt8[np.ndarray, "H W 3"]:
+        """The neutral face of the person who has this profile."""
+        age, gender, tone = labels.profile_words(profile.profile_id)
+        return portrait_for_profile(age, gender, tone)
+
+    def style_clip(self, emotion: str | None) -> Float[np.ndarray, "frames 64"]:
+        """Four seconds of a silent face with this emotion (of the 7; None = neutral)."""
+        return perform(emotion or "neutral", CLIP_FRAMES, seed=0)[:, :64]
+
+
+class FaceFolder:
+    """Real faces that a user brings: `<profile id>.png` (0–23) or `default.png`, and `<emotion>.mat` or `neutral.mat`.
+
+    Raises:
+      UserError: the folder is missing.
+    """
+
+    def __init__(self, folder: Path):
+        if not folder.is_dir():
+            raise UserError(
+                f"the folder of faces {folder} does not exist; put default.png (a frontal portrait) and neutral.mat (a 3DMM "
+                "style clip) there"
+            )
+        self.folder = folder
+
+    def _first(self, names: list[str], what: str) -> Path:
+        for name in names:
+            if (self.folder / name).is_file():
+                return self.folder / name
+        raise UserError(f"{self.folder} has no {what}; expected {' or '.join(names)}")
+
+    def portrait(self, profile: Profile) -> UInt8[np.ndarray, "H W 3"]:
+        """The picture for this profile, else the default one. Raises `UserError` where there is neither."""
+        names = [f"{stem}{suffix}" for stem in (profile.profile_id, "default") for suffix in PICTURES]
+        return read_image(self._first(names, "portrait"))
+
+    def style_clip(self, emotion: str | None) -> Float[np.ndarray, "frames 64"]:
+        """Expression coefficients of the clip for this emotion, else of the neutral one."""
+        names = [f"{stem}.mat" for stem in dict.fromkeys((emotion or "neutral", "neutral"))]
+        return read_style_clip(self._first(names, "style clip"))

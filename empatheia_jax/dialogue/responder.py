@@ -1,0 +1,277 @@
+"""One reply: from a dialogue with its media to text, speech and a talking face.
+
+The order is that of the data flow: text and Chain of Empathy → phonemes → C^s, S^s → durations → speech → number of frames → C^v,
+S^v → motion → portrait chosen by the profile → frames. The hidden states r^t, r^s, r^v come out of the decoding pass itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import soxr
+from flax import nnx
+
+from empatheia_jax.core.decoding import DecodingSettings, Generation, StopStrings, bucket, generate
+from empatheia_jax.dialogue import labels, prompt
+from empatheia_jax.dialogue.schema import Profile, Utterance
+from empatheia_jax.empatheia import Empatheia, Signals
+from empatheia_jax.errors import UserError
+from empatheia_jax.media.video import frames_for
+from empatheia_jax.styletts2.joins import SAMPLE_RATE
+from empatheia_jax.styletts2.voices import for_profile
+from empatheia_jax.tokens import SIGNALS
+
+SPEECH_RATE = 16_000
+"""What the talking head's encoder hears."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Blend:
+    """How much of the bridge's output reaches the generators: 1 = all of it (the paper), 0 = none (a pipeline).
+
+    Between them, content frames mix with the generator's own encoding of the reply, styles with those of the profile's voice
+    and the emotion's expression. A bridge that trained for minutes carries style before it carries words.
+    """
+
+    content: float
+    style: float
+
+
+@dataclasses.dataclass
+class Reply:
+    """What came out: `speech` (samples,) float32 at `rate`; `frames` yields uint8 (N, H, W, 3) at 25 fps, once; `size` (H, W)."""
+
+    answer: prompt.Answer
+    text: str
+    emotion: Mapping[str, str | None]
+    profile: Profile
+    speech: np.ndarray
+    rate: int
+    frames: Iterator[np.ndarray]
+    frame_count: int
+    size: tuple[int, int]
+    timings: dict[str, float]
+
+
+class Responder:
+    """Answers dialogues with a trained model and the generators.
+
+    Args:
+      model: the trained whole.
+      tokenizer: of its core.
+      towers: `speech(path) → (24, C)`, `video(path) → (24, C)`: features of one utterance's recording.
+      speaker, animator: the generators (`styletts2.Speaker`, `dreamtalk.Animator`).
+      faces: portraits by profile and style clips by emotion (`dialogue.faces`).
+      settings: how tokens are chosen.
+      blend: see `Blend`.
+      template, instruction, max_length, utterances: how the dialogue becomes a prompt, as in training.
+    """
+
+    def __init__(
+        self,
+        model: Empatheia,
+        tokenizer: Any,
+        towers: Any,
+        speaker: Any,
+        animator: Any,
+        faces: Any,
+        *,
+        settings: DecodingSettings,
+        blend: Blend,
+        template: prompt.Template,
+        instruction: str,
+        max_length: int,
+        utterances: int,
+        guidance: float = 1.0,
+        seed: int = 0,
+    ):
+        self.model, self.tokenizer, self.towers = model, tokenizer, towers
+        self.speaker, self.animator, self.faces = speaker, animator, faces
+        self.settings, self.blend = settings, blend
+        self.template, self.instruction = template, instruction
+        self.max_length, self.utterances = max_length, utterances
+        self.guidance, self.seed = guidance, seed
+        graph, self._state = nnx.split(model)
+        self._embed = jax.jit(lambda state, *inputs: nnx.merge(graph, state).embed(*inputs))
+        self._style = jax.jit(lambda state, signals: nnx.merge(graph, state).style(signals))
+        self._content_speech = jax.jit(
+            lambda state, s, n, size: nnx.merge(graph, state).synchronizer.speech(s.text, s.text_lengths, n, size)[0],
+            static_argnums=3,
+        )
+        self._content_video = jax.jit(
+            lambda state, s, n, size: nnx.merge(graph, state).synchronizer.video(s.text, s.text_lengths, n, size)[0],
+            static_argnums=3,
+        )
+
+    # ------------------------------------------------------------------------------------------------ the reply
+
+    def reply(
+        self,
+        history: Sequence[Utterance],
+        media: Mapping[int, Mapping[str, Path]],
+        listener: Profile,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Reply:
+        """Answers the last utterance of `history`.
+
+        Args:
+          history: what was said, the speaker last.
+          media: recordings by utterance index, {"speech": wav, "video": mp4}, each optional.
+          listener: whose reply it is: decides voice and portrait.
+          on_text: called with each new piece of text while it is decoded.
+
+        Raises:
+          UserError: a recording is unusable, the history does not fit, or the model wrote no reply.
+        """
+        timings: dict[str, float] = {}
+        with _timed(timings, "hear and see"):
+            speech, video, sources = self._features(history, media)
+        with _timed(timings, "think and write"):
+            encoded = prompt.encode(
+                self.tokenizer,
+                history,
+                max_length=self.max_length,
+                listener=listener,
+                instruction=self.instruction,
+                template=self.template,
+                speech=sources["speech"],
+                video=sources["video"],
+            )
+            generation = self._generate(encoded, speech, video, on_text)
+            text = self.tokenizer.decode(generation.row(0))
+            answer = prompt.parse_reply(text)
+            if not answer.response:
+                raise UserError(
+                    f"the model wrote no reply (it wrote {' '.join(text[:80].split())!r}); train longer, or raise "
+                    "--config.decoding.max_new_tokens"
+                )
+            signals = self._signals(generation, answer.response)
+            style = jax.device_get(self._style(self._state, signals))
+        emotion = self._emotion(answer, style.logits)
+        with _timed(timings, "speak"):
+            spoken = self._speak(answer.response, signals, style.speech[0], listener)
+        count = frames_for(len(spoken.samples) / SAMPLE_RATE)
+        with _timed(timings, "move"):
+            motion = self._move(spoken, signals, style.video[0], emotion["of_7"], count)
+        portrait = self.faces.portrait(listener)
+        return Reply(
+            answer=answer,
+            text=text,
+            emotion=emotion,
+            profile=listener,
+            speech=spoken.samples,
+            rate=SAMPLE_RATE,
+            frames=self.animator.render(portrait, motion),
+            frame_count=count,
+            size=self.animator.size,
+            timings=timings,
+        )
+
+    # ------------------------------------------------------------------------------------------------ its parts
+
+    def _features(self, history, media):
+        """Features of the latest utterances that have recordings: (1, N, C) or None each, and whose they are."""
+        recent = prompt.speaker_indices(history)[-self.utterances :]
+        found: dict[str, list[np.ndarray]] = {"speech": [], "video": []}
+        sources: dict[str, list[int]] = {"speech": [], "video": []}
+        for position in recent:
+            for kind, path in media.get(history[position].index, {}).items():
+                found[kind].append(getattr(self.towers, kind)(path))
+                sources[kind].append(position)
+        speech, video = (jnp.asarray(np.concatenate(found[k]))[None] if found[k] else None for k in ("speech", "video"))
+        return speech, video, sources
+
+    def _generate(self, encoded: prompt.Encoded, speech, video, on_text) -> Generation:
+        special = self.model.special
+        eos = () if self.tokenizer.eos_id is None else (self.tokenizer.eos_id,)
+        settings = dataclasses.replace(
+            self.settings,
+            stop_ids=eos,
+            # Media places are of the prompt, and the signals follow the reply by force: neither is the model's to say.
+            banned_ids=(special.audio_run, special.video_run, *special.signals),
+            forced_ids=tuple(special.signals),
+        )
+        tokens = jnp.asarray(encoded.tokens)[None]
+        listen = StopStrings(
+            self.tokenizer, 1, (prompt.END,), None if on_text is None else lambda _, piece: on_text(piece)
+        )
+        generation = generate(
+            self.model.core,
+            self.model.added,
+            self._embed(self._state, tokens, speech, video),
+            [len(encoded.tokens)],
+            settings,
+            jax.random.key(self.seed),
+            listen,
+            prompt_ids=jnp.full_like(tokens, -1),  # penalties are for the model's words, not for the user's
+        )
+        listen.finish()
+        return generation
+
+    def _signals(self, generation: Generation, response: str) -> Signals:
+        """r^t at the tokens that wrote the response, r^s and r^v at the forced signal tokens."""
+        ids = generation.row(0)
+        ends = [len(self.tokenizer.decode(ids[: n + 1])) for n in range(len(ids))]
+        starts = [0, *ends[:-1]]
+        first = self.tokenizer.decode(ids).rfind(response)
+        chosen = [k for k, (a, b) in enumerate(zip(starts, ends)) if a < first + len(response) and b > first]
+        size = self.model.config.reply_tokens
+        chosen = chosen[:size]
+        text = np.zeros((1, size, generation.hidden.shape[-1]), np.float32)
+        text[0, : len(chosen)] = generation.hidden[0, chosen]
+        forced = jnp.asarray(generation.forced_hidden)
+        return Signals(
+            jnp.asarray(text), jnp.asarray([len(chosen)], jnp.int32), forced[:, :SIGNALS], forced[:, SIGNALS:]
+        )
+
+    def _emotion(self, answer: prompt.Answer, logits: Mapping[str, np.ndarray]) -> dict[str, str | None]:
+        """The speaker's emotion: as written, its label of 32 and of 7, and what the style disentangler heard."""
+        of_32 = answer.emotion32
+        heard = labels.EMOTIONS_7[int(np.argmax(logits["emotion"][0]))] if logits else None
+        of_7 = heard if of_32 is None else labels.emotion7(of_32)
+        return {"written": answer.speaker_emotion, "of_32": of_32, "of_7": of_7, "classified": heard}
+
+    def _speak(self, response: str, signals: Signals, style: np.ndarray, listener: Profile):
+        ids = self.speaker.token_ids(response)
+        content = self._content_speech(self._state, signals, jnp.asarray([len(ids)]), bucket(len(ids)))
+        voice = for_profile(*labels.profile_words(listener.profile_id))
+        if self.blend.style < 1:
+            if not self.speaker.voices.names:
+                raise UserError("these weights have no voices to blend with; set --config.decoding.style_blend=1.0")
+            tabled = self.speaker.voice_style(voice, len(ids))
+            style = self.blend.style * np.asarray(style) + (1 - self.blend.style) * tabled
+        return self.speaker.say(
+            response,
+            voice=voice,
+            style=style,
+            content=np.asarray(content[0, : len(ids)], np.float32),
+            content_share=self.blend.content,
+            seed=self.seed,
+        )
+
+    def _move(self, spoken, signals: Signals, style: np.ndarray, emotion: str | None, count: int):
+        content = self._content_video(self._state, signals, jnp.asarray([count]), bucket(count))[0, :count]
+        content = np.asarray(content, np.float32)
+        if self.blend.content < 1:
+            heard = self.animator.content(soxr.resample(spoken.samples, SAMPLE_RATE, SPEECH_RATE))
+            heard = np.asarray(heard)[np.minimum(np.arange(count), len(heard) - 1)]  # one frame of rounding at most
+            content = self.blend.content * content + (1 - self.blend.content) * heard
+        if self.blend.style < 1:
+            shown = np.asarray(self.animator.style_of(self.faces.style_clip(emotion)))
+            style = self.blend.style * np.asarray(style) + (1 - self.blend.style) * shown
+        return self.animator.motion(content, style, seed=self.seed, guidance=self.guidance)
+
+
+@contextlib.contextmanager
+def _timed(timings: dict[str, float], name: str):
+    began = time.perf_counter()
+    yield
+    timings[name] = round(time.perf_counter() - began, 3)
