@@ -199,7 +199,7 @@ class Llama(nnx.Module):
         b, t, _ = x.shape
         c = self.config
         valid = jnp.ones((b, t), bool) if valid is None else valid
-        seen_later = jax.lax.dynamic_update_slice(cache.valid, valid, (0, cache.index))
+        seen_later = jax.lax.dynamic_update_slice_in_dim(cache.valid, valid, cache.index, axis=1)
         slot = jnp.arange(cache.slots)
         seen = seen_later[:, None, :] & (slot[None, None, :] <= (cache.index + jnp.arange(t))[None, :, None])
         if c.sliding_window is not None:
@@ -211,7 +211,8 @@ class Llama(nnx.Module):
         def body(layer: LlamaLayers, index, carry, _):
             x, keys, values = carry
             q, k, v = layer.attention.project(layer.attention_norm(x), tables, [None] * 3)
-            at = (index, 0, cache.index, 0, 0)
+            zero = jnp.zeros((), jnp.int32)
+            at = (index, zero, cache.index, zero, zero)
             keys = jax.lax.dynamic_update_slice(keys, k[None].astype(keys.dtype), at)
             values = jax.lax.dynamic_update_slice(values, v[None].astype(values.dtype), at)
             own_keys = jax.lax.dynamic_index_in_dim(keys, index, keepdims=False)

@@ -51,8 +51,7 @@ class LoRA(nnx.Module):
 
     def __init__(self, base: Linear, config: LoRAConfig, *, rngs: nnx.Rngs, param_dtype=jnp.float32):
         stack, names = ((), ()) if base.layers is None else ((base.layers,), ("layers",))
-        self.scale, self.dropout = config.scale, config.dropout
-        self.active, self.merged = True, False
+        self.config, self.active, self.merged = config, True, False
         self.a = parameter(
             rngs,
             _uniform_fan_in,
@@ -71,16 +70,17 @@ class LoRA(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, "... i"], rng: jax.Array | None = None) -> Float[Array, "... o"]:
-        if rng is not None and self.dropout:
-            keep = jax.random.bernoulli(rng, 1.0 - self.dropout, x.shape)
-            x = jnp.where(keep, x / (1.0 - self.dropout), 0.0)
+        dropout = self.config.dropout
+        if rng is not None and dropout:
+            keep = jax.random.bernoulli(rng, 1.0 - dropout, x.shape)
+            x = jnp.where(keep, x / (1.0 - dropout), 0.0)
         low = x @ self.a[...].astype(x.dtype)
-        return (low @ self.b[...].astype(x.dtype)) * jnp.asarray(self.scale, x.dtype)
+        return (low @ self.b[...].astype(x.dtype)) * jnp.asarray(self.config.scale, x.dtype)
 
     def delta(self) -> Float[Array, "... i o"]:
         """What the adapter adds to the kernel, in float32 or better."""
         wide = jnp.promote_types(self.a.dtype, jnp.float32)
-        return jnp.matmul(self.a[...].astype(wide), self.b[...].astype(wide), precision="highest") * self.scale
+        return jnp.matmul(self.a[...].astype(wide), self.b[...].astype(wide), precision="highest") * self.config.scale
 
 
 def _uniform_fan_in(key, shape, dtype):

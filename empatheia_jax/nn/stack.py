@@ -58,11 +58,11 @@ def run_layers(
     if remat != "nothing":
         step = jax.checkpoint(step, policy=REMAT_POLICIES[remat], prevent_cse=not scan)
     if scan and weights is None:
-        return jax.lax.scan(step, carry, (jnp.arange(count), state, xs))
+        return jax.lax.scan(step, carry, (jnp.arange(count, dtype=jnp.int32), state, xs))
     ys = []
     for index in range(count):
         layer_state = layer_slice(state, index) if weights is None else weights[index]
         x = None if xs is None else layer_slice(xs, index)
-        carry, y = step(carry, (jnp.asarray(index), layer_state, x))
+        carry, y = step(carry, (jnp.asarray(index, jnp.int32), layer_state, x))
         ys.append(y)
     return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *ys)

@@ -1,0 +1,305 @@
+"""PEFT adapters (`adapter_model.safetensors` with `adapter_config.json`) of our language models, in both directions.
+
+The rows are derived from the base model's own table: where that says which tensor is which kernel, the adapter's
+`lora_A` and `lora_B` hang on the same name. Modules saved whole (`modules_to_save`) hold the base rows and, after
+them, the added ones.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from converters import interpreter
+from converters.safetensors_writer import write_safetensors
+from converters.sources import as_source, open_source
+from converters.table import Ignore, Row, Same, Shape, Table, Transform, transpose
+from empatheia_jax import weights
+from empatheia_jax.core.added_tokens import AddedTokens
+from empatheia_jax.core.lora import LoRAConfig, adapters, add_lora, linears, remove
+from empatheia_jax.errors import UserError
+
+TENSOR_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
+PREFIX = "base_model.model."
+_READ = frozenset(
+    """
+    r lora_alpha lora_dropout target_modules modules_to_save use_rslora bias peft_type fan_in_fan_out task_type
+    """.split()  # noqa: SIM905
+)
+_BOOKKEEPING = frozenset(
+    """
+    base_model_name_or_path revision peft_version inference_mode auto_mapping init_lora_weights megatron_core
+    qalora_group_size ensure_weight_tying
+    """.split()  # noqa: SIM905
+)
+_SAVED = {"embed_tokens": "embedding", "lm_head": "head"}
+"""Modules that may be saved whole: name of ours → the added rows' parameter."""
+
+
+def read_config(source: Mapping[str, Any]) -> tuple[LoRAConfig, tuple[str, ...]]:
+    """(our config with the targets as PEFT names them, names of the modules saved whole) of an `adapter_config.json`.
+
+    Raises: UserError for a value that we do not implement; every field that is set and that we do not know is one.
+    """
+    expected = {"peft_type": ("LORA",), "bias": ("none", None), "fan_in_fan_out": (False, None)}
+    for key, values in expected.items():
+        if key in source and source[key] not in values:
+            raise UserError(f"adapter_config: {key}={source[key]!r} is not implemented; expected {values[0]!r}")
+    unknown = sorted(k for k, value in source.items() if value and k not in _READ | _BOOKKEEPING)
+    if unknown:
+        named = ", ".join(f"{key}={source[key]!r}" for key in unknown)
+        raise UserError(f"adapter_config: not implemented: {named}")
+    lacking = sorted({"r", "lora_alpha", "target_modules"} - set(source))
+    if lacking:
+        raise UserError(f"adapter_config lacks {', '.join(lacking)}")
+    targets = source["target_modules"]
+    if isinstance(targets, str):
+        raise UserError(f"adapter_config: target_modules={targets!r} as a pattern is not implemented; expected a list")
+    config = LoRAConfig(
+        rank=source["r"],
+        alpha=source["lora_alpha"],
+        targets=tuple(targets),
+        dropout=source.get("lora_dropout") or 0.0,
+        rslora=bool(source.get("use_rslora", False)),
+    )
+    return config, tuple(source.get("modules_to_save") or ())
+
+
+def _module_names(table: Table, model: nnx.Module) -> dict[str, str]:
+    """Path of each of our linear maps → its module's name pattern in the release
+    (`model.layers.{i}.self_attn.q_proj`).
+    """
+    ours = {path for path, _ in linears(model)}
+    return {
+        row.targets[0].removesuffix(".kernel"): row.sources[0].removesuffix(".weight")
+        for row in table.rows
+        if isinstance(row, Row)
+        and len(row.targets) == 1
+        and row.targets[0].endswith(".kernel")
+        and row.targets[0].removesuffix(".kernel") in ours
+        and row.sources[0].endswith(".weight")
+    }
+
+
+def _resolve(targets: Sequence[str], names: Mapping[str, str]) -> list[str]:
+    """Our paths of the modules that PEFT's targets mean (a target is a module's name or the end of it)."""
+    chosen: set[str] = set()
+    for target in targets:
+        hits = {path for path, name in names.items() if name == target or name.endswith("." + target)}
+        if not hits:
+            known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in names.values()}))
+            raise UserError(f"adapter_config: target {target!r} is no linear map of the model; it has {known}")
+        chosen |= hits
+    return sorted(chosen)
+
+
+def whole_rows(base: int, added: int, transposed: bool) -> Transform:
+    """A table of base + added rows → (base part, transposed where it is our head's kernel; added rows)."""
+    name = f"rows({base} + {added})"
+
+    def to_target(arrays):
+        first = arrays[0][:base]
+        return [first.T if transposed else first, arrays[0][base:]]
+
+    def to_source(arrays):
+        return [np.concatenate([arrays[0].T if transposed else arrays[0], arrays[1]])]
+
+    def shapes(targets: Sequence[Shape]) -> Sequence[Shape]:
+        first = targets[0][::-1] if transposed else targets[0]
+        if first[0] != base or targets[1][0] != added or first[1:] != tuple(targets[1][1:]):
+            raise ValueError(f"{name} does not fit parameters of shapes {[tuple(t) for t in targets]}")
+        return [(base + added, *first[1:])]
+
+    return Transform(name, to_target, to_source, shapes)
+
+
+def adapter_table(
+    base: Table, model: nnx.Module, paths: Sequence[str], name: str, saved: Sequence[str] = (), added: int = 0
+) -> Table:
+    """Rows of an adapter: two per linear map in `paths`, one per module of ours in `saved` (`embed_tokens`, `lm_head`).
+
+    `added` counts the rows that a saved module has beyond the base's. Keys are taken as a file has them, and with an
+    adapter's name inside, as a live model has them.
+    """
+    names = _module_names(base, model)
+    released = _saved_names(base)
+    labels = tuple(dict.fromkeys(("default", name)))
+    rows: list[Row | Ignore | Same] = []
+    for path in paths:
+        for letter in "AB":
+            stem = f"{PREFIX}{names[path]}.lora_{letter}"
+            spellings = tuple(f"{stem}.{label}.weight" for label in labels)
+            rows.append(Row(f"{stem}.weight", f"{path}.lora.{name}.{letter.lower()}", transpose, spellings))
+    for module in saved:
+        key = f"{PREFIX}{released[module]}"
+        spellings = [f"{key}.modules_to_save.{label}.weight" for label in labels]
+        rows.append(Ignore(f"{key}.original_module.weight", "the base's module, which the saved one replaces"))
+        if module == "lm_head" and model.lm_head is None:  # tied: both must be the same rows
+            twin = f"{PREFIX}{released['embed_tokens']}"
+            rows.append(Same(f"{key}.weight", f"{twin}.weight"))
+            rows += [Same(each, f"{twin}{each.removeprefix(key)}") for each in spellings]
+            continue
+        target = "lm_head.kernel" if module == "lm_head" else "embed_tokens.embedding"
+        pieces = whole_rows(model.config.vocab_size, added, module == "lm_head")
+        rows.append(Row(f"{key}.weight", (target, f"added.{_SAVED[module]}"), pieces, tuple(spellings)))
+    return Table(rows)
+
+
+def _saved_names(base: Table) -> dict[str, str]:
+    """`embed_tokens` and `lm_head` → the module's name in the release."""
+    ours = {"embed_tokens.embedding": "embed_tokens", "lm_head.kernel": "lm_head"}
+    names = {
+        ours[row.targets[0]]: row.sources[0].removesuffix(".weight")
+        for row in base.rows
+        if isinstance(row, Row) and row.targets[0] in ours
+    }
+    names.setdefault("lm_head", "lm_head")  # a tied head has no row of its own
+    return names
+
+
+def attach(
+    model: nnx.Module, base: Table, config: Mapping[str, Any], source: Any, *, name: str = "default", dtype=None
+) -> AddedTokens | None:
+    """Hangs a PEFT adapter on `model`, in place, and returns the added rows, None where the adapter has none.
+
+    Args:
+      model: a core with its base weights.
+      base: the table of the base model's release.
+      config: `adapter_config.json`.
+      source: the tensors (a `Source` or a mapping).
+      name: what the adapter is called from now on.
+      dtype: type of the adapter's parameters; None keeps theirs.
+    Raises: UserError for what we do not implement, ConversionError for tensors that do not fit; the model is then as
+    before.
+    """
+    source = as_source(source)
+    settings, modules = read_config(config)
+    paths = _resolve(settings.targets, _module_names(base, model))
+    released = _saved_names(base)
+    saved = [ours for ours in _SAVED if any(released[ours].rsplit(".", 1)[-1] == m.rsplit(".", 1)[-1] for m in modules)]
+    if len(saved) != len(set(modules)):
+        raise UserError(
+            f"adapter_config: modules_to_save={list(modules)} is not implemented; expected none or "
+            f"{', '.join(released[s] for s in _SAVED)}"
+        )
+    rows = _rows_in(source, saved, released, model.config.vocab_size)
+    settings = LoRAConfig(settings.rank, settings.alpha, tuple(paths), settings.dropout, settings.rslora)
+    add_lora(model, settings, rngs=nnx.Rngs(0), name=name)
+    try:
+        added, flat = None, {}
+        if saved:
+            tied = model.lm_head is None
+            features = model.embed_tokens.features
+            added = AddedTokens(model.config.vocab_size, rows, features, tied=tied, rngs=nnx.Rngs(0), dtype=model.dtype)
+            flat = {f"added.{key}": value for key, value in weights.flatten(added).items()}
+        everything = weights.flatten(model)
+        wanted = {key: value for key, value in everything.items() if f".lora.{name}." in key} | flat
+        for module in saved:
+            if module != "lm_head" or model.lm_head is not None:
+                key = "lm_head.kernel" if module == "lm_head" else "embed_tokens.embedding"
+                wanted[key] = everything[key]
+        table = adapter_table(base, model, paths, name, saved, rows)
+        values = interpreter.load(source, table, wanted, dtype)
+    except UserError:
+        remove(model, name)
+        raise
+    values = {key: np.asarray(value) for key, value in values.items()}
+    if added is not None:
+        weights.update(added, {key.removeprefix("added."): values[key] for key in flat})
+    weights.update(model, everything | {key: value for key, value in values.items() if key in everything})
+    return added if rows else None
+
+
+def _rows_in(source, saved: Sequence[str], released: Mapping[str, str], vocab: int) -> int:
+    """How many rows the saved modules have beyond the base's vocabulary."""
+    counts = set()
+    for module in saved:
+        stem = f"{PREFIX}{released[module]}."
+        shapes = [e["shape"] for k, e in source.manifest().items() if k.startswith(stem) and "original_module" not in k]
+        counts |= {shape[0] - vocab for shape in shapes}
+    if len(counts) > 1 or any(count < 0 for count in counts):
+        sizes = sorted(vocab + count for count in counts)
+        raise UserError(f"{source}: the saved modules have {sizes} rows and the base model {vocab}; they do not fit")
+    return counts.pop() if counts else 0
+
+
+def release(
+    model: nnx.Module, base: Table, added: AddedTokens | None = None, *, name: str = "default", task: str = "CAUSAL_LM"
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """(`adapter_config.json`, tensors) of an adapter as PEFT writes them; with `added`, both vocabulary tables are
+    saved whole.
+    """
+    found = list(adapters(model, name))
+    if not found:
+        raise UserError(f"the model has no adapter called {name!r}")
+    names, released = _module_names(base, model), _saved_names(base)
+    paths, settings = sorted(path for path, *_ in found), found[0][3].config
+    saved = list(_SAVED) if added is not None else []
+    table = adapter_table(base, model, paths, name, saved, added.count if added is not None else 0)
+    everything = weights.flatten(model)
+    flat = {key: value for key, value in everything.items() if f".lora.{name}." in key}
+    keys = None
+    if added is not None:
+        flat |= {f"added.{key}": value for key, value in weights.flatten(added).items()}
+        flat["embed_tokens.embedding"] = everything["embed_tokens.embedding"]
+        if model.lm_head is not None:
+            flat["lm_head.kernel"] = everything["lm_head.kernel"]
+        else:
+            keys = [*interpreter.export_manifest(flat, table), f"{PREFIX}{released['lm_head']}.weight"]
+    tensors = dict(interpreter.export(flat, table, keys))
+    # the shortest suffix that means exactly these modules
+    short = {names[path].rsplit(".", 1)[-1] for path in paths}
+    targets = sorted(short) if _resolve(sorted(short), names) == paths else sorted(names[path] for path in paths)
+    config = {
+        "peft_type": "LORA",
+        "task_type": task,
+        "r": settings.rank,
+        "lora_alpha": settings.alpha,
+        "lora_dropout": settings.dropout,
+        "use_rslora": settings.rslora,
+        "target_modules": targets,
+        "modules_to_save": [released[s].rsplit(".", 1)[-1] for s in saved] or None,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "base_model_name_or_path": None,
+    }
+    return config, tensors
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Any], Any]:
+    """`adapter_config.json` and the tensors of a folder that `peft` saved. Raises UserError where a file is missing
+    or damaged.
+    """
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
+    files = [folder / TENSOR_FILE, folder / "adapter_model.bin"]
+    present = [file for file in files if file.is_file()]
+    if not present:
+        raise UserError(f"{folder} has no {TENSOR_FILE}")
+    return config, open_source(present[0])
+
+
+def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Path:
+    """Writes an adapter as `peft` reads it; the folder appears whole or not at all."""
+    if folder.exists():
+        raise UserError(f"{folder} exists already; remove it or choose another folder")
+    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
+    temporary.mkdir(parents=True)
+    try:
+        manifest = {key: {"shape": list(a.shape), "dtype": np.dtype(a.dtype).name} for key, a in tensors.items()}
+        write_safetensors(temporary, iter(tensors.items()), manifest, TENSOR_FILE)
+        (temporary / CONFIG_FILE).write_text(json.dumps(dict(config), indent=1) + "\n")
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
