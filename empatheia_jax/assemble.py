@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,15 @@ from empatheia_jax.bridge.transformer import BlockConfig
 from empatheia_jax.core import lora
 from empatheia_jax.core.llama import Llama, LlamaConfig
 from empatheia_jax.core.tokenizer import Tokenizer
+from empatheia_jax.dreamtalk.animator import Animator
 from empatheia_jax.empatheia import Empatheia, EmpatheiaConfig
+from empatheia_jax.encoders.clip_image import ClipPreprocessor
+from empatheia_jax.encoders.clip_vision import ClipVision, ClipVisionConfig
+from empatheia_jax.encoders.towers import SpeechTower, Towers, VideoTower
+from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel import rules
+from empatheia_jax.styletts2.speaker import Speaker
 
 CORES: Mapping[str, tuple[type[nnx.Module], type]] = {"llama": (Llama, LlamaConfig)}
 """Kind of a weights folder → network and config."""
@@ -111,8 +118,8 @@ def widths(config) -> Widths:
     speech, video, tts, head = (of[n] for n in ("speech_encoder", "video_encoder", "tts", "talking_head"))
     denoiser = head["denoiser"]
     return Widths(
-        speech=speech["hidden_size"],
-        video=video["hidden_size"],
+        speech=speech["width"],
+        video=video["width"],
         speech_content=tts["hidden_dim"],
         speech_style=2 * tts["style_dim"],
         video_window=2 * denoiser["window_radius"] + 1,
@@ -202,6 +209,33 @@ def whole(config, network: nnx.Module, sizes: Widths) -> Empatheia:
     return Empatheia(
         empatheia_config(config, network.config.hidden_size, sizes), network, rngs=rngs, dtype=network.dtype
     )
+
+
+def towers(config) -> Towers:
+    """The frozen encoders of speech and video. Raises `UserError` where a folder holds something else."""
+    networks, dtype = config.networks, jnp.dtype(config.networks.dtype)
+    if is_debug(config, "speech_encoder"):
+        return tiny.towers()
+    path = folder(config, "speech_encoder")
+    speech = weights.restore(path, Wav2Vec2, Wav2Vec2Config, dtype=dtype, param_dtype=dtype)
+    path = folder(config, "video_encoder")
+    video = weights.restore(path, ClipVision, ClipVisionConfig, kind="clip-vision", dtype=dtype, param_dtype=dtype)
+    described = path / "preprocessor_config.json"
+    if not described.is_file():
+        raise UserError(f"{path} has no {described.name}; convert the encoder together with that file")
+    preprocess = ClipPreprocessor.from_source(json.loads(described.read_text()))
+    tower = VideoTower(video, preprocess, layer=networks.video_layer, pooling=networks.video_pooling)
+    return Towers(SpeechTower(speech), tower)
+
+
+def speaker(config) -> Speaker:
+    """The speech generator."""
+    return tiny.speaker() if is_debug(config, "tts") else Speaker.load(folder(config, "tts"))
+
+
+def animator(config) -> Animator:
+    """The talking-head generator."""
+    return tiny.animator() if is_debug(config, "talking_head") else Animator.load(folder(config, "talking_head"))
 
 
 def overlay(model: nnx.Module, flat: Mapping[str, jax.Array]) -> None:

@@ -1,0 +1,99 @@
+"""Features of one utterance: what the frozen encoders hear in its sound and see in its pictures, pooled to 24 places each.
+
+Speech: last layer of a HuBERT, averaged over 24 equal spans of time. Video: 24 frames spread over the clip; of each, the mean
+of CLIP's patch rows after the layer of LLaVA's choice (or its class token). Sounds are padded to whole seconds, so that few
+lengths are compiled.
+"""
+
+from __future__ import annotations
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Float, UInt8
+
+from empatheia_jax.encoders.clip_image import ClipPreprocessor
+from empatheia_jax.encoders.clip_vision import ClipVision
+from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, normalize
+from empatheia_jax.media.audio import read_audio
+from empatheia_jax.media.video import read_frames
+from empatheia_jax.tokens import SLOTS
+
+RATE = 16_000
+LONGEST = 60.0
+"""Seconds of one utterance's recording; the longest of AvaMERG are under 30."""
+
+
+def pool(rows: Float[np.ndarray, "T C"], places: int = SLOTS) -> Float[np.ndarray, "places C"]:
+    """Means over `places` equal spans of time; a span shorter than a row takes the row that it lies in."""
+    edges = np.linspace(0, len(rows), places + 1)
+    starts = np.minimum(np.floor(edges[:-1] + 1e-9).astype(int), len(rows) - 1)
+    ends = np.maximum(np.ceil(edges[1:] - 1e-9).astype(int), starts + 1)
+    sums = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0, dtype=np.float64)])
+    return ((sums[ends] - sums[starts]) / (ends - starts)[:, None]).astype(np.float32)
+
+
+class SpeechTower:
+    """A frozen wav2vec-family encoder: 16 kHz sound → (24, C)."""
+
+    def __init__(self, model: Wav2Vec2):
+        self.width = model.config.width
+        self._model = model
+        graph, state = nnx.split(model)
+        masks = model.config.masks_padding
+
+        @jax.jit
+        def encode(state, wave, length):
+            values = normalize(wave[None], length[None])
+            return nnx.merge(graph, state)(values, lengths=length[None] if masks else None).last[0]
+
+        self._encode = lambda wave, length: encode(state, wave, length)
+
+    def __call__(self, wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "24 C"]:
+        """Features of a whole utterance. A sound too short for one row is padded to it."""
+        length = max(len(wave), 400)
+        room = -(-length // RATE) * RATE
+        padded = np.zeros(room, np.float32)
+        padded[: len(wave)] = wave
+        rows = np.asarray(self._encode(jnp.asarray(padded), jnp.asarray(length)), np.float32)
+        return pool(rows[: max(1, int(self._model.frames(length)))])
+
+
+class VideoTower:
+    """A frozen CLIP vision encoder: 24 frames → (24, C)."""
+
+    def __init__(self, model: ClipVision, preprocessor: ClipPreprocessor, *, layer: int = -2, pooling: str = "patches"):
+        self.width = model.config.width
+        self._preprocess = preprocessor
+        graph, state = nnx.split(model)
+
+        @jax.jit
+        def encode(state, pixels):
+            network = nnx.merge(graph, state)
+            if pooling == "patches":
+                return network.patch_features(pixels, layer=layer).mean(axis=1)
+            return network(pixels, all_hidden=True).hidden[layer][:, 0]
+
+        self._encode = lambda pixels: encode(state, pixels)
+
+    def __call__(self, frames: UInt8[np.ndarray, "24 H W 3"]) -> Float[np.ndarray, "24 C"]:
+        """One row per frame."""
+        return np.asarray(self._encode(jnp.asarray(self._preprocess(frames))), np.float32)
+
+
+class Towers:
+    """Both encoders, on recordings."""
+
+    def __init__(self, speech: SpeechTower, video: VideoTower):
+        self._speech, self._video = speech, video
+
+    def speech(self, path: str | os.PathLike) -> Float[np.ndarray, "24 C"]:
+        """Features of a sound file. Raises `UserError` where it cannot be used."""
+        return self._speech(read_audio(path, RATE, max_seconds=LONGEST))
+
+    def video(self, path: str | os.PathLike) -> Float[np.ndarray, "24 C"]:
+        """Features of a video file. Raises `UserError` where it cannot be used."""
+        return self._video(read_frames(path, count=SLOTS, max_seconds=LONGEST))
