@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
+import tokenizers
+from flax import nnx
+
 from empatheia_jax.core.llama_config import LlamaConfig
+from empatheia_jax.core.tokenizer import Tokenizer
+from empatheia_jax.dreamtalk.animator import Animator
+from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
+from empatheia_jax.dreamtalk.model import DreamTalk, DreamTalkConfig
+from empatheia_jax.encoders.clip_image import ClipPreprocessor
+from empatheia_jax.encoders.clip_vision import ClipVision, ClipVisionConfig
+from empatheia_jax.encoders.towers import SpeechTower, Towers, VideoTower
+from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
+from empatheia_jax.styletts2.config import SYNTHESIS, BertConfig, DecoderConfig, StyleTTS2Config
+from empatheia_jax.styletts2.model import StyleTTS2
+from empatheia_jax.styletts2.speaker import Speaker
+from empatheia_jax.styletts2.symbols import STYLETTS2
+from empatheia_jax.styletts2.voices import AGES, GENDERS, TONES, VoiceTable, for_profile
 
 BYTES = 256
 LLM = LlamaConfig(
-    vocab_size=BYTES + 2,  # every byte, begin and end of a message
+    vocab_size=BYTES,
     hidden_size=32,
     intermediate_size=64,
     num_layers=2,
@@ -24,13 +43,155 @@ LLM = LlamaConfig(
     qk_norm=False,
     sliding_window=None,
 )
+HUBERT = Wav2Vec2Config(
+    model_type="hubert",
+    width=24,
+    layers=1,
+    heads=2,
+    mlp=32,
+    conv_channels=(8,) * 7,
+    conv_widths=(10, 3, 3, 3, 3, 2, 2),
+    conv_strides=(5, 2, 2, 2, 2, 2, 2),
+    conv_bias=True,
+    conv_norm="layer",
+    conv_activation="gelu",
+    activation="gelu",
+    pre_norm=True,
+    position_width=8,
+    position_groups=2,
+    eps=1e-5,
+    vocabulary=None,
+)
+CLIP = ClipVisionConfig(
+    image=32, patch=8, channels=3, width=24, layers=2, heads=2, mlp=32, activation="quick_gelu", eps=1e-5
+)
+STYLE_TTS2 = StyleTTS2Config(
+    networks=SYNTHESIS,
+    multispeaker=True,
+    hidden_dim=32,
+    style_dim=128,
+    n_layer=1,
+    text_kernel=5,
+    n_token=178,
+    max_dur=50,
+    n_mels=80,
+    dim_in=16,
+    max_conv_dim=32,
+    weight_norm=False,
+    decoder=DecoderConfig(
+        type="istftnet",
+        upsample_rates=(10, 6),
+        upsample_kernel_sizes=(20, 12),
+        resblock_kernel_sizes=(3,),
+        resblock_dilation_sizes=((1,),),
+        upsample_initial_channel=512,
+        n_fft=20,
+        hop=5,
+    ),
+    bert=BertConfig(
+        vocab_size=178,
+        embedding_size=8,
+        hidden_size=16,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=512,
+        num_hidden_layers=1,
+        layer_norm_eps=1e-12,
+        pooler=False,
+    ),
+    diffusion=None,
+    slm=None,
+)
+DREAMTALK = DreamTalkConfig(
+    speech=None,
+    denoiser=DenoiserConfig(
+        d_model=16,
+        num_heads=2,
+        feedforward_dim=32,
+        content_encoder_layers=1,
+        style_encoder_layers=1,
+        decoder_layers=1,
+        audio_feature_dim=20,
+        audio_rows_per_frame=2,
+        window_radius=1,
+        face3d_dim=64,
+        style_max_len=128,
+        style_pooling="self_attention_pooling",
+        upper_face_indices=tuple(range(32)),
+        lower_face_indices=tuple(range(32, 64)),
+        dropout=0.0,
+        layer_norm_eps=1e-5,
+        dynamic_experts=None,
+        dynamic_ratio=None,
+        dynamic_temperature=None,
+        diffusion_steps=10,
+        beta_first=1e-4,
+        beta_last=0.02,
+    ),
+    renderer=RendererConfig(
+        coefficient_dim=73,
+        descriptor_dim=16,
+        mapping_layers=1,
+        image_size=32,
+        image_channels=3,
+        max_channels=16,
+        warp_base_channels=8,
+        warp_encoder_layers=2,
+        warp_decoder_layers=2,
+        edit_base_channels=8,
+        edit_layers=2,
+        edit_residual_blocks=1,
+        adain_hidden=16,
+        leaky_relu_slope=0.1,
+        norm_eps=1e-5,
+        window_radius=6,
+        unused_residual_convs=False,
+    ),
+    rest_pose=(0.0,) * 9,
+)
 WIDTHS = {
-    "speech": 24,
-    "video": 24,
-    "speech_content": 32,
-    "speech_style": 16,
-    "video_window": 3,
-    "video_content": 16,
-    "video_style": 16,
+    "speech": HUBERT.width,
+    "video": CLIP.width,
+    "speech_content": STYLE_TTS2.hidden_dim,
+    "speech_style": 2 * STYLE_TTS2.style_dim,
+    "video_window": DREAMTALK.denoiser.window_slots,
+    "video_content": DREAMTALK.denoiser.d_model,
+    "video_style": DREAMTALK.denoiser.d_model,
 }
 """Feature widths and target shapes of the tiny encoders and generators (`assemble.Widths`)."""
+
+
+def _made_up(network, config, seed: int = 0):
+    return nnx.jit(lambda: network(config, rngs=nnx.Rngs(seed)))()
+
+
+def tokenizer() -> Tokenizer:
+    """One token per byte, and the added ones."""
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.BPE(vocab={letter: k for k, letter in enumerate(sorted(alphabet))}, merges=[])
+    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = tokenizers.decoders.ByteLevel()
+    return Tokenizer(backend, vocab_size=LLM.vocab_size)
+
+
+def towers() -> Towers:
+    """Both encoders."""
+    values = {"crop_size": CLIP.image, "size": CLIP.image, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    preprocess = ClipPreprocessor.from_source(values)
+    return Towers(SpeechTower(_made_up(Wav2Vec2, HUBERT)), VideoTower(_made_up(ClipVision, CLIP), preprocess))
+
+
+def speaker() -> Speaker:
+    """A speech generator with a random style for each voice."""
+    random = np.random.default_rng(0)
+    profiles = itertools.product(AGES, GENDERS, TONES)
+    names = sorted({name for profile in profiles for name, _ in for_profile(*profile).mix})
+    tables = {name: random.standard_normal((8, WIDTHS["speech_style"])).astype(np.float32) for name in names}
+    return Speaker(_made_up(StyleTTS2, STYLE_TTS2), STYLETTS2, VoiceTable(tables))
+
+
+def animator() -> Animator:
+    """A talking head of 32 × 32 pixels."""
+    return Animator(_made_up(DreamTalk, DREAMTALK))

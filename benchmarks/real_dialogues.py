@@ -1,0 +1,106 @@
+"""Does stage 1 teach? Loss per reply token on real dialogues, untouched core against trained.
+
+    python benchmarks/real_dialogues.py --workdir=runs/quickstart --dialogues=PATH.json [--count=64]
+
+The file holds EmpatheticDialogues-like entries `{"emotion": …, "utts": [speaker, listener, speaker, …]}` that the run has
+never seen. Each gives one example: its last listener utterance is the reply. Both models read the prompt of the run's
+configuration; the loss is −log P per token of `reply` alone, so neither is paid for knowing the format around it; and of the
+whole target without the chain ("target"), where it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from ml_collections import ConfigDict
+
+from empatheia_jax import assemble
+from empatheia_jax.dialogue import prompt
+from empatheia_jax.dialogue.schema import Utterance
+from empatheia_jax.errors import UserError, main_guard
+from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.training import schedule
+from empatheia_jax.training.losses import token_losses
+
+LENGTH = 320
+
+
+def examples(path: Path, count: int):
+    """(history, reply) of dialogues with a reply, the speaker first."""
+    found = []
+    for entry in json.loads(path.read_text()):
+        said = entry["utts"][: len(entry["utts"]) // 2 * 2]
+        if len(said) >= 2:
+            history = [Utterance(i, ("speaker", "listener")[i % 2], text) for i, text in enumerate(said[:-1])]
+            found.append((history, said[-1]))
+        if len(found) == count:
+            break
+    if not found:
+        raise UserError(f"{path} has no dialogue with a reply; expected entries with 'utts'")
+    return found
+
+
+@main_guard
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--dialogues", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=64)
+    options = parser.parse_args(argv[1:])
+    config = ConfigDict(json.loads((options.workdir / "config.json").read_text()))
+    assembly = assemble.empatheia(config, make_mesh(1, 1, 1, devices=jax.devices()[:1]))
+    template = assembly.tokenizer.chat if config.data.chat_template else prompt.human_assistant
+    encoded = [
+        prompt.encode(
+            assembly.tokenizer,
+            history,
+            max_length=LENGTH,
+            response=reply,
+            instruction=config.data.instruction,
+            template=template,
+            speech=(),
+            video=(),
+        )
+        for history, reply in examples(options.dialogues, options.count)
+    ]
+
+    @nnx.jit
+    def losses(model, tokens, lengths):
+        hidden = model.core(model.embed(tokens), lengths=lengths).hidden
+        return token_losses(model.logits(hidden[:, :-1]), tokens[:, 1:])
+
+    def measure(model) -> dict[str, tuple[float, float]]:
+        parts: dict[str, list[np.ndarray]] = {"reply": [], "target": []}
+        for each in encoded:
+            tokens = np.zeros((1, LENGTH), np.int32)
+            tokens[0, : len(each.tokens)] = each.tokens
+            found = np.asarray(losses(model, jnp.asarray(tokens), jnp.asarray([len(each.tokens)])))[0]
+            found = np.concatenate([[0.0], found])[: len(each.tokens)]
+            parts["reply"].append(found[each.reply_mask])
+            parts["target"].append(found[each.loss_mask])
+        return {
+            name: (np.concatenate(v).mean(), np.std([x.mean() for x in v]) / len(v) ** 0.5) for name, v in parts.items()
+        }
+
+    before = measure(assembly.model)
+    stages = schedule.load_stages(config, options.workdir, assembly.model)
+    after = measure(assembly.model)
+    print(
+        f"{len(encoded)} dialogues of {options.dialogues.name}; stages {', '.join(stages)}; nats per token ± standard error"
+    )
+    for name in before:
+        print(
+            f"{name:8s} untouched {before[name][0]:.3f} ± {before[name][1]:.3f}   trained {after[name][0]:.3f} ± {after[name][1]:.3f}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
