@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 RUN = runs/quickstart
 INPUT = data/toy/demo.json
+# Dialogues of the toy set that the demo speaks and draws; `make demo DIALOGUES=81` takes all of them.
+DIALOGUES ?= 24
 
 .PHONY: demo test lint weights data clean
 
@@ -21,8 +23,11 @@ weights: $(VENV)/installed
 	test -d weights/smollm2-135m-instruct || $(BIN)/python -m converters.convert --source=smollm2 --output=weights/smollm2-135m-instruct
 	test -d weights/kokoro || $(BIN)/python -m converters.convert --source=kokoro --output=weights/kokoro
 
+# Speech and faces of the toy set, small encoders trained on them, and the feature cache of all stages.
 data: weights
-	test -d data/toy || $(BIN)/python -m data_pipeline.toy --output=data/toy
+	test -f data/toy/demo.json || $(BIN)/python -m data_pipeline.toy --output=data/toy --count=$(DIALOGUES)
+	test -d weights/toy-clip || $(BIN)/python -m empatheia_jax.training.towers --data=data/toy --output=weights
+	$(BIN)/python launch.py --config=configs/quickstart.py --mode=extract
 
 # Trains the four stages (resuming where an earlier run stopped), then answers a held-out dialogue.
 demo: data
