@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from empatheia_jax.nn.axes import axes_of
 from flax import nnx
 from PIL import Image
 
@@ -110,9 +109,8 @@ def test_patch_features_stop_at_their_layer():
 def test_every_parameter_has_axis_names_and_stacked_ones_begin_with_layers(cls, config):
     state = nnx.state(nnx.eval_shape(lambda: cls(config, rngs=nnx.Rngs(0))))
     for path, variable in nnx.to_flat_state(state):
-        axes = axes_of(variable)
+        axes = variable.get_metadata()["out_sharding"]
         assert len(axes) == len(variable.shape)
-        assert "out_sharding" in variable.get_metadata()
         assert (path[0] == "layers") == (axes[0] == "layers")
 
 
