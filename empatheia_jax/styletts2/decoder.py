@@ -1,0 +1,117 @@
+"""What StyleTTS 2's two waveform decoders share: the body, and the residual blocks of their generators.
+
+The body turns aligned text frames, pitch and energy into 512 channels at two positions per frame; a generator
+(`decoder_istft`, `decoder_hifigan`) turns those, the style and the harmonic source into a wave.
+After yl4579/StyleTTS2, `Modules/istftnet.py` and `Modules/hifigan.py`.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from empatheia_jax.styletts2.layers import (
+    AdaptiveInstanceNorm,
+    AdaptiveResidualBlock,
+    Conv1d,
+    Dtype,
+    Mask,
+    length_mask,
+    masked,
+    snake,
+)
+
+BODY = 1024  # width of the body
+TEXT_RESIDUAL = 64  # width of the text frames that every block sees again
+OUT = 512  # width at which a generator starts
+
+
+class SnakeResidualBlock(nnx.Module):
+    """Three times: AdaIN → snake → dilated conv → AdaIN → snake → conv, added to the input."""
+
+    def __init__(
+        self,
+        features: int,
+        width: int,
+        dilations: tuple[int, ...],
+        style_dim: int,
+        *,
+        weight_norm: bool,
+        rngs: nnx.Rngs,
+        dtype: Dtype,
+        param_dtype: Dtype,
+    ):
+        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        conv = {"weight_norm": weight_norm, **kinds}
+        self.convs1 = nnx.List(Conv1d(features, features, width, dilation=d, **conv) for d in dilations)
+        self.convs2 = nnx.List(Conv1d(features, features, width, **conv) for _ in dilations)
+        self.adain1 = nnx.List(AdaptiveInstanceNorm(style_dim, features, **kinds) for _ in dilations)
+        self.adain2 = nnx.List(AdaptiveInstanceNorm(style_dim, features, **kinds) for _ in dilations)
+        self.alpha1 = nnx.List(nnx.Param(jnp.ones((features,), param_dtype)) for _ in dilations)
+        self.alpha2 = nnx.List(nnx.Param(jnp.ones((features,), param_dtype)) for _ in dilations)
+        self.dtype = dtype
+
+    def __call__(
+        self, x: Float[Array, "B T C"], style: Float[Array, "B S"], mask: Mask = None
+    ) -> Float[Array, "B T C"]:
+        for c1, c2, n1, n2, a1, a2 in zip(self.convs1, self.convs2, self.adain1, self.adain2, self.alpha1, self.alpha2):
+            y = c1(masked(snake(n1(x, style, mask), a1[...].astype(self.dtype)), mask))
+            y = c2(masked(snake(n2(y, style, mask), a2[...].astype(self.dtype)), mask))
+            x = x + y
+        return x
+
+
+class DecoderBody(nnx.Module):
+    """Five adaptive residual blocks over [text, F0, N]; the last one doubles the rate."""
+
+    def __init__(
+        self,
+        features: int,
+        style_dim: int,
+        *,
+        weight_norm: bool,
+        rngs: nnx.Rngs,
+        dtype: Dtype = jnp.float32,
+        param_dtype: Dtype = jnp.float32,
+    ):
+        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
+        beside = BODY + TEXT_RESIDUAL + 2
+        self.encode = AdaptiveResidualBlock(features + 2, BODY, style_dim, **kinds)
+        self.decode = nnx.List(
+            [AdaptiveResidualBlock(beside, BODY, style_dim, **kinds) for _ in range(3)]
+            + [AdaptiveResidualBlock(beside, OUT, style_dim, upsample=True, **kinds)]
+        )
+        self.F0_conv = Conv1d(1, 1, 3, stride=2, padding=1, **kinds)
+        self.N_conv = Conv1d(1, 1, 3, stride=2, padding=1, **kinds)
+        self.asr_res = Conv1d(features, TEXT_RESIDUAL, 1, **kinds)
+        self.dtype = dtype
+
+    def intermediates(
+        self,
+        asr: Float[Array, "B F C"],
+        f0: Float[Array, "B 2*F"],
+        n: Float[Array, "B 2*F"],
+        style: Float[Array, "B S"],
+        lengths: Int[Array, " B"] | None = None,
+    ) -> tuple[Float[Array, "B F 1024"], Float[Array, "B 2*F 512"]]:
+        """Outputs of the first and of the last block."""
+        mask = None if lengths is None else length_mask(lengths, asr.shape[1], self.dtype)
+        asr = masked(asr.astype(self.dtype), mask)
+        curves = [masked(conv(c[..., None]), mask) for conv, c in ((self.F0_conv, f0), (self.N_conv, n))]
+        first = x = self.encode(jnp.concatenate([asr, *curves], -1), style, mask)
+        beside = [self.asr_res(asr), *curves]
+        for block in self.decode:
+            x = block(jnp.concatenate([x, *beside], -1), style, mask)
+        return first, x
+
+    def __call__(
+        self,
+        asr: Float[Array, "B F C"],
+        f0: Float[Array, "B 2*F"],
+        n: Float[Array, "B 2*F"],
+        style: Float[Array, "B S"],
+        lengths: Int[Array, " B"] | None = None,
+    ) -> Float[Array, "B 2*F 512"]:
+        """`lengths` counts valid frames; F0 and N must be zero at padding, as `ProsodyPredictor.curves` leaves them."""
+        return self.intermediates(asr, f0, n, style, lengths)[1]

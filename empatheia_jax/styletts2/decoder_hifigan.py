@@ -1,0 +1,128 @@
+"""StyleTTS 2's HiFi-GAN decoder: four upsampling stages straight to 24 kHz samples.
+
+Kong et al. 2020, "HiFi-GAN", with snake activations and the harmonic source; after yl4579/StyleTTS2,
+`Modules/hifigan.py`.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from empatheia_jax.styletts2.config import DecoderConfig
+from empatheia_jax.styletts2.decoder import OUT, DecoderBody, SnakeResidualBlock
+from empatheia_jax.styletts2.layers import Conv1d, ConvTranspose1d, Dtype, length_mask, masked, snake
+from empatheia_jax.styletts2.source import HarmonicSource
+
+
+class HiFiGANGenerator(nnx.Module):
+    """Per stage: snake → transposed convolution, plus the filtered source, then the mean of three residual blocks."""
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        style_dim: int,
+        *,
+        weight_norm: bool,
+        rngs: nnx.Rngs,
+        dtype: Dtype = jnp.float32,
+        param_dtype: Dtype = jnp.float32,
+    ):
+        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        normed = {"weight_norm": weight_norm, **kinds}
+        self.m_source = HarmonicSource(**kinds)
+        rates, stages = config.upsample_rates, len(config.upsample_rates)
+        self.ups, self.noise_convs, self.noise_res, self.resblocks = (nnx.List([]) for _ in range(4))
+        self.alphas = nnx.List(nnx.Param(jnp.ones((OUT // 2**i,), param_dtype)) for i in range(stages + 1))
+        for i, (rate, width) in enumerate(zip(rates, config.upsample_kernel_sizes)):
+            before, after = OUT // 2**i, OUT // 2 ** (i + 1)
+            self.ups.append(ConvTranspose1d(before, after, width, stride=rate, padding=rate // 2 + rate % 2, **normed))
+            stride = int(np.prod(rates[i + 1 :]))
+            last = i + 1 == stages
+            width, padding = (1, 0) if last else (2 * stride, (stride + 1) // 2)
+            self.noise_convs.append(Conv1d(1, after, width, stride=stride, padding=padding, **kinds))
+            self.noise_res.append(SnakeResidualBlock(after, 11 if last else 7, (1, 3, 5), style_dim, **normed))
+            self.resblocks.append(
+                nnx.List(
+                    SnakeResidualBlock(after, width, dilations, style_dim, **normed)
+                    for width, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes)
+                )
+            )
+        self.conv_post = Conv1d(after, 1, 7, **normed)
+        self.rates, self.dtype = rates, dtype
+
+    def noise_branch(self, i: int, source, style, mask) -> Float[Array, "B T C"]:
+        """What stage i adds to its upsampled input."""
+        return self.noise_res[i](masked(self.noise_convs[i](source), mask), style, mask)
+
+    def pre_tanh(
+        self,
+        x: Float[Array, "B n 512"],
+        style: Float[Array, "B S"],
+        source: Float[Array, "B 300*n 1"],
+        lengths: Int[Array, " B"] | None = None,
+    ) -> tuple[Float[Array, "B 300*n 1"], Float[Array, "B 300*n 1"] | None]:
+        """Output of the last convolution, and the mask of its samples. `lengths` counts valid positions of `x`."""
+        size = x.shape[1]
+        mask = None if lengths is None else length_mask(lengths, size, self.dtype)
+        source = source.astype(self.dtype)
+        for i, rate in enumerate(self.rates):
+            x = self.ups[i](masked(snake(x, self.alphas[i][...].astype(self.dtype)), mask))
+            size = size * rate
+            lengths = None if lengths is None else lengths * rate
+            mask = None if lengths is None else length_mask(lengths, size, self.dtype)
+            x = x + self.noise_branch(i, source, style, mask)
+            x = sum(block(x, style, mask) for block in self.resblocks[i]) / len(self.resblocks[i])
+        return self.conv_post(masked(snake(x, self.alphas[-1][...].astype(self.dtype)), mask)), mask
+
+    def __call__(
+        self,
+        x: Float[Array, "B n 512"],
+        style: Float[Array, "B S"],
+        source: Float[Array, "B 300*n 1"],
+        lengths: Int[Array, " B"] | None = None,
+    ) -> Float[Array, "B 300*n"]:
+        """Body output, style and excitation → wave."""
+        y, mask = self.pre_tanh(x, style, source, lengths)
+        return masked(jnp.tanh(y), mask)[..., 0]
+
+
+class HiFiGANDecoder(nnx.Module):
+    """Text frames, F0, energy and acoustic style → 24 kHz wave, 600 samples per frame."""
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        features: int,
+        style_dim: int,
+        *,
+        weight_norm: bool,
+        rngs: nnx.Rngs,
+        dtype: Dtype = jnp.float32,
+        param_dtype: Dtype = jnp.float32,
+    ):
+        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
+        self.body = DecoderBody(features, style_dim, **kinds)
+        self.generator = HiFiGANGenerator(config, style_dim, **kinds)
+
+    def source(
+        self, f0: Float[Array, "B n"], noise: Float[Array, "B 300*n 9"] | None, lengths: Int[Array, " B"] | None = None
+    ) -> Float[Array, "B 300*n 1"]:
+        """The excitation; `lengths` counts valid values of F0."""
+        return self.generator.m_source(f0, noise, lengths)
+
+    def __call__(
+        self,
+        asr: Float[Array, "B F C"],
+        f0: Float[Array, "B 2*F"],
+        n: Float[Array, "B 2*F"],
+        style: Float[Array, "B S"],
+        noise: Float[Array, "B 600*F 9"] | None,
+        lengths: Int[Array, " B"] | None = None,
+    ) -> Float[Array, "B 600*F"]:
+        """`noise` is the source's standard normal noise; `lengths` counts valid frames; the wave is 0 beyond them."""
+        half = None if lengths is None else 2 * lengths
+        x = self.body(asr, f0, n, style, lengths)
+        return self.generator(x, style, self.source(f0, noise, half), half)

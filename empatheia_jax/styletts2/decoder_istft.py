@@ -1,0 +1,228 @@
+"""StyleTTS 2's iSTFTNet decoder: a small generator predicts a spectrogram, an inverse STFT makes the wave.
+
+Kaneko et al. 2022, "iSTFTNet", with the harmonic source; after yl4579/StyleTTS2, `Modules/istftnet.py`.
+Per frame of 600 samples the generator makes 120 spectra of 20 samples at hop 5, one more at the very end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from empatheia_jax.styletts2.config import DecoderConfig
+from empatheia_jax.styletts2.decoder import OUT, DecoderBody, SnakeResidualBlock
+from empatheia_jax.styletts2.layers import (
+    Conv1d,
+    ConvTranspose1d,
+    Dtype,
+    leaky_relu,
+    length_mask,
+    masked,
+    overlap_add,
+)
+from empatheia_jax.styletts2.source import HarmonicSource
+
+
+@dataclasses.dataclass(frozen=True)
+class ShortTimeFourier:
+    """Centred STFT and its inverse with a periodic Hann window as long as the transform, as matrix products.
+
+    Attributes:
+      size: window and transform length, a multiple of `hop`.
+      hop: samples from one window to the next.
+    """
+
+    size: int
+    hop: int
+
+    @property
+    def bins(self) -> int:
+        return self.size // 2 + 1
+
+    def _window(self) -> np.ndarray:
+        return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.size) / self.size)
+
+    def _angles(self) -> np.ndarray:
+        return 2 * np.pi * np.outer(np.arange(self.size), np.arange(self.bins)) / self.size
+
+    def polar(
+        self, wave: Float[Array, "B N"], lengths: Int[Array, " B"] | None = None
+    ) -> Float[Array, "B N/hop+1 2*bins"]:
+        """Magnitudes, then phases in radians. The wave is reflected at both ends, at its valid end where given.
+
+        The spectrum's imaginary part at 0 Hz and at the highest frequency is 0 by definition, so that these phases are 0
+        or +π; a rounding error there would make −π of it, which is a different input to the network.
+        """
+        half = self.size // 2
+        end = jnp.asarray(wave.shape[1]) if lengths is None else lengths[:, None]
+        index = jnp.abs(jnp.arange(-half, wave.shape[1] + half))[None]
+        index = jnp.where(index >= end, 2 * (end - 1) - index, index)
+        index = jnp.broadcast_to(jnp.clip(index, 0, wave.shape[1] - 1), (wave.shape[0], index.shape[-1]))
+        wave = jnp.take_along_axis(wave, index, 1)
+        pieces = wave.reshape(wave.shape[0], -1, self.hop)
+        count = pieces.shape[1] - self.size // self.hop + 1
+        frames = jnp.concatenate([pieces[:, k : k + count] for k in range(self.size // self.hop)], -1)
+        angles, window = self._angles(), self._window()[:, None]
+        sines = -np.sin(angles) * window
+        sines[:, [0, -1]] = 0
+        real = frames @ jnp.asarray(np.cos(angles) * window, wave.dtype)
+        imaginary = frames @ jnp.asarray(sines, wave.dtype) + 0.0  # −0 would turn +π into −π
+        return jnp.concatenate([jnp.hypot(real, imaginary), jnp.arctan2(imaginary, real)], -1)
+
+    def inverse(
+        self,
+        magnitude: Float[Array, "B M bins"],
+        phase: Float[Array, "B M bins"],
+        valid: Float[Array, "B M 1"] | None = None,
+    ) -> Float[Array, B(M - 1) * hop]:
+        """Overlap-added inverse transforms over the overlap-added squared window, without the half window at each end."""
+        weight = np.full(self.bins, 2.0)
+        weight[[0, -1]] = 1
+        angles, window = self._angles().T, self._window()
+        cosines = np.cos(angles) * weight[:, None] * window / self.size
+        sines = np.sin(angles) * weight[:, None] * window / self.size
+        frames = (magnitude * jnp.cos(phase)) @ jnp.asarray(cosines, magnitude.dtype)
+        frames = frames - (magnitude * jnp.sin(phase)) @ jnp.asarray(sines, magnitude.dtype)
+        squared = jnp.broadcast_to(jnp.asarray(np.square(window), magnitude.dtype), frames[:1].shape)
+        if valid is not None:
+            frames, squared = masked(frames, valid), masked(jnp.broadcast_to(squared, frames.shape), valid)
+
+        def add(x):
+            pieces = x.reshape(*x.shape[:2], -1, self.hop)
+            return overlap_add(pieces).reshape(x.shape[0], -1)
+
+        half = self.size // 2
+        total, envelope = add(frames)[:, half:-half], add(squared)[:, half:-half]
+        # At padding no window lies over the sample: the wave is 0 there, not 0 / 0.
+        return total / jnp.where(envelope > 0, envelope, 1)
+
+
+class ISTFTGenerator(nnx.Module):
+    """Upsampling stages with residual blocks and the source's spectrum added at each, then magnitude and phase."""
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        style_dim: int,
+        *,
+        weight_norm: bool,
+        rngs: nnx.Rngs,
+        dtype: Dtype = jnp.float32,
+        param_dtype: Dtype = jnp.float32,
+    ):
+        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        normed = {"weight_norm": weight_norm, **kinds}
+        self.fourier = ShortTimeFourier(config.n_fft, config.hop)
+        self.m_source = HarmonicSource(**kinds)
+        rates, stages = config.upsample_rates, len(config.upsample_rates)
+        self.ups, self.noise_convs, self.noise_res, self.resblocks = (nnx.List([]) for _ in range(4))
+        for i, (rate, width) in enumerate(zip(rates, config.upsample_kernel_sizes)):
+            before, after = OUT // 2**i, OUT // 2 ** (i + 1)
+            self.ups.append(ConvTranspose1d(before, after, width, stride=rate, padding=(width - rate) // 2, **normed))
+            stride = int(np.prod(rates[i + 1 :]))
+            last = i + 1 == stages
+            width, padding = (1, 0) if last else (2 * stride, (stride + 1) // 2)
+            self.noise_convs.append(Conv1d(config.n_fft + 2, after, width, stride=stride, padding=padding, **kinds))
+            self.noise_res.append(SnakeResidualBlock(after, 11 if last else 7, (1, 3, 5), style_dim, **normed))
+            self.resblocks.append(
+                nnx.List(
+                    SnakeResidualBlock(after, width, dilations, style_dim, **normed)
+                    for width, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes)
+                )
+            )
+        self.conv_post = Conv1d(after, config.n_fft + 2, 7, **normed)
+        self.rates, self.dtype = rates, dtype
+
+    def spectrum(
+        self, source: Float[Array, "B N 1"], lengths: Int[Array, " B"] | None = None
+    ) -> Float[Array, "B N/hop+1 n_fft+2"]:
+        """Excitation → its magnitudes and phases, which are network inputs. `lengths` counts valid samples."""
+        return self.fourier.polar(source[..., 0], lengths)
+
+    def noise_branch(self, i: int, har, style, mask) -> Float[Array, "B T C"]:
+        """What stage i adds to its upsampled input."""
+        return self.noise_res[i](masked(self.noise_convs[i](har), mask), style, mask)
+
+    def spectrogram(
+        self,
+        x: Float[Array, "B n 512"],
+        style: Float[Array, "B S"],
+        har: Float[Array, "B 60*n+1 n_fft+2"],
+        lengths: Int[Array, " B"] | None = None,
+    ) -> tuple[Float[Array, "B 60*n+1 n_fft+2"], Float[Array, "B 60*n+1 1"] | None]:
+        """Raw output of the last convolution, and the mask of its frames. `lengths` counts valid positions of `x`."""
+        size, last = x.shape[1], len(self.rates) - 1
+        mask = None if lengths is None else length_mask(lengths, size, self.dtype)
+        total = int(np.prod(self.rates))
+        har = har.astype(self.dtype)
+        if lengths is not None:
+            har = masked(har, length_mask(lengths * total + 1, size * total + 1, self.dtype))
+        for i, rate in enumerate(self.rates):
+            x = self.ups[i](masked(leaky_relu(x, 0.1), mask))
+            size = size * rate
+            lengths = None if lengths is None else lengths * rate
+            if i == last:
+                # One more frame at the left, a reflection, makes the count that of the centred STFT.
+                x = jnp.concatenate([x[:, 1:2], x], 1)
+                size, lengths = size + 1, None if lengths is None else lengths + 1
+            mask = None if lengths is None else length_mask(lengths, size, self.dtype)
+            x = x + self.noise_branch(i, har, style, mask)
+            x = sum(block(x, style, mask) for block in self.resblocks[i]) / len(self.resblocks[i])
+        return self.conv_post(masked(leaky_relu(x, 0.01), mask)), mask
+
+    def __call__(
+        self,
+        x: Float[Array, "B n 512"],
+        style: Float[Array, "B S"],
+        har: Float[Array, "B 60*n+1 n_fft+2"],
+        lengths: Int[Array, " B"] | None = None,
+    ) -> Float[Array, "B 300*n"]:
+        """Body output, style and the source's spectrum → wave."""
+        y, mask = self.spectrogram(x, style, har, lengths)
+        bins = self.fourier.bins
+        return self.fourier.inverse(jnp.exp(y[..., :bins]), jnp.sin(y[..., bins:]), mask)
+
+
+class ISTFTDecoder(nnx.Module):
+    """Text frames, F0, energy and acoustic style → 24 kHz wave, 600 samples per frame."""
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        features: int,
+        style_dim: int,
+        *,
+        weight_norm: bool,
+        rngs: nnx.Rngs,
+        dtype: Dtype = jnp.float32,
+        param_dtype: Dtype = jnp.float32,
+    ):
+        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
+        self.body = DecoderBody(features, style_dim, **kinds)
+        self.generator = ISTFTGenerator(config, style_dim, **kinds)
+
+    def source(
+        self, f0: Float[Array, "B n"], noise: Float[Array, "B 300*n 9"] | None, lengths: Int[Array, " B"] | None = None
+    ) -> Float[Array, "B 300*n 1"]:
+        """The excitation; `lengths` counts valid values of F0."""
+        return self.generator.m_source(f0, noise, lengths)
+
+    def __call__(
+        self,
+        asr: Float[Array, "B F C"],
+        f0: Float[Array, "B 2*F"],
+        n: Float[Array, "B 2*F"],
+        style: Float[Array, "B S"],
+        noise: Float[Array, "B 600*F 9"] | None,
+        lengths: Int[Array, " B"] | None = None,
+    ) -> Float[Array, "B 600*F"]:
+        """`noise` is the source's standard normal noise; `lengths` counts valid frames; the wave is 0 beyond them."""
+        half = None if lengths is None else 2 * lengths
+        x = self.body(asr, f0, n, style, lengths)
+        source = self.source(f0, noise, half)
+        har = self.generator.spectrum(source, None if lengths is None else 600 * lengths)
+        return self.generator(x, style, har, half)

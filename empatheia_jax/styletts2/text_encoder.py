@@ -1,0 +1,54 @@
+"""StyleTTS 2's text encoder: phoneme tokens → one 512-wide frame per phoneme.
+
+These frames are also what Empatheia's content synchroniser learns to produce (its C^s).
+Architecture after yl4579/StyleTTS2, `models.py`, class TextEncoder (Li et al. 2023, section 3).
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from empatheia_jax.styletts2.layers import BiLSTM, Conv1d, Dtype, Embedding, LayerNorm, leaky_relu, length_mask, masked
+
+
+class ConvBlock(nnx.Module):
+    """Convolution, layer norm over channels, LeakyReLU(0.2)."""
+
+    def __init__(self, features: int, width: int, *, weight_norm: bool, rngs, dtype, param_dtype):
+        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        self.conv = Conv1d(features, features, width, weight_norm=weight_norm, **kinds)
+        self.norm = LayerNorm(features, **kinds)
+
+    def __call__(self, x: Float[Array, "B T C"]) -> Float[Array, "B T C"]:
+        return leaky_relu(self.norm(self.conv(x)), 0.2)
+
+
+class TextEncoder(nnx.Module):
+    """Embedding, `depth` convolution blocks and a bidirectional LSTM, zero at padding throughout."""
+
+    def __init__(
+        self,
+        symbols: int,
+        features: int,
+        width: int,
+        depth: int,
+        *,
+        weight_norm: bool,
+        rngs: nnx.Rngs,
+        dtype: Dtype = jnp.float32,
+        param_dtype: Dtype = jnp.float32,
+    ):
+        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        self.embedding = Embedding(symbols, features, **kinds)
+        self.cnn = nnx.List(ConvBlock(features, width, weight_norm=weight_norm, **kinds) for _ in range(depth))
+        self.lstm = BiLSTM(features, features // 2, **kinds)
+        self.dtype = dtype
+
+    def __call__(self, tokens: Int[Array, "B T"], lengths: Int[Array, " B"]) -> Float[Array, "B T C"]:
+        mask = length_mask(lengths, tokens.shape[1], self.dtype)
+        x = masked(self.embedding(tokens), mask)
+        for block in self.cnn:
+            x = masked(block(x), mask)
+        return self.lstm(x, lengths)
