@@ -78,7 +78,7 @@ class ShortTimeFourier:
         magnitude: Float[Array, "B M bins"],
         phase: Float[Array, "B M bins"],
         valid: Float[Array, "B M 1"] | None = None,
-    ) -> Float[Array, B(M - 1) * hop]:
+    ) -> Float[Array, "B samples"]:
         """Overlap-added inverse transforms over the overlap-added squared window, without the half window at each end."""
         weight = np.full(self.bins, 2.0)
         weight[[0, -1]] = 1
@@ -97,8 +97,12 @@ class ShortTimeFourier:
 
         half = self.size // 2
         total, envelope = add(frames)[:, half:-half], add(squared)[:, half:-half]
-        # At padding no window lies over the sample: the wave is 0 there, not 0 / 0.
-        return total / jnp.where(envelope > 0, envelope, 1)
+        if valid is None:
+            return total / envelope
+        # The last valid window reaches half its length beyond the end, and beyond that no window lies at all.
+        count = (jnp.sum(valid, (1, 2)).astype(jnp.int32) - 1) * self.hop
+        inside = jnp.arange(total.shape[1]) < count[:, None]
+        return jnp.where(inside, total / jnp.where(inside, envelope, 1), 0)
 
 
 class ISTFTGenerator(nnx.Module):
