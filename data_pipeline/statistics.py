@@ -171,9 +171,9 @@ def draw(found: Statistics) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 10), layout="constrained")
+    figure = Figure(figsize=(14, 13), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(3, 3)
+    axes = figure.subplots(3, 3, height_ratios=(1.8, 1, 1))
 
     def bars(axis, title: str, counts: Mapping[str, int], order: Sequence[str] | None = None, most: int = 32) -> None:
         names = list(order) if order else [name for name, _ in collections.Counter(counts).most_common(most)]
