@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from data_pipeline.annotation.models import Answerer, AnswerFile, Endpoint, Question, prompt_text
+from data_pipeline.annotation.models import Answerer, AnswerFile, Endpoint, Question, Unanswered, prompt_text
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.dialogue import labels, schema
 from empatheia_jax.dialogue.schema import CHAIN_KEYS, ChainOfEmpathy, Conversation, Profile, Turn, Utterance
@@ -202,7 +202,7 @@ def annotate(
     """Annotates a corpus into `output`; what cannot be annotated is set aside and the rest goes on.
 
     Raises:
-        UserError: more is unusable than the quarantine allows; the journal keeps all that was answered.
+        UserError: nobody answers, or more is unusable than the quarantine allows; the journal keeps all that was answered.
     """
     output = Path(output)
     journal = Journal(output / "journal.jsonl", answerer)
@@ -211,6 +211,8 @@ def annotate(
         quarantine.saw()
         try:
             conversation, where_from = annotate_one(source, journal)
+        except Unanswered:
+            raise
         except UserError as error:
             quarantine.add(source.id, "not annotated", error)
         else:
@@ -262,6 +264,8 @@ def rebalance(
             quarantine.saw()
             try:
                 (context, said), where_from = journal.ask(question, _parse_dialogue)
+            except Unanswered:
+                raise
             except UserError as error:
                 quarantine.add(f"new dialogue {number}", "not written", error)
                 continue

@@ -20,6 +20,10 @@ FOLDER = Path(__file__).parent / "prompts"
 """One file per version of a prompt. A released version is never edited: a change gets a new number."""
 
 
+class Unanswered(UserError):
+    """Nobody answers: a run stops, since it is no fault of the dialogue asked about."""
+
+
 @cache
 def prompt_text(name: str) -> str:
     """The text of a prompt, for instance `chain-1`. Raises `UserError` where there is none of that name."""
@@ -59,7 +63,7 @@ class Answerer(Protocol):
     name: str
 
     def __call__(self, question: Question) -> str:
-        """The answer's text. Raises `UserError` where there is none to be had."""
+        """The answer's text. Raises `Unanswered` where there is none to be had."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class AnswerFile:
         """See `Answerer`."""
         entry = self._answers().get(question.key)
         if entry is None:
-            raise UserError(
+            raise Unanswered(
                 f"{self.path} has no answer to {question.prompt} with key {question.key[:16]}…; it was made for another "
                 "corpus or other prompts"
             )
@@ -167,6 +171,6 @@ class Endpoint:
                     break
             except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
                 reason = f"{type(error).__name__}: {error}"
-        raise UserError(
+        raise Unanswered(
             f"{self.name} gave no answer ({reason}); check the address, the key and the model, then run again"
         )

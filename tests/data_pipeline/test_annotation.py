@@ -63,11 +63,8 @@ def test_an_interrupted_annotation_asks_nothing_twice(tmp_path, killed_after):
     annotate.annotate(sources, again, tmp_path, Quarantine(0.0))
     assert again.asked == 18 - killed_after
     assert (tmp_path / "draft.json").read_bytes() == (EXAMPLE / "published.json").read_bytes()
-    assert (
-        models.AnswerFile.open(journal)(models.Question("x", "y"))
-        if False
-        else len(journal.read_text().splitlines()) == 18
-    )
+    assert len(journal.read_text().splitlines()) == 18
+    models.AnswerFile.open(journal)  # a finished journal is a file of answers
 
 
 def test_an_unusable_answer_is_asked_for_again_and_then_set_aside(tmp_path):
@@ -147,6 +144,19 @@ def test_rare_profiles_get_new_dialogues_until_each_has_enough(tmp_path):
     corpus = tmp_path / "new.json"
     corpus.write_text(json.dumps(entries))
     assert len(annotate.read_corpus(corpus)) == len(entries)
+
+
+def test_a_dead_endpoint_stops_the_run_and_is_no_fault_of_the_dialogues(tmp_path):
+    class Dead:
+        name = "dead"
+
+        def __call__(self, question):
+            raise models.Unanswered("nobody is there")
+
+    quarantine = Quarantine(1.0)
+    with pytest.raises(UserError, match="nobody is there"):
+        annotate.annotate(annotate.read_corpus(EXAMPLE / "corpus.json"), Dead(), tmp_path, quarantine)
+    assert not quarantine.entries and not (tmp_path / "draft.json").exists()
 
 
 # ------------------------------------------------------------------------------------------------ who answers
