@@ -35,6 +35,7 @@ FORMAT = 1
 CONFIG_FILE = "config.json"
 PARAMS_FOLDER = "params"
 ROOT_VARIABLE = "EMPATHEIA_WEIGHTS"
+CHUNK_BYTES = 32 << 20  # on disk: bounds the writer's memory, and lets a host read only its own part of a parameter
 
 # Variables that are no weights: random streams, attention caches, recorded activations.
 _NO_WEIGHTS = nnx.Any(nnx.RngState, nnx.Cache, nnx.Intermediate)
@@ -201,11 +202,14 @@ class _StreamingHandler(type_handlers.NumpyHandler):
     async def serialize(self, values, infos, args=None):
         args = args or [type_handlers.SaveArgs()] * len(values)
         for value, info, arg in zip(values, infos, args):
-            array = np.ascontiguousarray(value.array.read()).reshape(value.array.shape)
-            self._hashes[value.path] = array_hash(value.path, array)
-            for written in await super().serialize([array], [info], [arg]):
-                written.result()
+            await self._write(value, info, dataclasses.replace(arg, chunk_byte_size=CHUNK_BYTES))
         return []
+
+    async def _write(self, value, info, arg):  # a frame of its own: what it holds is free before the next one is read
+        array = np.ascontiguousarray(value.array.read()).reshape(value.array.shape)
+        self._hashes[value.path] = array_hash(value.path, array)
+        for written in await super().serialize([array], [info], [arg]):
+            written.result()
 
 
 @dataclasses.dataclass(frozen=True)
