@@ -23,6 +23,7 @@ import numpy as np
 from converters import interpreter
 from converters.registry import Conversion, conversions, find_conversion, recognize
 from converters.safetensors_writer import DEFAULT_SHARD_BYTES, write_safetensors
+from converters.torch_writer import write_torch_file
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError, main_guard
 
@@ -74,7 +75,11 @@ def to_release(conversion: Conversion, folder: Path, output: Path, shard_bytes: 
     temporary.mkdir(parents=True)
     try:
         tensors = interpreter.export(parameters, table, keys)
-        write_safetensors(temporary, tensors, manifest, conversion.tensor_file, shard_bytes)
+        if conversion.tensor_file.endswith(".pt"):
+            ordered = {key: manifest[key] for key in keys or manifest}
+            write_torch_file(temporary / conversion.tensor_file, tensors, ordered)
+        else:
+            write_safetensors(temporary, tensors, manifest, conversion.tensor_file, shard_bytes)
         for name in description["files"]:
             if name == MANIFEST_FILE:
                 continue
