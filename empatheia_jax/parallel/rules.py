@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -72,9 +73,22 @@ def shardings(state: Any, mesh: Mesh) -> dict[str, NamedSharding]:
     return result
 
 
-def place(values: Mapping[str, Any], where: Mapping[str, NamedSharding]) -> dict[str, Any]:
-    """Puts every named array (or pytree of arrays of that shape) to its sharding."""
-    return {path: jax.device_put(value, match_sharding(value, where[path])) for path, value in values.items()}
+def place(value: Any, sharding: Any) -> Any:
+    """Puts an array (or a pytree of arrays with a pytree of shardings) on the mesh.
+
+    With several processes every process holds the whole value and cuts its own part.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(value, sharding)
+
+    def leaf(x, where):
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            data = np.asarray(jax.random.key_data(x))
+            return jax.jit(lambda: jax.random.wrap_key_data(data, impl=jax.random.key_impl(x)), out_shardings=where)()
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, where, lambda index: host[index])
+
+    return jax.tree.map(leaf, value, sharding)
 
 
 def match_sharding(value: Any, sharding: NamedSharding) -> Any:

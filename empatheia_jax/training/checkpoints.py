@@ -32,6 +32,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.parallel import rules
 from empatheia_jax.training.step import TrainState
 
 
@@ -303,7 +304,7 @@ def versions() -> dict[str, str]:
 
 def abstract_like(abstract: jax.ShapeDtypeStruct, value: Any) -> jax.Array:
     """A constant with the dtype and sharding of an abstract scalar."""
-    return jax.device_put(np.asarray(value, abstract.dtype), abstract.sharding)
+    return rules.place(np.asarray(value, abstract.dtype), abstract.sharding)
 
 
 def _items(state: TrainState) -> dict[str, Any]:

@@ -93,11 +93,12 @@ class TrainStep:
     def init(self, trainable: Mapping[str, jax.Array], seed: int | jax.Array) -> TrainState:
         """State before the first step; the optimizer's part is made on the mesh. `trainable` is copied, not donated."""
         rng = jax.random.key(seed) if isinstance(seed, int) else seed
-        return self._init(dict(trainable), rng)
+        trainable = {path: rules.place(value, self.trainable_shardings[path]) for path, value in trainable.items()}
+        return self._init(trainable, rules.place(rng, meshes.replicated(self.mesh)))
 
     def place_frozen(self, frozen: Mapping[str, Any]) -> dict[str, Any]:
         """The frozen leaves on the mesh."""
-        return {path: jax.device_put(value, self.frozen_shardings[path]) for path, value in frozen.items()}
+        return {path: rules.place(value, self.frozen_shardings[path]) for path, value in frozen.items()}
 
     def place_batch(self, batch: Any) -> Any:
         """A host batch on the mesh; every process passes its own rows."""
