@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     if mode in LATER:
         raise UserError(f"--mode={mode} does not exist yet; this version has {', '.join(MODES)}")
     if mode == "preflight":
-        from empatheia_jax.parallel import preflight
+        from empatheia_jax.training import preflight
 
         return preflight.run(config, FLAGS.target, FLAGS.json)
     if mode == "extract":

@@ -31,6 +31,7 @@ from empatheia_jax.encoders.clip_vision import ClipVision, ClipVisionConfig
 from empatheia_jax.encoders.towers import SpeechTower, Towers, VideoTower
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
+from empatheia_jax.nn import int8
 from empatheia_jax.parallel import rules
 from empatheia_jax.styletts2.speaker import Speaker
 
@@ -205,6 +206,8 @@ def empatheia(config, mesh: Mesh) -> Assembly:
 def whole(config, network: nnx.Module, sizes: Widths) -> Empatheia:
     """`Empatheia` around a core; traceable, so that `nnx.eval_shape` gives it without weights."""
     rngs = nnx.Rngs(config.seed)
+    if config.networks.frozen_int8:
+        int8.quantise_model(network)
     lora.add_lora(network, lora_config(config), rngs=rngs)
     return Empatheia(
         empatheia_config(config, network.config.hidden_size, sizes), network, rngs=rngs, dtype=network.dtype

@@ -8,9 +8,12 @@ the computation's dtype: a layer's weight is widened when the layer runs and dro
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float, Int8
 
 
@@ -77,26 +80,30 @@ def quantise(weight: Float[Array, "*stack i o"]) -> QuantisedArray:
 
 
 def is_matrix(path: str, value) -> bool:
-    """Whether a frozen leaf is a weight matrix worth eight bits: a floating `kernel` with at least 2**16 entries.
+    """Whether a leaf is worth eight bits: a floating `kernel` of a layer with at least 2**16 entries.
 
-    Embedding tables are read by row and tied to the head; norms and biases are small: both keep their dtype.
+    Embedding tables are read by row and tied to heads, heads decide between near-equal scores, norms and biases are small:
+    all of these keep their dtype.
     """
+    parts = path.split(".")
     return (
-        path.rsplit(".", 1)[-1] == "kernel"
+        parts[-1] == "kernel"
+        and "lm_head" not in parts
         and len(value.shape) >= 2
         and value.size >= 2**16
         and jnp.issubdtype(value.dtype, jnp.floating)
     )
 
 
-def quantise_frozen(frozen: dict, choose=is_matrix) -> dict:
-    """The frozen leaves (path → array or `ShapeDtypeStruct`) with every chosen matrix in eight bits, one at a time."""
-    result = {}
-    for path, value in frozen.items():
-        if not choose(path, value):
-            result[path] = value
-        elif isinstance(value, jax.ShapeDtypeStruct):
-            result[path] = jax.eval_shape(quantise, value)
-        else:
-            result[path] = jax.jit(quantise)(value)
-    return result
+def quantise_model(model: nnx.Module, choose: Callable[[str, Any], bool] = is_matrix) -> list[str]:
+    """Puts every chosen parameter of a model into eight bits, in place and one at a time; returns their paths.
+
+    Traceable, so that `nnx.eval_shape` gives the abstract quantised model. Quantise before adapters are attached.
+    """
+    paths = []
+    for path, variable in nnx.to_flat_state(nnx.state(model, nnx.Param)):
+        name, value = ".".join(map(str, path)), variable.get_value()
+        if choose(name, value):
+            nnx.update(model, nnx.from_flat_state([(path, variable.replace(jax.jit(quantise)(value)))]))
+            paths.append(name)
+    return paths

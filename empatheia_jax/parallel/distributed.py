@@ -32,7 +32,9 @@ def detect(environment: Mapping[str, str] | None = None) -> str | None:
         return "environment"
     if found:
         missing = sorted(set(names) - set(found))
-        raise UserError(f"{', '.join(found)} is set but not {', '.join(missing)}; set all three, or none for one process")
+        raise UserError(
+            f"{', '.join(found)} is set but not {', '.join(missing)}; set all three, or none for one process"
+        )
     if int(environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", "1"))) > 1 and (
         "SLURM_PROCID" in environment
     ):

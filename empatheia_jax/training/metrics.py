@@ -12,6 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from empatheia_jax.errors import UserError
+
 MFU_RULE = (
     "model FLOPs = tokens × (2 · forward parameters + 2 · parameters that activations' gradients pass + 2 · trainable "
     "parameters): about 4N for LoRA on N parameters, 6N for full training. A recomputed forward (2N) is not counted."
@@ -80,8 +82,13 @@ class Metrics:
             return
         numbers = {name: _number(value) for name, value in values.items() if value is not None}
         entry = {"stage": stage, "step": int(step), "time": round(time.time(), 3), **numbers}
-        with self.path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror}); checkpoints are intact; mend this and start again"
+            ) from error
         if self._tensorboard:
             if stage not in self._writers:
                 from tensorboardX import SummaryWriter

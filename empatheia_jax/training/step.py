@@ -131,16 +131,22 @@ class TrainStep:
             lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes, self.state_shardings
         )
 
-    def lower(self, batch: Any) -> jax.stages.Lowered:
-        """The step traced for abstract inputs (`batch`: `ShapeDtypeStruct`s of the global batch). Nothing is allocated:
-        `parallel.preflight` compiles it for hardware that is not there."""
-        frozen = jax.tree.map(
+    def abstract_frozen(self) -> dict[str, Any]:
+        """Shapes, dtypes and shardings of the frozen leaves."""
+        return jax.tree.map(
             lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
             self.partition.frozen,
             self.frozen_shardings,
         )
-        batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.batch_sharding), batch)
-        return self._step.lower(self.abstract_state(), frozen, batch)
+
+    def abstract_batch(self, batch: Any) -> Any:
+        """`ShapeDtypeStruct`s of a global batch, with their sharding."""
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.batch_sharding), batch)
+
+    def trace(self, batch: Any) -> jax.stages.Traced:
+        """The step traced for an abstract global batch. Nothing is allocated: `.lower().compile()` works for hardware
+        that is not there (`parallel.preflight`)."""
+        return self._step.trace(self.abstract_state(), self.abstract_frozen(), self.abstract_batch(batch))
 
     # --- the computation ------------------------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ def test_only_trainable_leaves_are_state_and_frozen_ones_stay_bit_identical():
 def test_the_state_is_donated_and_the_frozen_weights_are_not_copied():
     cut = tiny.split()
     built = build(cut)
-    lowered = built.lower(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tiny.batch(0)))
+    lowered = built.trace(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tiny.batch(0))).lower()
     state = built.init(cut.trainable, 0)
     held = sum(leaf.nbytes for leaf in jax.tree.leaves((state.trainable, state.optimizer)))
     memory = lowered.compile().memory_analysis()
@@ -102,11 +102,11 @@ def test_weights_of_the_batch_cost_no_second_forward_pass():
     cut, shapes = tiny.split(), jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tiny.batch(0))
 
     def flops(accumulation):
-        return build(cut, accumulation=accumulation).lower(shapes).compile().cost_analysis()["flops"]
+        return build(cut, accumulation=accumulation).trace(shapes).lower().compile().cost_analysis()["flops"]
 
     built = build(cut)
     built._weights = lambda *_: {name: jnp.ones(()) for name in ("ce", "accuracy", "style")}
-    assert flops(1) < 1.02 * built.lower(shapes).compile().cost_analysis()["flops"]
+    assert flops(1) < 1.02 * built.trace(shapes).lower().compile().cost_analysis()["flops"]
 
 
 def test_scanned_and_unrolled_layers_agree():

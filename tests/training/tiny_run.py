@@ -1,6 +1,6 @@
 """Trains the tiny network as a command, to be killed: `python -m tests.training.tiny_run FOLDER [options]`.
 
-Prints the SHA-256 of the final parameters. Options: `--steps`, `--save_every`, `--pause` (seconds per step),
+Prints the SHA-256 of the final parameters. Options: `--steps`, `--save_every`, `--log_every`, `--pause` (seconds per step),
 `--file_limit` (largest file that the process may write after step 5: a disk that is full), `--processes`, `--process`,
 `--port` (several processes on this machine).
 """
@@ -54,6 +54,7 @@ def main() -> int:
     parser.add_argument("folder")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--save_every", type=int, default=2)
+    parser.add_argument("--log_every", type=int, default=1)
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--file_limit", type=int)
     parser.add_argument("--processes", type=int, default=1)
@@ -87,7 +88,7 @@ def main() -> int:
                 checkpoints,
                 metrics,
                 options.steps,
-                log_every=1,
+                log_every=options.log_every,
                 save_every=options.save_every,
                 progress=False,
             )

@@ -1,0 +1,221 @@
+"""Compile a program for hardware that is not there, and read off what it would need and at best achieve.
+
+Memory is the compiler's own plan. Arithmetic is counted in the traced program (products and convolutions, loops times
+their length, recomputation included); bytes between devices in the compiled one. The time is a roofline, the largest of
+three lower bounds (arithmetic at peak, memory traffic at bandwidth, communication at link speed): no run is faster.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import time
+from collections import defaultdict
+from typing import Any
+
+import jax
+from jax.interpreters import partial_eval
+
+from empatheia_jax.parallel.targets import Target
+
+
+@dataclasses.dataclass(frozen=True)
+class Footprint:
+    """What one program needs, per device; bytes, FLOPs and seconds.
+
+    `peak` = arguments + outputs that reuse no argument + temporaries.
+    """
+
+    name: str
+    weights: int
+    optimizer: int
+    batch: int
+    temporaries: int
+    peak: int
+    capacity: int
+    flops: float
+    communication: int
+    compute_seconds: float
+    memory_seconds: float
+    link_seconds: float
+    compile_seconds: float
+    tokens: int
+
+    @property
+    def fits(self) -> bool:
+        return self.peak <= self.capacity
+
+    @property
+    def seconds(self) -> float:
+        """The roofline: no step is faster."""
+        return max(self.compute_seconds, self.memory_seconds, self.link_seconds)
+
+    @property
+    def bound(self) -> str:
+        """What limits the roofline."""
+        times = {"compute": self.compute_seconds, "memory": self.memory_seconds, "links": self.link_seconds}
+        return max(times, key=times.get)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Ceiling of the throughput of all devices together."""
+        return self.tokens / self.seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        derived = ("fits", "seconds", "bound", "tokens_per_second")
+        return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in derived}}
+
+
+def analyse(
+    name: str,
+    traced: jax.stages.Traced,
+    target: Target,
+    *,
+    weights: Any,
+    optimizer: Any,
+    batch: Any,
+    tokens: int,
+    devices: int,
+    share: float = 1.0,
+) -> Footprint:
+    """Compiles a traced program and measures it.
+
+    Args:
+      weights, optimizer, batch: the abstract arguments (with shardings) that count under these headings.
+      tokens: tokens that one call works on, on all devices.
+      devices: in the mesh.
+      share: of a chip's memory and speed that one device has (1/2 where two devices are one chip).
+    """
+    flops = count_flops(traced.jaxpr) / devices
+    started = time.perf_counter()
+    compiled = traced.lower().compile()
+    seconds = time.perf_counter() - started
+    memory = compiled.memory_analysis()
+    arguments, outputs = memory.argument_size_in_bytes, memory.output_size_in_bytes - memory.alias_size_in_bytes
+    communication = collective_bytes(compiled.as_text())
+    device = target.device
+    # Every argument is read at least once, every temporary written and read once.
+    traffic = arguments + memory.output_size_in_bytes + 2 * memory.temp_size_in_bytes
+    return Footprint(
+        name=name,
+        weights=per_device_bytes(weights),
+        optimizer=per_device_bytes(optimizer),
+        batch=per_device_bytes(batch),
+        temporaries=memory.temp_size_in_bytes,
+        peak=arguments + outputs + memory.temp_size_in_bytes,
+        capacity=int(device.capacity * share),
+        flops=flops,
+        communication=communication,
+        compute_seconds=flops / (device.flops * share),
+        memory_seconds=traffic / (device.bandwidth * share),
+        link_seconds=communication / (device.link * share),
+        compile_seconds=seconds,
+        tokens=tokens,
+    )
+
+
+def per_device_bytes(tree: Any) -> int:
+    """Bytes of one device's shards of abstract arrays with shardings."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        shape = leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)
+        size = 8 if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype.itemsize
+        total += math.prod(shape) * size
+    return total
+
+
+def count_flops(jaxpr: Any) -> float:
+    """FLOPs of the matrix products and convolutions of a traced program, over all devices.
+
+    Counted after dead code is gone; a scan counts its body times its length (XLA's own cost analysis counts it once), a
+    conditional its dearest branch, a `while` of unknown length its body once.
+    """
+    closed = jaxpr
+    live, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
+    return _flops(live)
+
+
+def _flops(jaxpr: Any) -> float:
+    total = 0.0
+    for equation in jaxpr.eqns:
+        name, parameters = equation.primitive.name, equation.params
+        if name == "dot_general":
+            (contracted, _), _ = parameters["dimension_numbers"]
+            depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+            total += 2.0 * depth * math.prod(equation.outvars[0].aval.shape)
+        elif name == "conv_general_dilated":
+            kernel, numbers = equation.invars[1].aval.shape, parameters["dimension_numbers"]
+            per_output = math.prod(kernel) / kernel[numbers.rhs_spec[0]]
+            total += 2.0 * per_output * math.prod(equation.outvars[0].aval.shape)
+        elif name == "cond":
+            total += max(_flops(branch.jaxpr) for branch in parameters["branches"])
+        else:
+            times = parameters["length"] if name == "scan" else 1
+            total += times * sum(_flops(inner) for inner in _inner(parameters))
+    return total
+
+
+def _inner(parameters: dict[str, Any]):
+    for value in parameters.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            item = getattr(item, "jaxpr", item)
+            if hasattr(item, "eqns"):
+                yield item
+
+
+# --- bytes between devices, from the compiled text ------------------------------------------------------------------
+
+_SIZES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
+_SIZES |= {"s64": 8, "u64": 8, "f64": 8, "f8e4m3fn": 1, "f8e5m2": 1}
+_COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
+_SHAPE = re.compile(r"\b([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
+_OPERATION = re.compile(r"^\s*(?:ROOT )?%?[\w.\-]+ = (.*?) ([\w\-]+)\((.*)$")
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) (?:\(.*\) -> .*)?\{$")
+
+
+def _bytes_of(shapes: str) -> int:
+    total = 0
+    for kind, sizes in _SHAPE.findall(shapes):
+        if kind in _SIZES:
+            total += _SIZES[kind] * math.prod(int(size) for size in sizes.split(",") if size)
+    return total
+
+
+def collective_bytes(text: str) -> int:
+    """Bytes that a device receives per call in the collectives of a compiled program (HLO text).
+
+    The result's bytes of every gather, scatter, permutation and exchange, twice those of an all-reduce (ring: reduce,
+    then gather); a loop's body times its trip count where the compiler knows it.
+    """
+    own: dict[str, int] = defaultdict(int)
+    calls: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    current, entry = None, None
+    for line in text.splitlines():
+        if header := _COMPUTATION.match(line):
+            current = header.group(1)
+            entry = current if line.startswith("ENTRY") else entry
+            continue
+        operation = _OPERATION.match(line)
+        if operation is None or current is None:
+            continue
+        shapes, name, rest = operation.groups()
+        kind = name.removesuffix("-start")
+        if kind in _COLLECTIVES and not name.endswith("-done"):
+            size = _bytes_of(shapes)
+            if name.endswith("-start") and kind != "all-reduce":
+                size -= _bytes_of(rest.split("), ")[0])  # an asynchronous one lists its operands before its results
+            own[current] += max(0, size) * (2 if kind == "all-reduce" else 1)
+        times = 1
+        if name == "while" and (trips := re.search(r'known_trip_count"?:?\s*\{"?n"?:\s*"?(\d+)', rest)):
+            times = int(trips.group(1))
+        for callee in re.findall(r"(?:body|to_apply|calls|branch_computations)=\{?%?([\w.\-]+)", rest):
+            calls[current].append((callee, times))
+
+    def total(computation: str, seen: frozenset[str]) -> int:
+        if computation in seen:
+            return 0
+        inside = seen | {computation}
+        return own[computation] + sum(times * total(callee, inside) for callee, times in calls[computation])
+
+    return 0 if entry is None else total(entry, frozenset())

@@ -1,0 +1,262 @@
+"""A run can be stopped anywhere and goes on with the same bits; what goes wrong is said, and the last good save stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from empatheia_jax.errors import UserError
+from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.training import checkpoints, loop, optimizers, step
+from empatheia_jax.training.metrics import Metrics
+from tests.training import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends a process."""
+
+
+class Batches(tiny.Batches):
+    """Does something before the batch of one step."""
+
+    def __init__(self, at=None, what=None):
+        super().__init__()
+        self.at, self.what = at, what
+
+    def __next__(self):
+        batch = super().__next__()
+        if self.position == self.at:
+            self.what(batch)
+        return batch
+
+
+def poison(batch):
+    batch.style[0] = np.nan
+
+
+def interrupt(_):
+    raise Interrupted
+
+
+@pytest.fixture(scope="module")
+def built():
+    config = optimizers.OptimizerConfig(learning_rate=1e-2, steps=12)
+    mesh = make_mesh(devices=jax.devices()[:1])
+    cut = tiny.split()
+    return cut, step.build(
+        cut, tiny.loss, optimizers.build(config), mesh, coefficients=tiny.COEFFICIENTS, accumulation=2, ema=0.9
+    )
+
+
+def run(built, folder, batches, steps=12, fingerprint=None, **options):
+    cut, compiled = built
+    with checkpoints.Checkpoints(folder / "checkpoints" / "coe", fingerprint=fingerprint or {"lora": 8}) as saved:
+        return loop.run(
+            "coe",
+            compiled,
+            compiled.init(cut.trainable, 0),
+            compiled.place_frozen(cut.frozen),
+            batches,
+            saved,
+            Metrics(folder / "metrics", tensorboard=False),
+            steps,
+            **{"log_every": 2, "save_every": 4, "progress": False, **options},
+        )
+
+
+@pytest.fixture(scope="module")
+def whole(built, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, run(built, folder, Batches())
+
+
+def same(one, other):
+    return all(np.array_equal(one[path], other[path]) for path in one)
+
+
+def test_the_loss_falls_and_the_log_holds_every_line_once(whole):
+    folder, result = whole
+    assert result.last_loss < result.first_loss
+    entries = Metrics(folder / "metrics").read("coe")
+    assert [entry["step"] for entry in entries] == [2, 4, 6, 8, 10, 12]
+    assert {"loss", "ce", "grad_norm", "tokens_per_second", "time_data_ms", "time_compute_ms"} <= entries[-1].keys()
+
+
+def test_resume_gives_the_same_bits(built, whole, tmp_path):
+    with pytest.raises(Interrupted):
+        run(built, tmp_path, Batches(at=7, what=interrupt))
+    assert checkpoints.Checkpoints.steps_on_disk(tmp_path / "checkpoints" / "coe") == [4]
+    result = run(built, tmp_path, Batches())
+    assert same(result.state.trainable, whole[1].state.trainable) and same(result.state.ema, whole[1].state.ema)
+    assert result.first_loss == whole[1].first_loss
+    entries = Metrics(tmp_path / "metrics").read("coe")
+    assert [entry["step"] for entry in entries] == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_complete_stage_is_skipped_and_its_weights_come_back(built, whole):
+    folder, result = whole
+    again = run(built, folder, Batches(at=1, what=interrupt))
+    assert again.skipped and again.last_loss == result.last_loss
+    assert same(again.state.trainable, result.state.trainable)
+    alone = checkpoints.load_trainable(folder / "checkpoints" / "coe")
+    assert same(alone, result.state.trainable)
+    assert same(checkpoints.load_trainable(folder / "checkpoints" / "coe", ema=True), result.state.ema)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_steps_and_keeps_the_last_good_checkpoint(built, tmp_path):
+    with pytest.raises(loop.NonFiniteLoss, match=r"at step 6 \(seen while checking steps 5 to 6\).*step 4 is good"):
+        run(built, tmp_path, Batches(at=6, what=poison))
+    assert checkpoints.Checkpoints.steps_on_disk(tmp_path / "checkpoints" / "coe") == [4]
+
+
+def test_sigterm_saves_and_exits_with_code_0(built, whole, tmp_path):
+    with pytest.raises(SystemExit) as exit_:
+        run(built, tmp_path, Batches(at=6, what=lambda _: os.kill(os.getpid(), signal.SIGTERM)))
+    assert exit_.value.code == 0
+    assert checkpoints.Checkpoints.steps_on_disk(tmp_path / "checkpoints" / "coe") == [4, 6]
+    assert same(run(built, tmp_path, Batches()).state.trainable, whole[1].state.trainable)
+
+
+def test_data_that_ends_early_is_explained(built, tmp_path):
+    class Short(Batches):
+        def __next__(self):
+            if self.position == 3:
+                raise StopIteration
+            return super().__next__()
+
+    with pytest.raises(UserError, match="ended before step 4 of 12"):
+        run(built, tmp_path, Short())
+
+
+def test_a_folder_of_another_run_is_refused(built, whole):
+    with pytest.raises(UserError, match="another run \\(lora: 8 there, 16 here\\)"):
+        run(built, whole[0], Batches(), fingerprint={"lora": 16})
+
+
+def test_only_the_newest_checkpoints_stay(whole):
+    assert checkpoints.Checkpoints.steps_on_disk(whole[0] / "checkpoints" / "coe") == [8, 12]
+
+
+def test_a_damaged_checkpoint_is_one_line(built, whole, tmp_path):
+    import shutil
+
+    shutil.copytree(whole[0], tmp_path / "copy")
+    folder = tmp_path / "copy" / "checkpoints" / "coe"
+    (folder / "complete.json").unlink()
+    for path in (folder / "12" / "trainable").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(checkpoints.CheckpointError, match="does not fit this configuration or is damaged"):
+        run(built, tmp_path / "copy", Batches())
+
+
+def test_too_little_space_is_said_before_anything_is_written(built, whole, tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 100})
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(checkpoints.CheckpointError, match="is full"):
+        run(built, tmp_path, Batches())
+    assert checkpoints.Checkpoints.steps_on_disk(tmp_path / "checkpoints" / "coe") == []
+
+
+def test_metrics_survive_a_line_that_a_kill_cut_short(tmp_path):
+    metrics = Metrics(tmp_path)
+    metrics.write("coe", 1, {"loss": 2.0})
+    with metrics.path.open("a") as file:
+        file.write('{"stage": "coe", "st')
+    metrics.resume("coe", 1)
+    metrics.write("coe", 2, {"loss": 1.0})
+    assert [entry["loss"] for entry in metrics.read("coe")] == [2.0, 1.0]
+    assert len([json.loads(line) for line in metrics.path.read_text().splitlines()]) == 2
+    metrics.close()
+    assert list((tmp_path / "coe").glob("events.*"))
+
+
+# --- as processes of their own ----------------------------------------------------------------------------------
+
+
+def command(folder, *options):
+    return [sys.executable, "-m", "tests.training.tiny_run", str(folder), *map(str, options)]
+
+
+def start(folder, *options):
+    return subprocess.Popen(
+        command(folder, *options),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def digest(process):
+    out, error = process.communicate(timeout=240)
+    assert process.returncode == 0, error[-2000:]
+    return re.search(r"digest (\w+)", out).group(1)
+
+
+def wait_for_step(folder, number, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while max(checkpoints.Checkpoints.steps_on_disk(folder / "checkpoints" / "coe"), default=0) < number:
+        assert process.poll() is None and time.monotonic() < deadline, "the run did not get that far"
+        time.sleep(0.02)
+
+
+def test_kill_9_and_a_full_disk_lose_nothing_that_was_saved(tmp_path):
+    """A kill at a random moment, a disk that fills up during a save, and the end is bit-identical."""
+    straight, hurt = digest(start(tmp_path / "straight")), tmp_path / "hurt"
+    on_disk = lambda: checkpoints.Checkpoints.steps_on_disk(hurt / "checkpoints" / "coe")  # noqa: E731
+    full = start(hurt, "--file_limit", 2000, "--log_every", 20)
+    _, error = full.communicate(timeout=120)
+    assert full.returncode == 2, error[-2000:]
+    assert re.fullmatch(
+        r"error: the disk of .* is full: .*the checkpoint of step 4 is intact.*", error.splitlines()[-1]
+    )
+    assert on_disk() == [2, 4]
+
+    process = start(hurt, "--pause", 0.05)
+    wait_for_step(hurt, 6, process)
+    time.sleep(random.uniform(0.0, 0.3))
+    process.kill()
+    process.communicate()
+    assert on_disk()[-1] >= 6
+    assert digest(start(hurt)) == straight
+
+
+def test_two_processes_train_and_the_survivor_of_a_kill_ends_with_a_clear_line(tmp_path):
+    def port():
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            return free.getsockname()[1]
+
+    def pair(folder, *options):
+        number = port()
+        return [start(folder, "--processes", 2, "--process", i, "--port", number, *options) for i in (0, 1)]
+
+    straight = [digest(process) for process in pair(tmp_path / "straight")]
+    assert straight[0] == straight[1]
+    hurt = tmp_path / "hurt"
+    processes = pair(hurt, "--pause", 0.2)
+    wait_for_step(hurt, 4, processes[0])
+    processes[1].kill()
+    killed = time.monotonic()
+    _, error = processes[0].communicate(timeout=60)
+    assert time.monotonic() - killed < 60
+    assert processes[0].returncode == 75 and "lost a peer" in error and "start all processes again" in error
+    processes[1].communicate()
+    assert [digest(process) for process in pair(hurt)] == straight
