@@ -18,6 +18,7 @@ def networks() -> ConfigDict:
     c.dtype = "bfloat16"  # of the computation and of frozen weights
     c.frozen_int8 = False  # frozen matrices of the core as int8, one scale per output channel
     c.remat = "full"  # what the backward pass recomputes: nothing, dots, full
+    c.attention = "blocked"  # of the core; see nn.attention: xla, blocked
     c.video_layer = -2  # LLaVA's convention: the second-to-last layer of CLIP
     c.video_pooling = "patches"  # "patches": mean of the patches of a frame; "cls": its class token
     return c

@@ -172,10 +172,15 @@ def lora_config(config) -> lora.LoRAConfig:
     )
 
 
+def core_options(config) -> dict[str, Any]:
+    """What the config says of how the core computes."""
+    values, dtype = config.networks, jnp.dtype(config.networks.dtype)
+    return {"dtype": dtype, "param_dtype": dtype, "remat": values.remat, "implementation": values.attention}
+
+
 def core(config, mesh: Mesh) -> nnx.Module:
     """The language model with its weights, in the compute dtype, laid out on the mesh."""
-    dtype = jnp.dtype(config.networks.dtype)
-    options: dict[str, Any] = {"dtype": dtype, "param_dtype": dtype, "remat": config.networks.remat}
+    options = core_options(config)
     if is_debug(config):
         return Llama(tiny.LLM, rngs=nnx.Rngs(config.seed), **options)
     path = folder(config, "llm")

@@ -61,8 +61,7 @@ def abstract_model(config) -> tuple[nnx.Module, assemble.Widths]:
     Raises:
       UserError: the core is neither in its folder nor one whose sizes are known here.
     """
-    dtype = jnp.dtype(config.networks.dtype)
-    options: dict[str, Any] = {"dtype": dtype, "param_dtype": dtype, "remat": config.networks.remat}
+    options = assemble.core_options(config)
     folder, name = assemble.folder(config, "llm"), config.networks.llm
     if assemble.is_debug(config):
         from empatheia_jax import tiny
