@@ -36,7 +36,7 @@ def attention(
     that sees no key gets the
     mean of the values: finite, and meaningless. `scale` defaults to 1/sqrt(h).
     implementation: None means `xla`, which holds all scores at once. `blocked` works on 256 queries at a time and computes
-    their scores again in the backward pass: the same numbers with a fraction of the memory, and with `causal` half the
+    their scores again in the backward pass: the same numbers in less memory, and with `causal` half the
     arithmetic, since a block leaves out the keys that all of its queries must not see.
     Raises ValueError for a head count that does not divide or an implementation that does not exist.
     """
