@@ -6,6 +6,7 @@ numbers for the symbols it uses and gives eleven numbers to other symbols (its r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -74,12 +75,14 @@ class SymbolTable:
     Attributes:
         pad: number that stands before every piece of text (never inside one).
         closed: whether it stands after every piece too: so in Kokoro, not in StyleTTS2.
+        apart: whether punctuation is set off by a space: so in StyleTTS2's training text, not in Kokoro's.
     """
 
     name: str
     numbers: Mapping[str, int] = field(repr=False)
     pad: int = 0
     closed: bool = True
+    apart: bool = False
 
     @property
     def size(self) -> int:
@@ -112,6 +115,11 @@ class SymbolTable:
                 fitted.extend(near for near in _NEAREST.get(symbol, "") if near in self.numbers)
         return "".join(fitted)
 
+    def spell(self, phonemes: str) -> str:
+        """A phonemizer's output as this table's model was trained on it: `fit`, and the spaces around punctuation."""
+        phonemes = self.fit(phonemes)
+        return re.sub(r"(?<=\S)([;:,.!?…—]+)", r" \1", phonemes) if self.apart else phonemes
+
     def encode(self, phonemes: str) -> list[int]:
         """Numbers of `phonemes`, with the pads.
 
@@ -143,5 +151,5 @@ class SymbolTable:
 
 
 # The pad's own sign is no symbol of a text.
-STYLETTS2 = SymbolTable("StyleTTS2", {s: number for number, s in enumerate(_ORDER) if number}, closed=False)
+STYLETTS2 = SymbolTable("StyleTTS2", {s: number for number, s in enumerate(_ORDER) if number}, closed=False, apart=True)
 KOKORO = SymbolTable("Kokoro", {symbol: STYLETTS2.numbers[symbol] for symbol in _KOKORO_KEEPS} | _KOKORO_OWN)

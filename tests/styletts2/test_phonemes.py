@@ -132,6 +132,11 @@ def test_pieces_of_a_text_can_be_told_apart(table):
     assert [piece.tolist() for piece in found] == pieces
 
 
+def test_each_table_spells_punctuation_as_its_model_was_trained():
+    assert STYLETTS2.spell("wˈɛl, jˈɛs!") == "wˈɛl , jˈɛs !"
+    assert KOKORO.spell("wˈɛl, jˈɛs!") == "wˈɛl, jˈɛs!"
+
+
 def test_the_pad_is_no_symbol_of_a_text():
     with pytest.raises(UserError, match="\\$"):
         STYLETTS2.encode("a$b")

@@ -1,0 +1,227 @@
+"""The compiled half of speaking: padded arrays in, padded arrays out, one program per bucket of lengths.
+
+`prosody`: tokens → text frames, prosody states, durations. `wave`: those, repeated by duration, → 24 kHz samples. `frames`:
+tokens → text frames alone. `sampled_style`, `reference_style`: where a style comes from the diffusion or from a recording.
+The repeating happens between them, on the host, so that the two lengths
+(tokens and frames) never meet in one program and the number of programs is a sum, not a product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from empatheia_jax.styletts2.joins import FRAME
+from empatheia_jax.styletts2.mel import log_mel
+from empatheia_jax.styletts2.sampler import adpm2
+from empatheia_jax.styletts2.sentences import bucket
+from empatheia_jax.styletts2.source import HARMONICS
+
+TOKENS = (64, 128, 256, 512)
+FRAMES = (160, 240, 320, 480, 640, 960, 1280, 1920)
+MAX_FRAMES = FRAMES[-1]
+"""Longest piece in frames of 25 ms (48 s): what bounds memory, whatever a style vector does to the durations."""
+
+
+class Buckets:
+    """Rounds lengths up, preferring a size that is compiled already where that wastes little.
+
+    A sentence somewhat shorter than the one before would fall into a smaller bucket, and compiling that takes longer
+    than computing some padding.
+    """
+
+    WASTE = 2.0
+
+    def __init__(self, sizes: Sequence[int]):
+        self.sizes = tuple(sizes)
+        self._used: set[tuple[int, int]] = set()
+
+    def choose(self, length: int, batch: int = 1) -> int:
+        """The padded length for `length` in a batch of `batch`. Raises `ValueError` beyond the largest size."""
+        size = bucket(length, self.sizes)
+        ready = [used for rows, used in self._used if rows == batch and size <= used <= self.WASTE * size]
+        size = min(ready, default=size)
+        self._used.add((batch, size))
+        return size
+
+
+def source_noise(seed: Int[Array, ""], index: Int[Array, " B"], frames: int) -> Float[Array, "B samples 9"]:
+    """Standard normal noise for the harmonic source, drawn frame by frame: padding does not change what a frame gets."""
+
+    def row(number):
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        keys = jax.vmap(lambda frame: jax.random.fold_in(key, frame))(jnp.arange(frames))
+        return jax.vmap(lambda k: jax.random.normal(k, (FRAME, HARMONICS)))(keys).reshape(frames * FRAME, HARMONICS)
+
+    return jax.vmap(row)(index)
+
+
+class Synthesis:
+    """A StyleTTS 2 model's networks, compiled per bucket."""
+
+    def __init__(self, model: nnx.Module):
+        graph, self._state = nnx.split(model)
+        self.config = model.config
+        self._late = model.config.decoder.type == "hifigan"
+        self.last_extra = 0 if model.config.multispeaker else 5
+        """Frames that the single-speaker release adds to the last token, which it would cut short otherwise."""
+
+        @jax.jit
+        def prosody(state, tokens, lengths, style):
+            encoded = nnx.merge(graph, state).encode(tokens, lengths, style)
+            return encoded.text, encoded.states, encoded.durations
+
+        @jax.jit
+        def wave(state, asr, en, frames, style, pitch, seed, index):
+            net = nnx.merge(graph, state)
+            acoustic, prosodic = jnp.split(style, 2, -1)
+            f0, n = net.predictor.curves(en, prosodic, frames)
+            noise = source_noise(seed, index, asr.shape[1])
+            return net.decoder(asr, f0 * pitch[:, None], n, acoustic, noise, frames)
+
+        @jax.jit
+        def sampled_style(state, tokens, lengths, reference, guidance, seed, index, fresh):
+            net = nnx.merge(graph, state)
+            text = net.bert(tokens, lengths=lengths)
+            size = 2 * net.config.style_dim
+            steps = fresh.shape[0]  # only its length counts: the number of updates is part of the program
+            keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed + 1), number))(index)
+            noise = jax.vmap(lambda key: jax.random.normal(key, (steps + 1, size)))(keys)
+            features = reference if net.config.multispeaker else None
+
+            def denoise(x, sigma):
+                return net.diffusion.denoise(x, sigma, text, features, lengths, guidance)
+
+            return adpm2(denoise, noise[:, 0], jnp.swapaxes(noise[:, 1:], 0, 1))
+
+        @jax.jit
+        def reference_style(state, wave):
+            net = nnx.merge(graph, state)
+            mel = log_mel(wave[None])
+            return jnp.concatenate([net.style_encoder(mel), net.predictor_encoder(mel)], -1)[0]
+
+        @jax.jit
+        def text_frames(state, tokens, lengths):
+            return nnx.merge(graph, state).text_encoder(tokens, lengths)
+
+        self._programs = {
+            "prosody": prosody,
+            "wave": wave,
+            "frames": text_frames,
+            "sampled_style": sampled_style,
+            "reference_style": reference_style,
+        }
+        self._tokens, self._frames = Buckets(TOKENS), Buckets(FRAMES)
+
+    @property
+    def compilations(self) -> int:
+        """Programs compiled so far."""
+        return sum(program._cache_size() for program in self._programs.values())
+
+    def _padded_tokens(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        lengths = np.array([len(row) for row in rows], np.int32)
+        tokens = np.zeros((len(rows), self._tokens.choose(int(lengths.max()), len(rows))), np.int32)
+        for row, ids in zip(tokens, rows):
+            row[: len(ids)] = ids
+        return tokens, lengths
+
+    def frames(self, token_ids: Int[np.ndarray, " T"]) -> Float[np.ndarray, "T C"]:
+        """The text encoder's frames of one piece."""
+        tokens, lengths = self._padded_tokens([token_ids])
+        return np.asarray(self._programs["frames"](self._state, tokens, lengths))[0, : lengths[0]]
+
+    def prosody(
+        self, rows: Sequence[Int[np.ndarray, " T"]], styles: Float[np.ndarray, "B 256"]
+    ) -> list[tuple[Float[np.ndarray, "T C"], Float[np.ndarray, "T D"], Float[np.ndarray, " T"]]]:
+        """Per piece: text frames, prosody states, expected durations in frames before rounding."""
+        tokens, lengths = self._padded_tokens(rows)
+        prosodic = np.asarray(styles, np.float32)[:, styles.shape[1] // 2 :]
+        out = jax.device_get(self._programs["prosody"](self._state, tokens, lengths, prosodic))
+        return [tuple(array[i, :length] for array in out) for i, length in enumerate(lengths)]
+
+    def sample_styles(
+        self,
+        rows: Sequence[Int[np.ndarray, " T"]],
+        reference: Float[np.ndarray, " 256"] | None,
+        steps: int,
+        guidance: float,
+        seed: int,
+        index: Sequence[int],
+    ) -> Float[np.ndarray, "B 256"]:
+        """Styles that the diffusion draws for pieces of text (`reference`: the speaker's style, multi-speaker only)."""
+        tokens, lengths = self._padded_tokens(rows)
+        size = 2 * self.config.style_dim
+        shown = np.zeros(size, np.float32) if reference is None else np.asarray(reference, np.float32)
+        return np.asarray(
+            self._programs["sampled_style"](
+                self._state,
+                tokens,
+                lengths,
+                np.broadcast_to(shown, (len(rows), size)),
+                np.float32(guidance),
+                np.uint32(seed),
+                np.asarray(index, np.int32),
+                np.zeros(steps - 1, np.float32),
+            )
+        )
+
+    def reference_style(self, wave: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 256"]:
+        """Both style encoders' outputs for a recording at 24 kHz. One program per length."""
+        return np.asarray(self._programs["reference_style"](self._state, np.asarray(wave, np.float32)))
+
+    def frame_index(self, durations: Int[np.ndarray, " T"]) -> Int[np.ndarray, " F"]:
+        """The token that each frame belongs to.
+
+        The HiFi-GAN configuration was trained one frame late: its first frame is repeated and its last dropped.
+        """
+        index = np.repeat(np.arange(len(durations)), durations)
+        return np.concatenate([index[:1], index[:-1]]) if self._late else index
+
+    def wave(
+        self,
+        asr: Sequence[Float[np.ndarray, "F C"]],
+        en: Sequence[Float[np.ndarray, "F D"]],
+        styles: Float[np.ndarray, "B 256"],
+        pitch: float,
+        seed: int,
+        index: Sequence[int],
+    ) -> list[Float[np.ndarray, " 600*F"]]:
+        """Frames (text, prosody), repeated by duration → samples. `index` numbers the pieces, for the noise."""
+        lengths = np.array([len(row) for row in asr], np.int32)
+        size = self._frames.choose(int(lengths.max()), len(asr))
+
+        def padded(rows):
+            return np.stack([np.pad(row, ((0, size - len(row)), (0, 0))) for row in rows]).astype(np.float32)
+
+        samples = self._programs["wave"](
+            self._state,
+            padded(asr),
+            padded(en),
+            lengths,
+            np.asarray(styles, np.float32),
+            np.full(len(asr), pitch, np.float32),
+            np.uint32(seed),
+            np.asarray(index, np.int32),
+        )
+        return [row[: FRAME * length] for row, length in zip(np.asarray(samples), lengths)]
+
+
+def whole_durations(
+    expected: Float[np.ndarray, " T"], speed: float, limit: int = MAX_FRAMES, last_extra: int = 0
+) -> Int[np.ndarray, " T"]:
+    """Expected durations → whole frames, at least one each, at most `limit` in all.
+
+    A style far from speech (an untrained network's, say) can ask for minutes of one sentence: then all durations shrink
+    in proportion, so that memory stays bounded and something is said.
+    """
+    durations = np.maximum(np.round(expected / speed), 1).astype(np.int64)
+    durations[-1] += last_extra
+    if durations.sum() > limit:
+        room = limit - len(durations)
+        durations = 1 + np.floor((durations - 1) * (room / (durations - 1).sum())).astype(np.int64)
+    return durations
