@@ -155,8 +155,9 @@ def prepare(picture: Picture, size: int, *, face: Box | None = None, crop: bool 
         UserError: no face is found, the rectangle is not inside the picture, or too few pixels are left.
     """
     height, width = picture.shape[:2]
-    if min(height, width) < MIN_SIDE:
-        raise UserError(f"a portrait of {width} x {height} pixels; expected at least {MIN_SIDE} a side")
+    least = MIN_SIDE if crop else min(MIN_SIDE, size)
+    if min(height, width) < least:
+        raise UserError(f"a portrait of {width} x {height} pixels; expected at least {least} a side")
     if not crop:
         if abs(height - width) > 0.02 * max(height, width):
             raise UserError(

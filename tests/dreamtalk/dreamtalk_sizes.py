@@ -1,10 +1,17 @@
 """A tiny DreamTalk for tests."""
 
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.denoiser import Denoiser
+from empatheia_jax.dreamtalk.model import DreamTalk, DreamTalkConfig
 from empatheia_jax.dreamtalk.renderer import Renderer
+from empatheia_jax.dreamtalk.transformer import Buffer
 
 DENOISER = DenoiserConfig(
     d_model=32,
@@ -49,9 +56,31 @@ RENDERER = RendererConfig(
     window_radius=6,
     unused_residual_convs=False,
 )
+WHOLE = DreamTalkConfig(
+    speech=None,
+    denoiser=DENOISER,
+    renderer=dataclasses.replace(RENDERER, coefficient_dim=DENOISER.face3d_dim + 9),
+    rest_pose=(0.0,) * 6 + (1.0, 0.0, 0.0),
+)
+NETWORKS = {type(DENOISER): Denoiser, type(RENDERER): Renderer, type(WHOLE): DreamTalk}
 
 
 def build(config, seed: int = 0):
-    """A network of random weights, built in one compiled call (eager initialisation compiles op by op)."""
-    network = Denoiser if isinstance(config, DenoiserConfig) else Renderer
-    return nnx.jit(lambda: network(config, rngs=nnx.Rngs(seed)))()
+    """A network of random weights, without compiling the initialisers (they would take most of a test's time)."""
+
+    def construct():
+        return NETWORKS[type(config)](config, rngs=nnx.Rngs(0))
+
+    buffers = jax.jit(lambda: nnx.state(construct(), Buffer))()
+    graph, params, _ = nnx.split(nnx.eval_shape(construct), nnx.Param, ...)
+    rng = np.random.default_rng(seed)
+
+    def draw(path, variable):
+        shape = variable.get_value().shape
+        if path[-1] == "scale":
+            return variable.replace(jnp.ones(shape))
+        size = 0.05 if len(shape) < 2 else np.prod(shape[:-1]) ** -0.5
+        return variable.replace(jnp.asarray(size * rng.normal(size=shape), jnp.float32))
+
+    flat = [(path, draw(path, variable)) for path, variable in nnx.to_flat_state(params)]
+    return nnx.merge(graph, nnx.from_flat_state(flat), buffers)

@@ -1,0 +1,137 @@
+"""The animator: any length under one compilation, its two entries for Empatheia, and the film it writes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from dreamtalk_sizes import DENOISER, WHOLE, build
+from PIL import Image
+
+from empatheia_jax import weights
+from empatheia_jax.dreamtalk.animator import Animator
+from empatheia_jax.dreamtalk.model import KIND
+from empatheia_jax.errors import UserError
+from empatheia_jax.media.audio import audio_info
+from empatheia_jax.media.video import read_frames, video_info
+
+RATE = 16_000
+
+
+def speech(seconds: float) -> np.ndarray:
+    return (0.1 * np.random.default_rng(0).normal(size=round(seconds * RATE))).astype(np.float32)
+
+
+def picture(side: int = 32) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (side, side, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build(WHOLE)
+
+
+@pytest.fixture(scope="module")
+def animator(model):
+    return Animator(model, motion_piece=8, render_batch=4)
+
+
+def test_speech_of_any_length_moves_the_face_under_one_compilation(animator):
+    for seconds, frames in ((0.2, 4), (0.7, 17), (1.0, 24)):
+        moves = animator.motion(speech(seconds))
+        assert moves.shape == (frames, 19) and moves.dtype == np.float32 and np.isfinite(moves).all()
+        np.testing.assert_array_equal(moves[:, 10:], [WHOLE.rest_pose] * frames)
+    assert animator._sample.traces == 1 and animator._content.traces == 1
+
+
+def test_the_seed_decides_and_longer_speech_begins_like_shorter(animator):
+    content = animator.content(speech(0.8))
+    assert content.shape == (19, DENOISER.window_slots, DENOISER.d_model)
+    moves = animator.motion(content, seed=3)
+    np.testing.assert_array_equal(animator.motion(content, seed=3), moves)
+    np.testing.assert_allclose(animator.motion(content[:10], seed=3), moves[:10], atol=1e-6)
+    assert np.abs(animator.motion(content, seed=4) - moves).max() > 1e-4
+
+
+def test_content_and_style_may_come_from_elsewhere(animator):
+    clip = np.random.default_rng(2).normal(size=(12, 10)).astype(np.float32)
+    code = animator.style_of(clip)
+    assert code.shape == (DENOISER.d_model,)
+    wave = speech(0.4)
+    by_clip, by_code = animator.motion(wave, clip), animator.motion(animator.content(wave), code)
+    np.testing.assert_array_equal(by_clip, by_code)
+    assert np.abs(by_clip - animator.motion(wave)).max() > 1e-5  # the null style is another one
+    assert np.abs(by_clip - animator.motion(wave, clip, guidance=3.0)).max() > 1e-5
+    np.testing.assert_array_equal(animator.style_of(None), animator.style_of(np.zeros((16, 10), np.float32)))
+    long = np.concatenate([clip, clip])
+    np.testing.assert_array_equal(animator.style_of(long), animator.style_of(long[:16]))
+
+
+def test_frames_come_in_batches_under_one_compilation(animator):
+    moves = np.random.default_rng(3).normal(size=(10, 19)).astype(np.float32)
+    batches = list(animator.render(picture(), moves))
+    assert [len(b) for b in batches] == [4, 4, 2] and all(b.dtype == np.uint8 for b in batches)
+    np.testing.assert_array_equal(np.concatenate(list(animator.render(picture(), moves))), np.concatenate(batches))
+    assert next(animator.render(picture(200), moves[:1])).shape == (1, 32, 32, 3)
+    assert animator._render.traces == 1
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.3449, 1.0])
+def test_a_film_has_its_speech_and_differs_from_it_by_a_frame_at_most(animator, tmp_path, seconds):
+    wave = speech(seconds)
+    moves = animator.motion(wave)
+    path = tmp_path / "film.mp4"
+    assert animator.film(path, wave, picture(48), moves) == len(moves)
+    info = video_info(path)
+    assert info.frames == len(moves) and info.fps == 25 and (info.height, info.width) == (32, 32)
+    assert abs(len(wave) / RATE - info.frames / 25) <= 1 / 25 + 1e-9
+    assert audio_info(path).seconds == pytest.approx(seconds, abs=0.07)
+    assert read_frames(path).std() > 1
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda a: a.motion(np.zeros(10, np.float32)), "shorter"),
+        (lambda a: a.motion(np.full(RATE, np.nan, np.float32)), "NaN"),
+        (lambda a: a.motion(np.zeros((4, 5, 7), np.float32)), "content of shape"),
+        (lambda a: a.motion(speech(0.2), np.zeros(7, np.float32)), "style code of shape"),
+        (lambda a: a.style_of(np.zeros((0, 10), np.float32)), "no frames"),
+        (lambda a: a.style_of(np.zeros((5, 64), np.float32)), "style clip of shape"),
+        (lambda a: a.motion(speech(0.2), steps=7), "divisor"),
+        (lambda a: a.render(picture(), np.zeros((3, 73), np.float32)), "motion of shape"),
+        (lambda a: a.render(picture().astype(float), np.zeros((3, 19), np.float32)), "portrait of float64"),
+        (lambda a: a.portrait_for(1, 0, 1), "no portraits"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(animator, call, reason):
+    with pytest.raises(UserError, match=reason) as error:
+        call(animator)
+    assert "\n" not in str(error.value)
+
+
+def test_silence_is_spoken_with_a_closed_sentence_not_with_nan(animator):
+    assert np.isfinite(animator.motion(np.zeros(RATE, np.float32))).all()
+
+
+def test_a_weights_folder_brings_portraits_and_head_movements(model, animator, tmp_path):
+    people = {"boy.png": (0, 0, 1), "woman.png": (1, 1, 1), "elder.png": (3, 1, 2)}
+    listing = [dict(zip(("file", "age", "gender", "tone"), (name, *codes))) for name, codes in people.items()]
+    pose = np.arange(18, dtype=np.float32).reshape(2, 9)
+    files = {"portraits.json": json.dumps(listing).encode()}
+    for shade, name in enumerate(people):
+        Image.fromarray(np.full((32, 32, 3), 10 + shade, np.uint8)).save(tmp_path / name)
+        files[name] = tmp_path / name
+    np.save(tmp_path / "pose.npy", pose)
+    files["pose.npy"] = tmp_path / "pose.npy"
+    folder = tmp_path / "whole"
+    weights.save(folder, model, WHOLE, KIND, {}, files)
+
+    loaded = Animator.load(folder, motion_piece=8, render_batch=4)
+    assert loaded.config == WHOLE
+    moves = loaded.motion(speech(0.3))
+    np.testing.assert_array_equal(moves[:, 10:], pose[np.minimum(np.arange(len(moves)), 1)])
+    np.testing.assert_array_equal(moves[:, :10], animator.motion(speech(0.3))[:, :10])
+    shades = {codes: loaded.portrait_for(*codes)[0, 0, 0] for codes in ((0, 0, 1), (1, 1, 0), (3, 1, 0), (3, 0, 1))}
+    assert list(shades.values()) == [10, 11, 12, 10]
