@@ -171,7 +171,7 @@ class Responder:
             rate=SAMPLE_RATE,
             frames=self.animator.render(portrait, motion),
             frame_count=count,
-            size=self.animator.size,
+            size=(self.animator.image_size,) * 2,
             timings=timings,
         )
 
