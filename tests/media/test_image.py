@@ -1,0 +1,98 @@
+"""Claims about reading, writing and arranging pictures."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from empatheia_jax.errors import UserError
+from empatheia_jax.media.image import contact_sheet, fit_square, read_image, resize, write_image
+
+
+def gradient(height=40, width=60):
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 4, y * 6, 255 - x * 4], -1).astype(np.uint8)
+
+
+def test_png_is_exact_and_jpeg_close(tmp_path):
+    picture = gradient()
+    write_image(tmp_path / "a.png", picture)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture)
+    write_image(tmp_path / "a.jpg", picture)
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - picture).mean() < 4
+
+
+def test_transparency_is_laid_over_the_background(tmp_path):
+    rgba = np.zeros((4, 4, 4), np.uint8)
+    rgba[:2] = (255, 0, 0, 255)
+    rgba[2:] = (0, 255, 0, 0)
+    write_image(tmp_path / "a.png", rgba)
+    read = read_image(tmp_path / "a.png", background=(10, 20, 30))
+    assert read.shape == (4, 4, 3)
+    assert tuple(read[0, 0]) == (255, 0, 0) and tuple(read[3, 3]) == (10, 20, 30)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "LA", "1", "I;16"])
+def test_other_kinds_of_pictures_become_rgb(tmp_path, mode):
+    image = Image.fromarray(gradient())
+    if mode == "I;16":
+        image = Image.fromarray(gradient()[..., 0].astype(np.uint16) * 257)
+    else:
+        image = image.convert("L").convert(mode) if mode in ("LA", "1") else image.convert(mode)
+    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    image.save(path)
+    read = read_image(path)
+    assert read.shape == (40, 60, 3) and read.dtype == np.uint8 and read.std() > 20
+
+
+def test_a_turned_photo_is_read_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held sideways
+    Image.fromarray(gradient()).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (60, 40, 3)
+
+
+def test_bad_files_are_refused_in_one_line(tmp_path):
+    (tmp_path / "text.png").write_text("not a picture")
+    whole = tmp_path / "whole.png"
+    write_image(whole, np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:2000])
+    for name, words in (("text.png", "not a picture"), ("cut.png", "cannot be read"), ("none.png", "does not exist")):
+        with pytest.raises(UserError, match=words) as error:
+            read_image(tmp_path / name)
+        assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="64 × 64"):
+        read_image(whole, max_side=32)
+
+
+def test_bad_pictures_are_not_written(tmp_path):
+    with pytest.raises(UserError, match="float64"):
+        write_image(tmp_path / "a.png", np.zeros((4, 4, 3)))
+    with pytest.raises(UserError, match=".gif"):
+        write_image(tmp_path / "a.gif", gradient())
+    assert not list(tmp_path.iterdir())
+
+
+def test_sizes():
+    assert resize(gradient(), 20, 30).shape == (20, 30, 3)
+    flat = np.full((9, 7, 3), 77, np.uint8)
+    assert (resize(flat, 31, 5) == 77).all()
+    tall = np.zeros((100, 50, 3), np.uint8)
+    tall[25:75] = 200
+    assert (fit_square(tall, 10) == 200).all()
+    with pytest.raises(UserError, match="0 × 5"):
+        resize(flat, 0, 5)
+
+
+def test_a_contact_sheet_holds_every_frame_where_it_belongs():
+    frames = [[np.full((16, 16, 3), 10 * (3 * r + c), np.uint8) for c in range(3)] for r in range(2)]
+    frames[1][1] = None
+    sheet = contact_sheet(frames, row_labels=["one", "two"], column_labels=["a", "b", "c"], title="T", scale=2)
+    for row in range(2):
+        for column in range(3):
+            value = 10 * (3 * row + column)
+            found = (sheet == value).all(-1).sum()
+            assert found >= 32 * 32 if frames[row][column] is not None else found < 32 * 32
+    with pytest.raises(UserError, match="one size"):
+        contact_sheet([[np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4, 3), np.uint8)]])
+    with pytest.raises(UserError, match="1 row labels for 2 rows"):
+        contact_sheet(frames, row_labels=["one"])
