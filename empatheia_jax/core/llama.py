@@ -31,10 +31,11 @@ class LlamaAttention(nnx.Module):
         self.k_proj = Linear(d, keys, axes=("embed", "kv_heads"), use_bias=bias, rngs=rngs, **kinds)
         self.v_proj = Linear(d, keys, axes=("embed", "kv_heads"), use_bias=bias, rngs=rngs, **kinds)
         self.o_proj = Linear(queries, d, axes=("heads", "embed"), use_bias=config.output_bias, rngs=rngs, **kinds)
-        self.q_norm = self.k_norm = None
-        if config.qk_norm:
-            self.q_norm = RMSNorm(h, config.rms_norm_eps, axis="head_dim", rngs=rngs, **kinds)
-            self.k_norm = RMSNorm(h, config.rms_norm_eps, axis="head_dim", rngs=rngs, **kinds)
+
+        def norm() -> RMSNorm | None:
+            return RMSNorm(h, config.rms_norm_eps, axis="head_dim", rngs=rngs, **kinds) if config.qk_norm else None
+
+        self.q_norm, self.k_norm = norm(), norm()
 
     def project(self, x: Float[Array, "b t d"], tables, keys):
         """Queries (b, t, n, h), keys and values (b, t, k, h); queries and keys are rotated."""
