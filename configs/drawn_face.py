@@ -37,10 +37,10 @@ def get_config() -> ConfigDict:
             unused_residual_convs=False,
         )
     )
-    config.renderer_steps = 8000
+    config.renderer_steps = 3000
     config.renderer_batch = 4
     config.renderer_rate = 2e-3
-    config.shards = 20
+    config.shards = 16
     config.people_per_shard = 40
     config.frames_per_person = 6
 

@@ -23,8 +23,12 @@ TEMPLATES: dict[str, dict[str, float]] = {
     "happy": dict(smile=0.95, cheek_raise=0.8, squint=0.35, lips_stretch=0.35, brow_raise=0.15, flush=0.25, upper_lip_raise=0.25),
     "surprised": dict(brow_raise=1.0, eyes_wide=1.0, jaw_open=0.28, lips_round=0.25),
     "angry": dict(brow_frown=1.0, squint=0.45, lips_press=0.25, smile=-0.35, nose_wrinkle=0.25, flush=0.45, lips_stretch=-0.1),
-    "fear": dict(brow_inner_raise=0.85, brow_raise=0.45, eyes_wide=0.8, lips_stretch=0.55, smile=-0.35, flush=-0.3, lower_lip_drop=0.3),
-    "sad": dict(brow_inner_raise=0.95, smile=-0.75, chin_raise=0.55, gaze_down=0.35, blink_left=0.25, blink_right=0.25, brow_raise=-0.1),
+    "fear": dict(
+        brow_inner_raise=0.85, brow_raise=0.45, eyes_wide=0.8, lips_stretch=0.55, smile=-0.35, flush=-0.3, lower_lip_drop=0.3
+    ),
+    "sad": dict(
+        brow_inner_raise=0.95, smile=-0.75, chin_raise=0.55, gaze_down=0.35, blink_left=0.25, blink_right=0.25, brow_raise=-0.1
+    ),
     "disgusted": dict(nose_wrinkle=1.0, upper_lip_raise=0.8, brow_frown=0.45, squint=0.6, smile=-0.45, cheek_raise=0.3),
     "contempt": dict(smirk=0.85, brow_tilt=0.55, blink_left=0.22, blink_right=0.22, gaze_right=0.25, lips_press=0.2, smile=-0.05),
     "neutral": {},
@@ -37,7 +41,7 @@ _POSES = {
 }
 
 
-def template(emotion: str, intensity: float = 1.0) -> Float[np.ndarray, "64"]:
+def template(emotion: str, intensity: float = 1.0) -> Float[np.ndarray, 64]:
     """The 64 expression coefficients of an emotion, silent and still, at an intensity of 0 to 1."""
     if emotion not in TEMPLATES:
         raise UserError(f"no expression is called {emotion!r}; there are {', '.join(EMOTIONS)}")

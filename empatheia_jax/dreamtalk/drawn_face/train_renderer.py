@@ -20,8 +20,8 @@ import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from empatheia_jax.dreamtalk.config import RendererConfig
 from empatheia_jax.dreamtalk import renderer_layers
+from empatheia_jax.dreamtalk.config import RendererConfig
 from empatheia_jax.dreamtalk.drawn_face import checkpoint
 from empatheia_jax.dreamtalk.drawn_face.drawing import true_flow
 from empatheia_jax.dreamtalk.drawn_face.identity import sample_identity
