@@ -1,0 +1,73 @@
+"""Kills a training run with `kill -9` at random moments, saves included, and compares the end with a run left alone.
+
+    python -m benchmarks.kills --kills=20 [--seed=0] [--save_every=1]
+
+Every restart must succeed and the final parameters must be bit-identical. Prints one line per kill and a verdict; exits 1
+if anything differs. With `--save_every=1` a save is under way at almost any moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from empatheia_jax.training.checkpoints import Checkpoints
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def start(folder: Path, steps: int, save_every: int, pause: float) -> subprocess.Popen:
+    command = [sys.executable, "-m", "tests.training.tiny_run", str(folder), f"--steps={steps}"]
+    command += [f"--save_every={save_every}", f"--pause={pause}"]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen) -> str:
+    out, error = process.communicate()
+    if process.returncode:
+        sys.exit(f"a restart failed with code {process.returncode}:\n{error[-3000:]}")
+    return re.search(r"digest (\w+)", out).group(1)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--save_every", type=int, default=1)
+    parser.add_argument("--pause", type=float, default=0.05)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    rng, steps = random.Random(options.seed), 4 * options.kills + 10
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        straight = finish(start(folder / "straight", steps, options.save_every, 0.0))
+        saved = folder / "hurt" / "checkpoints" / "coe"
+        during = 0
+        for kill in range(1, options.kills + 1):
+            before = max(Checkpoints.steps_on_disk(saved), default=0)
+            process = start(folder / "hurt", steps, options.save_every, options.pause)
+            # At least one new step is saved between two kills, so that the run gets on.
+            while max(Checkpoints.steps_on_disk(saved), default=0) <= before and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0.0, 3 * options.pause))
+            process.kill()
+            _, error = process.communicate()
+            if process.returncode not in (0, -9):
+                print(error[-3000:])
+                return 1
+            found = Checkpoints.steps_on_disk(saved)
+            writing = any("tmp" in path.name for path in saved.iterdir())
+            during += writing
+            print(f"kill {kill}: after step {found[-1]}{', during a save' if writing else ''}", flush=True)
+        same = finish(start(folder / "hurt", steps, options.save_every, 0.0)) == straight
+    print(f"{options.kills} kills, {during} of them during a save: final parameters {'equal' if same else 'DIFFER'}")
+    return 0 if same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
