@@ -11,6 +11,7 @@ everything on that plus content and style (Gram) losses of the finished one. A p
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -60,7 +61,7 @@ class FrameBatch:
 def denoiser_loss(
     model: Denoiser,
     batch: MotionBatch,
-    key: Array,
+    key: Array | None,
     *,
     null_probability: float,
     velocity_weight: float = 0.0,
@@ -69,11 +70,15 @@ def denoiser_loss(
     """Loss of one batch at random steps t ~ U{1 … T}: `loss`, and its parts `x0` and `velocity`.
 
     Args:
+        key: of the steps, the noise, the null styles and dropout; None asks for the form without chance (evaluation):
+            fixed steps and noise, no null style, no dropout.
         null_probability: share of clips that see the null style (0.1 in DreamTalk).
         velocity_weight: weight of the squared error of frame-to-frame differences.
         coefficient_weight: weight of each coefficient, for motions whose coefficients differ in size or importance.
     """
-    step_key, noise_key, null_key, dropout_key = jax.random.split(key, 4)
+    step_key, noise_key, null_key, dropout_key = jax.random.split(jax.random.key(0) if key is None else key, 4)
+    if key is None:
+        dropout_key, null_probability = None, 0.0
     clips = batch.motion.shape[0]
     t = jax.random.randint(step_key, (clips,), 1, model.config.diffusion_steps + 1)
     alpha_bar = model.schedule.alpha_bars[...][t].astype(batch.motion.dtype)[:, None, None]
@@ -125,6 +130,18 @@ def renderer_loss(
         parts["pixel"] = jnp.abs(image - target).mean(axis=(1, 2, 3))
         loss += weights.final * parts["final"] + weights.pixel * parts["pixel"]
     return {name: _weighted(value, batch.weight) for name, value in {"loss": loss, **parts}.items()}
+
+
+def denoiser_objective(**options) -> Callable[[Denoiser, MotionBatch, Array | None], dict[str, Sum]]:
+    """`denoiser_loss` as the training step takes it: (model, batch, rng) → {name: (sum, weight)}."""
+    return lambda model, batch, rng: denoiser_loss(model, batch, rng, **options)
+
+
+def renderer_objective(
+    features: Features, weights: RendererWeights, *, warp_only: bool = False
+) -> Callable[[Renderer, FrameBatch, Array | None], dict[str, Sum]]:
+    """`renderer_loss` as the training step takes it; it has no randomness."""
+    return lambda model, batch, rng: renderer_loss(model, batch, features, weights, warp_only=warp_only)
 
 
 def _weighted(value: Array, weight: Array) -> Sum:

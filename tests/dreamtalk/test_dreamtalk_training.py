@@ -145,3 +145,51 @@ def test_a_picture_is_at_no_distance_from_itself_and_further_from_a_stranger():
             return float(perceptual.perceptual_distance(features, other, image, scales=1, style_weight=1.0)[0])
 
         assert distance(image) == 0.0 < distance(near) < distance(far)
+
+
+def test_the_projects_own_training_step_takes_these_losses():
+    """The same step, clipping, moving average and single compilation as every other stage."""
+    from configs import dreamtalk_denoiser
+    from empatheia_jax.parallel.mesh import make_mesh
+    from empatheia_jax.training import partition
+    from empatheia_jax.training import step as steps
+
+    config = dreamtalk_denoiser.get_config()
+    model = build(dataclasses.replace(DENOISER, dropout=0.1))
+    rng = np.random.default_rng(0)
+    batch = training.MotionBatch(
+        motion=rng.normal(size=(2, 4, DENOISER.face3d_dim)).astype(np.float32),
+        audio=rng.normal(size=(2, 4, DENOISER.window_slots, DENOISER.audio_feature_dim)).astype(np.float32),
+        frame_weight=np.ones((2, 4), np.float32),
+        style_clip=rng.normal(size=(2, DENOISER.style_max_len, DENOISER.face3d_dim)).astype(np.float32),
+        style_padding=np.zeros((2, DENOISER.style_max_len), bool),
+    )
+    parts = partition.split(model, nnx.Param)
+    step = steps.build(
+        parts,
+        training.denoiser_objective(**config.objective.to_dict()),
+        optax.adam(config.learning_rate),
+        make_mesh(1, 1, 1, devices=jax.devices()[:1]),
+        coefficients={"loss": 1.0},
+        clip=config.clip,
+        ema=config.ema,
+    )
+    state, frozen = step.init(parts.trainable, config.seed), step.place_frozen(parts.frozen)
+    assert not any(path.startswith("schedule") or path.endswith("position") for path in parts.trainable)
+    losses = []
+    for _ in range(3):
+        state, metrics = step(state, frozen, step.place_batch(batch))
+        losses.append(float(metrics["loss"]))
+    assert np.isfinite(losses).all() and len(set(losses)) == 3  # other steps and noise each time
+    assert step.compilations == 1
+
+
+def test_the_configs_describe_networks_that_exist():
+    from configs import dreamtalk_denoiser, dreamtalk_renderer
+    from empatheia_jax.dreamtalk import released
+    from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
+
+    assert DenoiserConfig(**dreamtalk_denoiser.get_config().network) == released.DENOISER
+    renderer = dreamtalk_renderer.get_config()
+    assert RendererConfig(**renderer.network) == dataclasses.replace(released.RENDERER, unused_residual_convs=False)
+    assert training.RendererWeights(**renderer.objective) == training.RendererWeights()

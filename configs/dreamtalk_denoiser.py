@@ -1,0 +1,35 @@
+"""DreamTalk's motion denoiser from nothing: x0 loss, a tenth of the clips without a style.
+
+The network is the released one's size; `config.objective` goes to `dreamtalk.training.denoiser_objective`, which the
+training step takes as its loss. Batches are `dreamtalk.training.MotionBatch`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from empatheia_jax.dreamtalk import released
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.name = "dreamtalk_denoiser"
+    config.seed = 0
+    config.network = ConfigDict(dataclasses.asdict(released.DENOISER))
+
+    config.objective = ConfigDict()
+    config.objective.null_probability = 0.1  # of a clip to be shown without its style
+    config.objective.velocity_weight = 0.0  # of the error of frame-to-frame differences (not DreamTalk's)
+
+    config.batch = 64  # clips
+    config.frames = 64  # per clip
+    config.steps = 200_000
+    config.learning_rate = 1e-4
+    config.warmup = 1000
+    config.clip = 1.0
+    config.ema = 0.999
+    config.log_every = 50
+    config.save_every = 2000
+    return config

@@ -1,0 +1,84 @@
+"""Makes a talking head.
+
+python -m empatheia_jax.dreamtalk speech.wav --portrait=face.png --style=clip.mat --output=x.mp4
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from empatheia_jax.dreamtalk import features, motion, portrait
+from empatheia_jax.errors import UserError, main_guard
+from empatheia_jax.media.audio import read_audio, replacing
+from empatheia_jax.media.image import read_image
+
+MAX_SECONDS = 3600.0
+
+
+def _rectangle(text: str) -> portrait.Box:
+    try:
+        left, top, right, bottom = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected left,top,right,bottom in pixels") from None
+    return left, top, right, bottom
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m empatheia_jax.dreamtalk", description="Speech and a portrait → a film.")
+    parser.add_argument("speech", type=Path, help="sound file (wav, m4a, mp4 …; any rate, any channels)")
+    parser.add_argument("--portrait", type=Path, help="picture of a face; default: one that came with the weights")
+    parser.add_argument("--style", type=Path, help="expression clip (.mat, .npy, .txt); default: no particular style")
+    parser.add_argument(
+        "--pose", type=Path, help="head movements (.mat, .npy, .txt); default: the weights' own, or still"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="the mp4 to write")
+    parser.add_argument("--weights", default="dreamtalk", help="weights folder (default: dreamtalk)")
+    parser.add_argument("--guidance", type=float, default=1.0, help="strength of the style; 1 = as trained (default)")
+    parser.add_argument("--steps", type=int, default=10, help="steps of DDIM (default 10)")
+    parser.add_argument("--seed", type=int, default=0, help="of the motion's noise (default 0)")
+    parser.add_argument("--face", type=_rectangle, metavar="L,T,R,B", help="the face's rectangle in the portrait")
+    parser.add_argument("--no-crop", action="store_true", help="the portrait is cut out already")
+    parser.add_argument("--motion", type=Path, help="also write the motion (.npy, frames x 73)")
+    return parser.parse_args(argv)
+
+
+@main_guard
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _arguments(argv)
+    if options.output.suffix != ".mp4":
+        raise UserError(f"--output={options.output}: expected a name that ends in .mp4")
+    if not np.isfinite(options.guidance):
+        raise UserError(f"--guidance={options.guidance}: expected a finite number")
+    # everything that may be refused is read before the networks are loaded
+    wave = features.check_wave(read_audio(options.speech, features.SAMPLE_RATE, max_seconds=MAX_SECONDS))
+    picture = None if options.portrait is None else read_image(options.portrait)
+    clip = None if options.style is None else motion.read_expression(options.style)
+    pose = None if options.pose is None else motion.read_pose(options.pose)
+    if clip is not None:
+        motion.style_clip(clip, len(clip) + 1)  # refuses an empty one
+    if picture is not None:
+        portrait.prepare(picture, portrait.MIN_SIDE, face=options.face, crop=not options.no_crop)  # refuses a bad one
+
+    from empatheia_jax.dreamtalk.animator import Animator
+
+    animator = Animator.load(options.weights)
+    if picture is None:
+        face = animator.portrait_for(age=1, gender=1, tone=1)
+    else:
+        face = portrait.prepare(picture, animator.image_size, face=options.face, crop=not options.no_crop)
+    moves = animator.motion(wave, clip, seed=options.seed, guidance=options.guidance, steps=options.steps, pose=pose)
+    if options.motion is not None:
+        with replacing(options.motion) as temporary, open(temporary, "wb") as file:
+            np.save(file, moves)
+    frames = animator.film(options.output, wave, face, moves)
+    print(f"{options.output}: {frames} frames, {frames / motion.FRAMES_PER_SECOND:.2f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
