@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -33,3 +34,9 @@ def seeded_network(
         seeded_state_dict(manifest, seed), table, abstract, dtype, place=lambda _, array: jnp.asarray(array)
     )
     return weights.materialize(construct, flat)
+
+
+def compiled(model: nnx.Module, function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(model, *arguments)` as one compiled program."""
+    graph, state = nnx.split(model)
+    return jax.jit(lambda state, *a: function(nnx.merge(graph, state), *a))(state, *arguments)

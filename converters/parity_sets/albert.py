@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from converters.parity import Result, bound_of, compare, vector_sets
-from converters.seeded_network import seeded_network
+from converters.seeded_network import compiled, seeded_network
 from converters.tables.albert import table
 from empatheia_jax.encoders.albert import Albert, AlbertConfig
 
@@ -24,8 +24,13 @@ def run(folder: Path, seed: int, float64: bool) -> Iterator[Result]:
         model = seeded_network(Albert, config, table(config), vectors.manifest, seed, float64)
         arrays, bound = vectors.arrays, bound_of(float64)
         ids, mask = jnp.asarray(arrays["ids"]), np.asarray(arrays["mask"])
-        hidden = model(ids, lengths=jnp.asarray(mask.sum(1)))
+
+        def forward(model, ids, lengths):
+            hidden = model(ids, lengths=lengths)
+            return hidden, model.pool(hidden), model(ids[:1])
+
+        hidden, pooled, single = compiled(model, forward, ids, jnp.asarray(mask.sum(1)))
         masked = np.asarray(hidden) * mask[..., None]
         yield compare(vectors.file, "last_hidden_state", masked, arrays["last_hidden_state"], bound)
-        yield compare(vectors.file, "pooler_output", model.pool(hidden), arrays["pooler_output"], bound)
-        yield compare(vectors.file, "single0", model(ids[:1]), arrays["single0"], bound)
+        yield compare(vectors.file, "pooler_output", pooled, arrays["pooler_output"], bound)
+        yield compare(vectors.file, "single0", single, arrays["single0"], bound)

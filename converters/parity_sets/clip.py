@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from converters.parity import Result, VectorSet, bound_of, compare, vector_sets
-from converters.seeded_network import seeded_network
+from converters.seeded_network import compiled, seeded_network
 from converters.tables.clip import table
 from empatheia_jax.encoders.clip_image import ClipPreprocessor
 from empatheia_jax.encoders.clip_vision import ClipVision, ClipVisionConfig
@@ -44,8 +44,15 @@ def _run(vectors: VectorSet, seed: int, float64: bool) -> Iterator[Result]:
     pixels = np.stack([preprocessor(arrays[f"image{i}"]) for i in range(count)])
     yield check("pixel_values", pixels.transpose(0, 3, 1, 2))
     given = jnp.asarray(arrays["pixel_values"].transpose(0, 2, 3, 1), jnp.float64 if float64 else jnp.float32)
-    output = model(given, all_hidden=True)
-    yield check("hidden_states", output.hidden)
-    yield check("last_hidden_state", output.last)
-    yield check("pooler_output", output.pooled)
-    yield check("llava_patch_features", model.patch_features(given, layer=-2))
+
+    def forward(model, pixels):
+        output = model(pixels, all_hidden=True)
+        return {
+            "hidden_states": output.hidden,
+            "last_hidden_state": output.last,
+            "pooler_output": output.pooled,
+            "llava_patch_features": model.patch_features(pixels, layer=-2),
+        }
+
+    for name, ours in compiled(model, forward, given).items():
+        yield check(name, ours)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from converters.parity import Result, VectorSet, bound_of, compare, vector_sets
-from converters.seeded_network import seeded_network
+from converters.seeded_network import compiled, seeded_network
 from converters.tables.hubert import table
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config, normalize
 
@@ -35,26 +35,26 @@ def _run(vectors: VectorSet, seed: int, float64: bool) -> Iterator[Result]:
         ours = np.asarray(ours)
         return compare(vectors.file, name, ours if mask is None else ours * mask, arrays[name], bound)
 
-    lengths = jnp.asarray(arrays["lengths"])
-    # Normalised here in the precision of the run; the vectors' own values are float32, hence the encoder starts from
-    # them.
-    yield compare(
-        vectors.file,
-        "input_values",
-        normalize(jnp.asarray(arrays["wave"], dtype), lengths),
-        arrays["input_values"],
-        bound,
-    )
-    values = jnp.asarray(arrays["input_values"], dtype)
-    yield check("conv_features", model.convolve(values))
-    yield check("frame_lengths", model.frames(lengths))
-    output = model(values, lengths=lengths if config.masks_padding else None, all_hidden=True)
+    def forward(model, wave, values, lengths):
+        output = model(values, lengths=lengths if config.masks_padding else None, all_hidden=True)
+        ours = {
+            "input_values": normalize(wave, lengths),
+            "conv_features": model.convolve(values),
+            "frame_lengths": model.frames(lengths),
+            "hidden_states": output.hidden,
+            "last_hidden_state": output.last,
+            "single0_last_hidden_state": model(values[:1]).last,
+            "pos_conv_weight_effective_slice": model.position.kernel(),
+        }
+        return ours if config.vocabulary is None else ours | {"ctc_logits": model.logits(output.last)}
+
+    # The vectors' normalised waves are float32, hence the encoder starts from them and not from ours.
+    inputs = (jnp.asarray(arrays["wave"], dtype), jnp.asarray(arrays["input_values"], dtype))
+    ours = compiled(model, forward, *inputs, jnp.asarray(arrays["lengths"]))
+    few = arrays["pos_conv_weight_effective_slice"].shape
+    kernel = np.asarray(ours["pos_conv_weight_effective_slice"]).transpose(2, 1, 0)
+    ours["pos_conv_weight_effective_slice"] = kernel[: few[0], : few[1]]
     mask = np.asarray(arrays["frame_mask"])[..., None] if config.masks_padding else None
-    yield check("hidden_states", output.hidden, mask)
-    yield check("last_hidden_state", output.last, mask)
-    if config.vocabulary is not None:
-        yield check("ctc_logits", model.logits(output.last), mask)
-    yield check("single0_last_hidden_state", model(values[:1]).last)
-    slice_ = arrays["pos_conv_weight_effective_slice"]
-    kernel = np.asarray(model.position.kernel()).transpose(2, 1, 0)[: slice_.shape[0], : slice_.shape[1]]
-    yield check("pos_conv_weight_effective_slice", kernel)
+    for name, value in ours.items():
+        masked = mask is not None and name in ("hidden_states", "last_hidden_state", "ctc_logits")
+        yield check(name, value, mask if masked else None)

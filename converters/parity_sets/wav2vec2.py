@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from converters.parity import Result, bound_of, compare
-from converters.seeded_network import seeded_network
+from converters.seeded_network import compiled, seeded_network
 from converters.tables.hubert import table
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config, normalize
 
@@ -42,18 +42,15 @@ def run(folder: Path, seed: int, float64: bool) -> Iterator[Result]:
         model = seeded_network(Wav2Vec2, config, table(config), manifest, seed, float64)
         arrays = np.load(path)
 
-        def check(name: str, ours, file=path.name, arrays=arrays) -> Result:
-            return compare(file, name, ours, arrays[name], bound)
+        def forward(model, wave, values):
+            output = model(values, all_hidden=True)
+            features = model.convolve(values)
+            ours = {"input_values": normalize(wave), "last_hidden": output.last, "conv_features": features}
+            ours["proj"] = model.project(features)
+            ours["pos_conv"] = model.position(ours["proj"])
+            return ours | {f"hidden{i}": hidden for i, hidden in enumerate(output.hidden)}
 
         wave = jnp.asarray(arrays["wav_int16"], dtype)[None] / 32768
-        yield check("input_values", normalize(wave)[0])
-        values = jnp.asarray(arrays["input_values"], dtype)[None]
-        output = model(values, all_hidden=True)
-        yield check("last_hidden", output.last[0])
-        features = model.convolve(values)
-        parts = {"conv_features": features, "proj": model.project(features)}
-        parts["pos_conv"] = model.position(parts["proj"])
-        parts |= {f"hidden{i}": hidden for i, hidden in enumerate(output.hidden)}
-        for name, ours in parts.items():
-            if name in arrays.files:
-                yield check(name, ours[0])
+        ours = compiled(model, forward, wave, jnp.asarray(arrays["input_values"], dtype)[None])
+        for name in filter(ours.__contains__, arrays.files):
+            yield compare(path.name, name, ours[name][0], arrays[name], bound)

@@ -55,54 +55,78 @@ TEXT = AlbertConfig(
 )
 
 
+def random_model(cls, config, seed: int = 0) -> nnx.Module:
+    """A model with random weights drawn by NumPy, which costs no compilation."""
+
+    def construct():
+        return cls(config, rngs=nnx.Rngs(0))
+
+    rng = np.random.default_rng(seed)
+    shapes = {path: leaf.shape for path, leaf in weights.flatten(nnx.eval_shape(construct)).items()}
+    flat = {
+        path: rng.standard_normal(s, dtype=np.float32) * max(s[-2:-1], default=100) ** -0.5
+        for path, s in shapes.items()
+    }
+    return weights.materialize(construct, {path: jnp.asarray(value) for path, value in flat.items()})
+
+
+def compiled(model: nnx.Module, function, *arguments):
+    """`function(model, *arguments)` as one compiled program."""
+    graph, state = nnx.split(model)
+    return jax.jit(lambda state, *a: function(nnx.merge(graph, state), *a))(state, *arguments)
+
+
 @pytest.mark.parametrize("conv_norm", ["layer", "group"])
 def test_padding_with_lengths_changes_nothing_where_the_model_masks(conv_norm):
     config = dataclasses.replace(SPEECH, conv_norm=conv_norm)
-    model = Wav2Vec2(config, rngs=nnx.Rngs(0))
+    model = random_model(Wav2Vec2, config)
     waves = jax.random.normal(jax.random.key(0), (2, 800))
     lengths = jnp.array([800, 500])
-    together = model(normalize(waves, lengths), lengths=lengths)
-    alone = model(normalize(waves[1:, :500]))
+    together = compiled(model, lambda m, w, n: m(normalize(w, n), lengths=n), waves, lengths)
+    alone = compiled(model, lambda m, w: m(normalize(w)), waves[1:, :500])
     count = int(together.lengths[1])
     assert alone.last.shape[1] == count == model.frames(500)
     difference = float(jnp.max(jnp.abs(together.last[1, :count] - alone.last[0])))
     assert (difference < 1e-5) == config.masks_padding
 
 
-def test_scanned_and_unrolled_layers_agree():
-    speech, vision, text = (
-        cls(c, rngs=nnx.Rngs(1)) for cls, c in ((Wav2Vec2, SPEECH), (ClipVision, VISION), (Albert, TEXT))
-    )
-    wave = jax.random.normal(jax.random.key(1), (1, 600))
-    pixels = jax.random.normal(jax.random.key(2), (2, 16, 16, 3))
-    ids = jnp.array([[3, 4, 5]])
-    for a, b in (
-        (speech(wave).last, speech(wave, scan=False).last),
-        (vision(pixels).last, vision(pixels, scan=False).last),
-        (text(ids), text(ids, scan=False)),
-    ):
+@pytest.mark.parametrize(
+    "cls, config, value",
+    [
+        (Wav2Vec2, SPEECH, np.random.default_rng(1).standard_normal((1, 600), dtype=np.float32)),
+        (ClipVision, VISION, np.random.default_rng(2).standard_normal((2, 16, 16, 3), dtype=np.float32)),
+        (Albert, TEXT, np.array([[3, 4, 5]])),
+    ],
+)
+def test_scanned_and_unrolled_layers_agree(cls, config, value):
+    model = random_model(cls, config)
+    scanned, unrolled = (compiled(model, lambda m, x, s=s: m(x, scan=s), value) for s in (True, False))
+    for a, b in zip(jax.tree.leaves(scanned), jax.tree.leaves(unrolled)):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_recomputed_layers_give_the_same_gradients():
-    model = Wav2Vec2(SPEECH, rngs=nnx.Rngs(1))
-    graph, state = nnx.split(model)
-    wave = jax.random.normal(jax.random.key(1), (1, 600))
+    graph, state = nnx.split(random_model(Wav2Vec2, SPEECH))
+    wave = np.random.default_rng(1).standard_normal((1, 600), dtype=np.float32)
 
-    def loss(state, remat):
-        return jnp.sum(jnp.square(nnx.merge(graph, state)(wave, remat=remat).last))
+    def gradients(state, remat):
+        return jax.grad(lambda s: jnp.sum(jnp.square(nnx.merge(graph, s)(wave, remat=remat).last)))(state)
 
-    plain, again = (jax.grad(loss)(state, remat) for remat in ("nothing", "full"))
+    plain, again = (jax.jit(gradients, static_argnums=1)(state, remat) for remat in ("nothing", "full"))
     for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(again)):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_patch_features_stop_at_their_layer():
-    model = ClipVision(VISION, rngs=nnx.Rngs(0))
-    pixels = jax.random.normal(jax.random.key(2), (2, 16, 16, 3))
-    hidden = model(pixels, all_hidden=True).hidden
-    for layer in (-1, -2, 0, 1):
-        np.testing.assert_allclose(model.patch_features(pixels, layer=layer), hidden[layer][:, 1:], atol=1e-5)
+    layers = (-1, -2, 0, 1)
+    pixels = np.random.default_rng(2).standard_normal((2, 16, 16, 3), dtype=np.float32)
+    hidden, features = compiled(
+        random_model(ClipVision, VISION),
+        lambda m, p: (m(p, all_hidden=True).hidden, [m.patch_features(p, layer=layer) for layer in layers]),
+        pixels,
+    )
+    for layer, ours in zip(layers, features):
+        np.testing.assert_allclose(ours, hidden[layer][:, 1:], atol=1e-5)
 
 
 @pytest.mark.parametrize("cls, config", [(Wav2Vec2, SPEECH), (ClipVision, VISION), (Albert, TEXT)])
@@ -116,7 +140,7 @@ def test_every_parameter_has_axis_names_and_stacked_ones_begin_with_layers(cls, 
 
 @pytest.mark.parametrize("cls, config", [(Wav2Vec2, SPEECH), (ClipVision, VISION), (Albert, TEXT)])
 def test_a_config_survives_a_weights_folder(tmp_path, cls, config):
-    model = cls(config, rngs=nnx.Rngs(3))
+    model = random_model(cls, config)
     weights.save(tmp_path / "w", model, config, "some", {})
     back = weights.restore(tmp_path / "w", cls, type(config), kind="some")
     assert back.config == config
@@ -177,10 +201,10 @@ def test_the_preprocessor_reads_old_and_new_configurations():
 
 def test_inputs_that_cannot_be_encoded_are_refused():
     with pytest.raises(UserError, match="too short"):
-        Wav2Vec2(SPEECH, rngs=nnx.Rngs(0))(jnp.zeros((1, 20)))
+        random_model(Wav2Vec2, SPEECH)(jnp.zeros((1, 20)))
     with pytest.raises(UserError, match="expected .B, 16, 16, 3"):
-        ClipVision(VISION, rngs=nnx.Rngs(0))(jnp.zeros((1, 3, 16, 16)))
+        random_model(ClipVision, VISION)(jnp.zeros((1, 3, 16, 16)))
     with pytest.raises(UserError, match="16 positions"):
-        Albert(TEXT, rngs=nnx.Rngs(0))(jnp.zeros((1, 17), int))
+        random_model(Albert, TEXT)(jnp.zeros((1, 17), int))
     with pytest.raises(UserError, match="expected uint8"):
         ClipPreprocessor(16, 16, (0, 0, 0), (1, 1, 1)).crop_images(np.zeros((20, 20, 3)))
