@@ -31,15 +31,6 @@ _DECODER = {
     "gen_istft_n_fft": 20,
     "gen_istft_hop_size": 5,
 }
-_PLBERT = {
-    "vocab_size": 178,
-    "hidden_size": 768,
-    "num_attention_heads": 12,
-    "intermediate_size": 2048,
-    "max_position_embeddings": 512,
-    "num_hidden_layers": 12,
-    "dropout": 0.1,
-}
 
 
 def config() -> StyleTTS2Config:
@@ -58,7 +49,7 @@ def config() -> StyleTTS2Config:
         max_conv_dim=512,
         weight_norm=False,
         decoder=DecoderConfig.from_source(_DECODER),
-        bert=BertConfig.from_source(_PLBERT, pooler=False),
+        bert=BertConfig.from_source(styletts2.PLBERT, pooler=False),
         diffusion=None,
         slm=None,
     )

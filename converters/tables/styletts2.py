@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from pathlib import Path
 
+import yaml
+
+from converters.registry import Conversion
+from converters.sources import Source, open_source
 from converters.table import Ignore, Row, Same, Table, chain, conv1d, conv2d, permute, prefixed, squeeze, transpose
 from converters.tables import albert
-from empatheia_jax.styletts2.config import StyleTTS2Config
+from empatheia_jax.errors import UserError
+from empatheia_jax.styletts2.config import NETWORKS, StyleTTS2Config
+from empatheia_jax.styletts2.model import KIND, StyleTTS2
 from empatheia_jax.styletts2.style_encoder import STAGES
+
+# `Utils/PLBERT/config.yml` of the original, which the configuration file of a checkpoint only points at.
+PLBERT = {
+    "vocab_size": 178,
+    "hidden_size": 768,
+    "num_attention_heads": 12,
+    "intermediate_size": 2048,
+    "max_position_embeddings": 512,
+    "num_hidden_layers": 12,
+    "dropout": 0.1,
+}
 
 Rows = list[Row | Ignore | Same]
 
@@ -302,4 +320,43 @@ def table(config: StyleTTS2Config) -> Table:
     for name in config.networks:
         prefixes = (f"net.{name}.module.", f"net.{name}.", f"{name}.module.", f"{name}.")
         rows += into(prefixed(network_rows(name, config), *prefixes), f"{name}.")
-    return Table(rows)
+    return Table(rows + [Ignore("optimizer.*", "state of the training")])
+
+
+def _checkpoint(path: Path) -> Path:
+    if path.is_file():
+        return path
+    found = sorted(path.glob("*.pth"))
+    if len(found) != 1:
+        raise UserError(f"{path} holds {len(found)} .pth files; give the checkpoint file itself")
+    return found[0]
+
+
+def _config(path: Path, source: Source) -> StyleTTS2Config:
+    """`config.yml` beside the checkpoint (or the one .yml file there)."""
+    folder = path if path.is_dir() else path.parent
+    found = sorted(folder.glob("*.yml"))
+    chosen = folder / "config.yml" if folder / "config.yml" in found else (found[0] if len(found) == 1 else None)
+    if chosen is None:
+        raise UserError(f"{folder} lacks config.yml, the configuration file that is published with a checkpoint")
+    try:
+        values = yaml.safe_load(chosen.read_text(encoding="utf-8"))["model_params"]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise UserError(f"{chosen} is no StyleTTS 2 configuration: {error!r}") from error
+    networks = tuple(name for name in NETWORKS if any(key.startswith(f"net.{name}.") for key in source))
+    return StyleTTS2Config.from_source(values, PLBERT, networks=networks)
+
+
+CONVERSIONS = [
+    Conversion(
+        name="styletts2",
+        kind=KIND,
+        about="StyleTTS 2 (epochs_2nd_….pth with its config.yml), both decoders",
+        config=_config,
+        construct=lambda config: StyleTTS2,
+        table=table,
+        recognizes=lambda path, source: any(key.startswith("net.predictor.") for key in source),
+        open=lambda path: open_source(_checkpoint(path)),
+        config_class=StyleTTS2Config,
+    )
+]

@@ -66,11 +66,16 @@ class ShortTimeFourier:
         pieces = wave.reshape(wave.shape[0], -1, self.hop)
         count = pieces.shape[1] - self.size // self.hop + 1
         frames = jnp.concatenate([pieces[:, k : k + count] for k in range(self.size // self.hop)], -1)
-        angles, window = self._angles(), self._window()[:, None]
+        # Sample n and its mirror image size − n share the window's value: their sum and difference, taken before any
+        # product, hold the real and the imaginary part. That spares digits where the parts are small, and makes the
+        # spectrum of a symmetric frame (the first one, by the reflection) exactly real.
+        angles, window = self._angles()[1:half], self._window()[1:half, None]
+        first, second = frames[..., 1:half], frames[..., : half : -1]
         sines = -np.sin(angles) * window
         sines[:, [0, -1]] = 0
-        real = frames @ jnp.asarray(np.cos(angles) * window, wave.dtype)
-        imaginary = frames @ jnp.asarray(sines, wave.dtype) + 0.0  # −0 would turn +π into −π
+        real = (first + second) @ jnp.asarray(np.cos(angles) * window, wave.dtype)
+        real = real + frames[..., half : half + 1] * jnp.asarray((-1.0) ** np.arange(self.bins), wave.dtype)
+        imaginary = (first - second) @ jnp.asarray(sines, wave.dtype) + 0.0  # −0 would turn +π into −π
         return jnp.concatenate([jnp.hypot(real, imaginary), jnp.arctan2(imaginary, real)], -1)
 
     def inverse(

@@ -282,9 +282,8 @@ class AdaptiveInstanceNorm(nnx.Module):
         gamma, beta = jnp.split(self.fc(style)[:, None], 2, -1)  # (B, 1, C)
         x = x.astype(self.dtype)
         mean, variance = time_moments(x, mask)
-        # One multiply and one add per element: everything else is per channel.
-        scale = (1 + gamma) * lax.rsqrt(variance + self.epsilon)
-        return x * scale + (beta - mean * scale)
+        # Centred first: folding the mean into the offset would cancel digits where it is large against the deviation.
+        return (x - mean) * ((1 + gamma) * lax.rsqrt(variance + self.epsilon)) + beta
 
 
 def time_moments(x: Float[Array, "B T C"], mask: Mask) -> tuple[Float[Array, "B 1 C"], Float[Array, "B 1 C"]]:
