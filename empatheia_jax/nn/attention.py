@@ -1,17 +1,107 @@
-"""One attention function for every network of the house.
+"""One attention function for every network of the house, with interchangeable implementations.
 
-Axis letters: b batch, t queries, s keys, n query heads, k key/value heads (n is a multiple of k), h channels of a
-head. Query head i is served by key/value head i // (n / k): grouped heads repeat as k0, k0, k1, k1.
+`xla` holds all scores at once. `blocked` works on 256 queries at a time and computes their scores again in the backward
+pass: the same numbers in less memory, and with `causal` half the arithmetic, since a block leaves out the keys that none
+of its queries sees. Both run everywhere. `cudnn` (NVIDIA GPUs) and `splash` (TPUs) are fused kernels; `auto` takes the one
+of the platform. Where the one asked for cannot serve a call, `select` says why, the reason is logged once, and `blocked`
+serves it.
+
+Axis letters: b batch, t queries, s keys, n query heads, k key/value heads (n is a multiple of k), h channels of a head.
+Query head i is served by key/value head i // (n / k): grouped heads repeat as k0, k0, k1, k1.
 """
 
 from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-IMPLEMENTATIONS = ("xla", "blocked")
+IMPLEMENTATIONS = ("xla", "blocked", "cudnn", "splash", "auto")
 QUERY_BLOCK = 256
+SPLASH_BLOCK = 128
+"""Splash works on blocks of this many queries, keys and channels."""
+
+_TARGET: ContextVar[str | None] = ContextVar("attention_target", default=None)
+
+
+class Selection(NamedTuple):
+    """The implementation that serves a call, and why it is not the one asked for (empty when it is)."""
+
+    name: str
+    reason: str
+
+
+@contextlib.contextmanager
+def target_platform(platform: str) -> Iterator[None]:
+    """Chooses as if for `platform` ("cpu", "gpu", "tpu"): for compiling a program for hardware that is not there."""
+    token = _TARGET.set(platform)
+    try:
+        yield
+    finally:
+        _TARGET.reset(token)
+
+
+def select(
+    requested: str | None,
+    *,
+    platform: str,
+    dtype,
+    head_dim: int,
+    queries: int,
+    keys: int,
+    causal: bool = False,
+    lengths: bool = False,
+    mask: bool = False,
+    segments: bool = False,
+    window: bool = False,
+    bias: bool = False,
+) -> Selection:
+    """Which implementation serves a call of this form; the flags say which restrictions it has.
+
+    Raises ValueError for a name that does not exist.
+    """
+    if requested not in (None, *IMPLEMENTATIONS):
+        raise ValueError(f"attention implementation {requested!r}; expected one of {IMPLEMENTATIONS}")
+    if requested == "auto":
+        requested = {"gpu": "cudnn", "cuda": "cudnn", "tpu": "splash"}.get(platform, "blocked")
+    if requested in (None, "xla", "blocked"):
+        return Selection(requested or "xla", "")
+    if requested == "cudnn":
+        half = dtype in (jnp.bfloat16, jnp.float16)
+        obstacles = (
+            (platform not in ("gpu", "cuda"), f"cudnn needs an NVIDIA GPU and this is {platform}"),
+            (not half, f"cudnn needs bfloat16 or float16 and this is {jnp.dtype(dtype)}"),
+            (head_dim % 8 or head_dim > 128, f"cudnn needs heads of 8, 16, …, 128 channels, not {head_dim}"),
+            (mask, "cudnn would turn a mask into a bias on all pairs; give lengths instead"),
+            (segments, "cudnn would turn segments into a bias on all pairs"),
+            (window and not causal, "cudnn takes a window only together with causal"),
+        )
+    else:
+        ragged = queries % SPLASH_BLOCK or keys % SPLASH_BLOCK
+        obstacles = (
+            (platform != "tpu", f"splash needs a TPU and this is {platform}"),
+            (head_dim % SPLASH_BLOCK, f"splash needs heads of a multiple of {SPLASH_BLOCK} channels, not {head_dim}"),
+            (ragged, f"splash needs multiples of {SPLASH_BLOCK} queries and keys, not {queries} and {keys}"),
+            (mask, "splash takes no mask that depends on the data; give lengths or segments instead"),
+            (lengths and segments, "splash takes lengths or segments, not both"),
+            (lengths and queries != keys, "splash takes lengths only where queries and keys are the same tokens"),
+            (bias, "splash takes no bias"),
+            (window and not causal, "splash takes a window only together with causal"),
+        )
+    reason = next((why for blocked, why in obstacles if blocked), "")
+    return Selection("blocked" if reason else requested, reason)
+
+
+@functools.cache
+def _log_once(requested: str, reason: str) -> None:
+    logging.getLogger(__name__).info("attention: %s was asked for, blocked is used: %s", requested, reason)
 
 
 def attention(
@@ -32,23 +122,82 @@ def attention(
 
     A key is seen where every given restriction allows it: `causal` (key index ≤ query index, both from 0), `lengths`
     (key index < length: right padding), `mask` (True = seen), `segment_ids` (equal segments, for packed sequences;
-    one array, or one for queries and one for keys), `window` (query index − key index < window, with causal). A query
-    that sees no key gets the
-    mean of the values: finite, and meaningless. `scale` defaults to 1/sqrt(h).
-    implementation: None means `xla`, which holds all scores at once. `blocked` works on 256 queries at a time and computes
-    their scores again in the backward pass: the same numbers in less memory, and with `causal` half the
-    arithmetic, since a block leaves out the keys that all of its queries must not see.
+    one array, or one for queries and one for keys), `window` (query index − key index < window, with causal).
+    What comes out for a query that sees no key, or that is padding itself, is finite and meaningless. `scale` defaults to
+    1/sqrt(h). implementation: one of `IMPLEMENTATIONS`; None means `xla`. See `select`.
     Raises ValueError for a head count that does not divide or an implementation that does not exist.
     """
     if q.shape[2] % k.shape[2]:
         raise ValueError(f"{q.shape[2]} query heads cannot share {k.shape[2]} key/value heads")
-    if implementation not in (None, *IMPLEMENTATIONS):
-        raise ValueError(f"attention implementation {implementation!r}; expected one of {IMPLEMENTATIONS}")
     scale = q.shape[-1] ** -0.5 if scale is None else scale
+    name, reason = select(
+        implementation,
+        platform=_TARGET.get() or jax.default_backend(),
+        dtype=q.dtype,
+        head_dim=q.shape[-1],
+        queries=q.shape[1],
+        keys=k.shape[1],
+        causal=causal,
+        lengths=lengths is not None,
+        mask=mask is not None,
+        segments=segment_ids is not None,
+        window=window is not None,
+        bias=bias is not None,
+    )
+    if reason:
+        _log_once(implementation, reason)
+    if name == "cudnn":
+        return _cudnn(q, k, v, causal, lengths, window, bias, scale)
+    if name == "splash":
+        return _splash(q, k, v, causal, lengths, segment_ids, window, scale)
     seen = combined_mask(q.shape[1], k.shape[1], causal, lengths, mask, segment_ids, window)
-    if implementation == "blocked":
+    if name == "blocked":
         return _blocked(q, k, v, seen, bias, scale, causal)
     return _xla(q, k, v, seen, bias, scale)
+
+
+def _cudnn(q, k, v, causal, lengths, window, bias, scale):
+    own = {}
+    if lengths is not None:
+        # padded queries may see what they like, so only the keys' lengths matter; both must be given
+        every = jnp.full_like(lengths, q.shape[1], jnp.int32)
+        own = {"query_seq_lengths": every, "key_value_seq_lengths": lengths.astype(jnp.int32)}
+    if window is not None:
+        own["local_window_size"] = (window - 1, 0)
+    if bias is not None:
+        bias = bias.astype(q.dtype)
+    return jax.nn.dot_product_attention(
+        q, k, v, bias=bias, is_causal=causal, scale=scale, implementation="cudnn", **own
+    )
+
+
+def _splash(q, k, v, causal, lengths, segment_ids, window, scale, interpret=False):
+    # imported here: a TPU-only module
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+
+    b, t, n, h = q.shape
+    s, heads = k.shape[1:3]
+    if window is not None:
+        each = masks.LocalMask((t, s), (window - 1, 0), 0)
+    else:
+        each = masks.CausalMask((t, s)) if causal else masks.FullMask((t, s))
+    kernel = kernels.make_splash_mqa_single_device(
+        masks.MultiHeadMask([each] * (n // heads)), interpret=interpret, block_sizes=None
+    )
+    if lengths is not None:
+        valid = (jnp.arange(s)[None] < lengths[:, None]).astype(jnp.int32)
+        segment_ids = (valid, valid)
+    elif segment_ids is not None and not isinstance(segment_ids, tuple):
+        segment_ids = (segment_ids, segment_ids)
+    grouped = (q * jnp.asarray(scale, q.dtype)).reshape(b, t, heads, n // heads, h).transpose(0, 2, 3, 1, 4)
+    k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
+    if segment_ids is None:
+        out = jax.vmap(jax.vmap(kernel))(grouped, k, v)
+    else:
+        over_heads = jax.vmap(kernel, (0, 0, 0, None))
+        out = jax.vmap(over_heads)(grouped, k, v, kernels.SegmentIds(*segment_ids))
+    return out.transpose(0, 3, 1, 2, 4).reshape(b, t, n, h)
 
 
 def combined_mask(t, s, causal=False, lengths=None, mask=None, segment_ids=None, window=None):
