@@ -14,7 +14,7 @@ from empatheia_jax.dialogue import labels
 from empatheia_jax.dialogue.schema import Profile
 from empatheia_jax.dreamtalk.drawn_face.expressions import perform
 from empatheia_jax.dreamtalk.drawn_face.profiles import portrait_for_profile
-from empatheia_jax.dreamtalk.motion import read_style_clip
+from empatheia_jax.dreamtalk.motion import read_expression
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.image import read_image
 
@@ -64,4 +64,4 @@ class FaceFolder:
     def style_clip(self, emotion: str | None) -> Float[np.ndarray, "frames 64"]:
         """Expression coefficients of the clip for this emotion, else of the neutral one."""
         names = [f"{stem}.mat" for stem in dict.fromkeys((emotion or "neutral", "neutral"))]
-        return read_style_clip(self._first(names, "style clip"))
+        return read_expression(self._first(names, "style clip"))
