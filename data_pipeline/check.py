@@ -117,7 +117,7 @@ def check_tree(
     names = list(splits) or tree.splits()
     if not names:
         raise UserError(f"{root} has no train.json, valid.json or test.json; expected the released layout")
-    counts, rates, first_split, claimed = {}, {}, {}, set()
+    counts, rates, first_split, claimed = {}, [], {}, set()
     for split in names:
         try:
             conversations = read_conversations(tree.split_file(split), quarantine)
@@ -146,7 +146,7 @@ def check_tree(
                 for each in findings:
                     quarantine.add(each.item, each.kind, each.reason, each.counts)
                 if rate is not None:
-                    rates[clip] = rate
+                    rates.append((clip, rate))
     _check_rates(rates, quarantine)
     for kind in ("audio", "video", "motion"):
         for path in tree.files(kind).values():
@@ -173,12 +173,12 @@ def _check_words(conversation, quarantine: Quarantine) -> None:
             quarantine.add(name, "unknown label", reason)
 
 
-def _check_rates(rates: dict[Clip, int], quarantine: Quarantine) -> None:
+def _check_rates(rates: list[tuple[Clip, int]], quarantine: Quarantine) -> None:
     """A set is recorded at one rate; files at another were probably made by another program."""
     if not rates:
         return
-    usual, _ = collections.Counter(rates.values()).most_common(1)[0]
-    for clip, rate in rates.items():
+    usual, _ = collections.Counter(rate for _, rate in rates).most_common(1)[0]
+    for clip, rate in rates:
         if rate != usual:
             quarantine.add(f"{clip.id} audio", "wrong rate", f"{clip.audio} has {rate} Hz; the set has {usual} Hz")
 

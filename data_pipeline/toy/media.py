@@ -101,9 +101,8 @@ class DrawnFace:
 
     def __call__(self, spoken: Spoken, profile: Profile, emotion: str, intensity: float, seed: int):
         """See `Face`."""
-        from empatheia_jax.dreamtalk.drawn_face import visemes
-
         from empatheia_jax.dreamtalk import drawn_face
+        from empatheia_jax.dreamtalk.drawn_face import visemes
 
         frames = frames_for(len(spoken.samples) / RATE, FPS)
         if spoken.symbols:
@@ -132,7 +131,16 @@ def choose(count: int | None) -> dict[str, list[Conversation]]:
     held = max(1, min(round(0.15 * count), len(splits["valid"]), len(splits["test"])))
     sizes = {"train": min(count - 2 * held, len(splits["train"])), "valid": held, "test": held}
     sizes["valid"] = count - sizes["train"] - sizes["test"]
-    return {split: conversations[: sizes[split]] for split, conversations in splits.items()}
+    return {split: _varied(conversations)[: sizes[split]] for split, conversations in splits.items()}
+
+
+def _varied(conversations: Sequence[Conversation]) -> list[Conversation]:
+    """The same dialogues, emotions taking turns, so that the first few hold as many as they can."""
+    groups: dict[str, list[Conversation]] = {}
+    for each in conversations:
+        groups.setdefault(emotion_at(each, 0), []).append(each)
+    rounds = max(map(len, groups.values()))
+    return [group[n] for n in range(rounds) for group in groups.values() if n < len(group)]
 
 
 def emotion_at(conversation: Conversation, index: int) -> str:
