@@ -73,8 +73,11 @@ def main(argv: list[str]) -> int:
 
     if mode == "train":
         from data_pipeline import loader
+        from empatheia_jax.parallel import distributed
 
-        return schedule.run(config, workdir, loader.make, commands.sample)
+        distributed.initialize()
+        with distributed.guard():
+            return schedule.run(config, workdir, loader.make, commands.sample)
     if mode == "chat":
         return commands.chat(config, workdir, Path(FLAGS.output or workdir / "chat"), schedule.load_stages)
     if FLAGS.input is None or FLAGS.output is None:

@@ -67,6 +67,16 @@ class Footprint:
         return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in derived}}
 
 
+def _compile(lowered: jax.stages.Lowered, target: Target) -> jax.stages.Compiled:
+    try:
+        return lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        # With no GPU to try them on, XLA finds no Triton tiles for some shapes: let cuBLAS do the products instead.
+        if target.device.platform != "cuda" or "tile sizes" not in str(error):
+            raise
+        return lowered.compile(compiler_options={"xla_gpu_enable_triton_gemm": False})
+
+
 def analyse(
     name: str,
     traced: jax.stages.Traced,
@@ -89,7 +99,7 @@ def analyse(
     """
     flops = count_flops(traced.jaxpr) / devices
     started = time.perf_counter()
-    compiled = traced.lower().compile()
+    compiled = _compile(traced.lower(), target)
     seconds = time.perf_counter() - started
     memory = compiled.memory_analysis()
     arguments, outputs = memory.argument_size_in_bytes, memory.output_size_in_bytes - memory.alias_size_in_bytes

@@ -97,8 +97,9 @@ def run(config, workdir: Path, make_batches: MakeBatches, sample: Callable[..., 
     assemble.require(config)
     mesh = make_mesh(**config.mesh)
     workdir.mkdir(parents=True, exist_ok=True)
-    with replacing(workdir / "config.json") as temporary:
-        temporary.write_text(config.to_json_best_effort(indent=1) + "\n")
+    if jax.process_index() == 0:
+        with replacing(workdir / "config.json") as temporary:
+            temporary.write_text(config.to_json_best_effort(indent=1) + "\n")
     jax.config.update("jax_compilation_cache_dir", str((workdir / "compilation_cache").absolute()))
     assembly = assemble.empatheia(config, mesh)
     metrics = Metrics(workdir / "metrics")
@@ -125,6 +126,8 @@ def run(config, workdir: Path, make_batches: MakeBatches, sample: Callable[..., 
             }
         )
     metrics.close()
+    if jax.process_index() != 0:  # the first process writes the report
+        return 0
     reply = sample(config, workdir, load_stages) if sample is not None and not (workdir / "samples").exists() else None
     reply = reply or next(iter(sorted((workdir / "samples").glob("*"))), None)
     where = report.write(
