@@ -126,8 +126,7 @@ def run_torch(name: str, size: str, repeats: int, folder: Path) -> dict[str, flo
 
 
 def run_jax(name: str, size: str, repeats: int, folder: Path) -> dict[str, float]:
-    """Times our model with the same weights; also its largest difference, FLOPs of matrix products, bytes of weights.
-    """
+    """Times our model with the same weights; also its largest difference, FLOPs of matrix products, bytes of weights."""
     import jax
     import jax.numpy as jnp
     from flax import nnx

@@ -100,7 +100,7 @@ def stage(steps: int, batch: int, accumulation: int, learning_rate: float) -> Co
     c.weight_decay = 1e-3
     c.clip = 1.0
     c.save_every = 500
-    c.eval_every = 500
+    c.eval_every = 500  # losses on the split "valid"; 0 = never
     return c
 
 

@@ -24,8 +24,8 @@ def get_config() -> ConfigDict:
     config.data.update({"utterances": 2, "instruction": "short", "workers": 0})
     config.lora.dropout = 0.0
     for stage in config.schedule.split(","):
-        config[stage].update({"steps": 6, "batch": 4, "accumulation": 2, "learning_rate": 3e-3, "warmup": 1})
-        config[stage].update({"save_every": 3, "eval_every": 6})
+        config[stage].update({"steps": 12, "batch": 4, "accumulation": 2, "learning_rate": 2e-3, "warmup": 1})
+        config[stage].update({"save_every": 4, "eval_every": 0})
     config.decoding.max_new_tokens = 48
     config.log_every = 1
     return config

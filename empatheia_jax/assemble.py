@@ -200,9 +200,10 @@ def empatheia(config, mesh: Mesh) -> Assembly:
       UserError: weights are missing or are not what the config says.
     """
     sizes = widths(config)
-    model = whole(config, core(config, mesh), sizes)
     if is_debug(config):
-        return Assembly(model, tiny.tokenizer(), {"llm": f"debug-{config.seed}"}, sizes)
+        made_up = tiny.made_up(lambda: whole(config, core(config, mesh), sizes), config.seed)
+        return Assembly(made_up, tiny.tokenizer(), {"llm": f"debug-{config.seed}"}, sizes)
+    model = whole(config, core(config, mesh), sizes)
     path = folder(config, "llm")
     hashes = {network: weights.describe(folder(config, network))["sha256"] for network in NETWORKS}
     return Assembly(model, Tokenizer.load(path), hashes, sizes)

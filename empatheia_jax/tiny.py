@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import tokenizers
 from flax import nnx
 
+from empatheia_jax import weights
+from empatheia_jax.core.llama import Llama
 from empatheia_jax.core.llama_config import LlamaConfig
 from empatheia_jax.core.tokenizer import Tokenizer
 from empatheia_jax.dreamtalk.animator import Animator
@@ -73,7 +76,7 @@ STYLE_TTS2 = StyleTTS2Config(
     n_layer=1,
     text_kernel=5,
     n_token=178,
-    max_dur=50,
+    max_dur=4,  # untrained durations are half of it: short sounds
     n_mels=80,
     dim_in=16,
     max_conv_dim=32,
@@ -161,8 +164,29 @@ WIDTHS = {
 """Feature widths and target shapes of the tiny encoders and generators (`assemble.Widths`)."""
 
 
-def _made_up(network, config, seed: int = 0):
-    return nnx.jit(lambda: network(config, rngs=nnx.Rngs(seed)))()
+def made_up(construct: Callable[[], nnx.Module], seed: int = 0) -> nnx.Module:
+    """A module with weights drawn by NumPy: compiling the initialisers of a whole network takes longer than running it.
+
+    Matrices are scaled by their fan-in, norms' scales are one, biases and LoRA's B zero.
+    """
+    random = np.random.default_rng(seed)
+
+    def draw(path: str, leaf) -> np.ndarray:
+        name = path.rsplit(".", 1)[-1]
+        if not np.issubdtype(leaf.dtype, np.floating) or name in ("b", "bias"):
+            return np.zeros(leaf.shape, leaf.dtype)
+        if name.startswith(("scale", "alpha", "g")) and leaf.ndim < 3:
+            return np.ones(leaf.shape, leaf.dtype)
+        fan_in = leaf.shape[-2] if leaf.ndim > 1 else 4
+        return (random.standard_normal(leaf.shape) / fan_in**0.5).astype(leaf.dtype)
+
+    abstract = nnx.eval_shape(construct)
+    return weights.materialize(construct, {path: draw(path, leaf) for path, leaf in weights.flatten(abstract).items()})
+
+
+def llm(**options) -> Llama:
+    """The language model; `options` as of its constructor."""
+    return made_up(lambda: Llama(LLM, rngs=nnx.Rngs(0), **options))
 
 
 def tokenizer() -> Tokenizer:
@@ -180,7 +204,10 @@ def towers() -> Towers:
     """Both encoders."""
     values = {"crop_size": CLIP.image, "size": CLIP.image, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     preprocess = ClipPreprocessor.from_source(values)
-    return Towers(SpeechTower(_made_up(Wav2Vec2, HUBERT)), VideoTower(_made_up(ClipVision, CLIP), preprocess))
+    return Towers(
+        SpeechTower(made_up(lambda: Wav2Vec2(HUBERT, rngs=nnx.Rngs(0)))),
+        VideoTower(made_up(lambda: ClipVision(CLIP, rngs=nnx.Rngs(0))), preprocess),
+    )
 
 
 def speaker() -> Speaker:
@@ -189,9 +216,9 @@ def speaker() -> Speaker:
     profiles = itertools.product(AGES, GENDERS, TONES)
     names = sorted({name for profile in profiles for name, _ in for_profile(*profile).mix})
     tables = {name: random.standard_normal((8, WIDTHS["speech_style"])).astype(np.float32) for name in names}
-    return Speaker(_made_up(StyleTTS2, STYLE_TTS2), STYLETTS2, VoiceTable(tables))
+    return Speaker(made_up(lambda: StyleTTS2(STYLE_TTS2, rngs=nnx.Rngs(0))), STYLETTS2, VoiceTable(tables))
 
 
 def animator() -> Animator:
     """A talking head of 32 × 32 pixels."""
-    return Animator(_made_up(DreamTalk, DREAMTALK))
+    return Animator(made_up(lambda: DreamTalk(DREAMTALK, rngs=nnx.Rngs(0))))

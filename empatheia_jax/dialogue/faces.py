@@ -27,8 +27,8 @@ class DrawnFaces:
 
     def portrait(self, profile: Profile) -> UInt8[np.ndarray, "H W 3"]:
         """The neutral face of the person who has this profile."""
-        age, gender, tone = labels.profile_words(profile.profile_id)
-        return portrait_for_profile(age, gender, tone)
+        age, gender, tone = profile.ids
+        return portrait_for_profile(labels.AGES[age], labels.GENDERS[gender], labels.TONES[tone])
 
     def style_clip(self, emotion: str | None) -> Float[np.ndarray, "frames 64"]:
         """Four seconds of a silent face with this emotion (of the 7; None = neutral)."""

@@ -24,7 +24,8 @@ def file_name(conversation_id: str, index: int, media_id: int, kind: str) -> str
 def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Mapping[str, Path]]:
     """Recordings of a conversation below `folder`, by utterance index: {index: {"speech": …, "video": …}}.
 
-    Conversation numbers match padded or not. Looks in `folder` and its subfolders.
+    Conversation numbers match padded or not. Looks in `folder` and its subfolders `audio…`
+    and `video…`.
 
     Raises:
       UserError: two files claim the same utterance and kind.
@@ -32,7 +33,8 @@ def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Ma
     found: dict[int, dict[str, Path]] = defaultdict(dict)
     number = int(conversation.conversation_id)
     kinds = {suffix: kind for kind, suffix in SUFFIXES.items()}
-    for path in sorted(folder.rglob(f"dia*{number}utt*")):
+    places = [folder, *sorted(folder.glob("audio*/")), *sorted(folder.glob("video*/"))]
+    for path in (path for place in places for path in sorted(place.glob(f"dia*{number}utt*"))):
         match = NAME.fullmatch(path.stem)
         if match is None or int(match["conversation"]) != number or path.suffix not in kinds:
             continue

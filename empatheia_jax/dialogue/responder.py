@@ -167,7 +167,7 @@ class Responder:
             text=text,
             emotion=emotion,
             profile=listener,
-            speech=spoken.samples,
+            speech=np.clip(spoken.samples, -1.0, 1.0),  # an untrained voice may shout; encoders refuse that
             rate=SAMPLE_RATE,
             frames=self.animator.render(portrait, motion),
             frame_count=count,

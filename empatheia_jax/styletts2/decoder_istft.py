@@ -70,7 +70,7 @@ class ShortTimeFourier:
         # product, hold the real and the imaginary part. That spares digits where the parts are small, and makes the
         # spectrum of a symmetric frame (the first one, by the reflection) exactly real.
         angles, window = self._angles()[1:half], self._window()[1:half, None]
-        first, second = frames[..., 1:half], frames[..., : half : -1]
+        first, second = frames[..., 1:half], frames[..., :half:-1]
         sines = -np.sin(angles) * window
         sines[:, [0, -1]] = 0
         real = (first + second) @ jnp.asarray(np.cos(angles) * window, wave.dtype)

@@ -191,7 +191,7 @@ def _stage(config, stage, assembly, mesh, make_batches, folder, metrics) -> loop
             settings.steps,
             log_every=config.log_every,
             save_every=settings.save_every,
-            eval_fn=evaluate,
+            eval_fn=evaluate if settings.eval_every else None,
             eval_every=settings.eval_every,
             profile_steps=tuple(int(k) for k in config.profile_steps.split(",") if k),
             flops_per_token=flops_per_token(core, sum(v.size for v in cut.trainable.values())),
