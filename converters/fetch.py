@@ -68,7 +68,7 @@ RELEASES = {
             "chatglm3-6b",
             "THUDM/chatglm3-6b",
             "103caa40027ebfd8450289ca2f278eac4ff26405",
-            "chatglm3",
+            "chatglm",
             "ChatGLM3-6B License",
             "model*.safetensors",
         ),

@@ -114,6 +114,15 @@ def folders_below(root: Path) -> list[Path]:
     return [root, *sorted(p for p in root.rglob("*") if p.is_dir() and not p.name.startswith("."))]
 
 
+def _run(network: ModuleType, folder: Path, seed: int, float64: bool) -> Iterator[Result]:
+    """The results of one network; vectors that it cannot take are one failed result, and the others still run."""
+    try:
+        yield from network.run(folder, seed, float64)
+    except UserError as error:
+        name = network.__name__.rsplit(".", 1)[-1]
+        yield Result(folder.name, f"{name}: refused", np.inf, np.inf, 0.0, str(error))
+
+
 def run_all(roots: Sequence[Path], seed: int, float64: bool) -> Iterator[Result]:
     """Every result of every network over every folder; raises UserError where nothing was found."""
     found = False
@@ -125,10 +134,9 @@ def run_all(roots: Sequence[Path], seed: int, float64: bool) -> Iterator[Result]
         for folder in folders_below(root):
             for network in sets:
                 if network.matches(folder):
+                    found = True
                     with jax.enable_x64(float64), jax.default_matmul_precision("highest"):
-                        for result in network.run(folder, seed, float64):
-                            found = True
-                            yield result
+                        yield from _run(network, folder, seed, float64)
     if not found:
         raise UserError(f"no vector set found below {', '.join(map(str, roots))}")
 

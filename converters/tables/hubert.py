@@ -21,7 +21,7 @@ _SUBLAYERS = {
     "mlp.down": "feed_forward.output_dense",
     "mlp_norm": "final_layer_norm",
 }
-_SYMMETRIC = "encoder.pos_conv_embed.conv"
+_POSITION = "encoder.pos_conv_embed.conv"
 
 
 def table(config: Wav2Vec2Config) -> Table:
@@ -38,16 +38,16 @@ def table(config: Wav2Vec2Config) -> Table:
             rows += norm_rows(f"{theirs}.layer_norm", f"{ours}.norm")
     rows += norm_rows("feature_projection.layer_norm", "projection_norm")
     rows += linear_rows("feature_projection.projection", "projection")
-    parametrized = f"{_SYMMETRIC}.parametrizations.weight.original"
+    parametrized = f"{_POSITION}.parametrizations.weight.original"
     rows += [
-        Row(f"{_SYMMETRIC}.bias", "position.bias"),
+        Row(f"{_POSITION}.bias", "position.bias"),
         Row(
-            f"{_SYMMETRIC}.weight_g",
+            f"{_POSITION}.weight_g",
             "position.scale",
             chained(squeeze(0), squeeze(0)),
             aliases=(f"{parametrized}0",),
         ),
-        Row(f"{_SYMMETRIC}.weight_v", "position.direction", conv1d, aliases=(f"{parametrized}1",)),
+        Row(f"{_POSITION}.weight_v", "position.direction", conv1d, aliases=(f"{parametrized}1",)),
     ]
     rows += norm_rows("encoder.layer_norm", "norm")
     rows += layer_rows("encoder.layers.{i}", "layers", _SUBLAYERS)

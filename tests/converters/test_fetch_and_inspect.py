@@ -10,6 +10,7 @@ import pytest
 
 from converters import convert, fetch, inspect
 from converters.fetch import FetchedFolder, Release, RemoteFile
+from converters.registry import conversions
 from converters.safetensors_writer import write_safetensors
 from converters.seeded import seeded_state_dict
 from empatheia_jax.errors import UserError
@@ -35,8 +36,9 @@ def fetched(tmp_path, shared):
     return folder
 
 
-def test_every_release_is_pinned_to_a_commit():
+def test_every_release_is_pinned_to_a_commit_and_can_be_converted():
     for release in fetch.RELEASES.values():
+        assert release.source in conversions()
         assert len(release.revision) == 40 and int(release.revision, 16)
 
 

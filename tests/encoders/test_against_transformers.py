@@ -170,3 +170,11 @@ def test_a_wrong_seed_fails(tmp_path, capsys):
 def test_a_folder_without_vectors_is_a_user_error(tmp_path, capsys):
     assert parity.main([str(tmp_path)]) == 2
     assert "no vector set found" in capsys.readouterr().err
+
+
+def test_vectors_that_a_network_refuses_fail_and_the_others_still_run(tmp_path, capsys):
+    test_albert(tmp_path, capsys)
+    write(tmp_path, "odd", {"model_type": "clip_vision_model"}, {}, image0=np.zeros((4, 4, 3), np.uint8))
+    assert parity.main(["--float64", "--seed=8", str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert "clip: refused" in printed and "hidden_size is missing" in printed and "3 of 4 arrays" in printed
