@@ -22,7 +22,6 @@ ABLATIONS = {
     "without-ccl": {"objective.without": "ccl", "schedule": "coe,style,joint"},
     "without-sac": {"objective.without": "sac", "schedule": "coe,content,joint"},
     "chatglm3": {"networks.llm": "chatglm3-6b", "lora.targets": "query_key_value"},
-    "flan-t5": {"networks.llm": "flan-t5-xxl", "lora.targets": "q,k,v,o"},
 }
 """Variant → what it changes."""
 

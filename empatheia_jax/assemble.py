@@ -22,6 +22,7 @@ from empatheia_jax.bridge.content_synchronizer import SynchronizerConfig
 from empatheia_jax.bridge.style_disentangler import DisentanglerConfig
 from empatheia_jax.bridge.transformer import BlockConfig
 from empatheia_jax.core import lora
+from empatheia_jax.core.chatglm import ChatGLM, ChatGLMConfig
 from empatheia_jax.core.llama import Llama, LlamaConfig
 from empatheia_jax.core.tokenizer import Tokenizer
 from empatheia_jax.dreamtalk.animator import Animator
@@ -35,7 +36,10 @@ from empatheia_jax.nn import int8
 from empatheia_jax.parallel import rules
 from empatheia_jax.styletts2.speaker import Speaker
 
-CORES: Mapping[str, tuple[type[nnx.Module], type]] = {"llama": (Llama, LlamaConfig)}
+CORES: Mapping[str, tuple[type[nnx.Module], type]] = {
+    "llama": (Llama, LlamaConfig),
+    "chatglm": (ChatGLM, ChatGLMConfig),
+}
 """Kind of a weights folder → network and config."""
 NETWORKS = {
     "llm": "the language model",
