@@ -14,7 +14,7 @@ from empatheia_jax.dreamtalk.drawn_face.layout import EXPRESSION, LOWER_INDICES,
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
-    config.average = 0.998  # of the weights; the average is what is shipped
+    config.average = 0.99  # of the weights; the average is what is shipped
 
     config.renderer = ConfigDict(
         dict(
@@ -37,10 +37,10 @@ def get_config() -> ConfigDict:
             unused_residual_convs=False,
         )
     )
-    config.renderer_steps = 3000
+    config.renderer_steps = 2400
     config.renderer_batch = 4
-    config.renderer_rate = 2e-3
-    config.shards = 16
+    config.renderer_rate = 3e-3
+    config.shards = 14
     config.people_per_shard = 40
     config.frames_per_person = 6
 
@@ -48,15 +48,15 @@ def get_config() -> ConfigDict:
         dict(
             d_model=64,
             num_heads=4,
-            feedforward_dim=256,
-            content_encoder_layers=2,
-            style_encoder_layers=2,
-            decoder_layers=2,
+            feedforward_dim=128,
+            content_encoder_layers=1,
+            style_encoder_layers=1,
+            decoder_layers=1,
             audio_feature_dim=80,
             audio_rows_per_frame=2,
             window_radius=5,
             face3d_dim=EXPRESSION,
-            style_max_len=256,
+            style_max_len=100,
             style_pooling="self_attention_pooling",
             upper_face_indices=UPPER_INDICES,
             lower_face_indices=LOWER_INDICES,
@@ -70,9 +70,10 @@ def get_config() -> ConfigDict:
             beta_last=0.02,
         )
     )
-    config.denoiser_steps = 6000
+    config.denoiser_steps = 1500
     config.denoiser_batch = 16
-    config.denoiser_frames = 32
-    config.denoiser_rate = 1e-3
+    config.denoiser_frames = 16
+    config.denoiser_rate = 3e-3
+    config.denoiser_clips = 400
     config.null_style = 0.1
     return config

@@ -34,3 +34,15 @@ def restore(path: Path, tree: Any) -> tuple[int, Any]:
     if [np.shape(a) for a in arrays] != [np.shape(leaf) for leaf in leaves]:
         raise UserError(f"{path} is a checkpoint of another network; remove it or choose another folder")
     return step, jax.tree.unflatten(structure, arrays)
+
+
+def read_average(path: Path, params: Any) -> tuple[int, Any]:
+    """The step and the averaged weights of a training's checkpoint, which holds (params, average, optimizer state)."""
+    leaves, structure = jax.tree.flatten(params)
+    with np.load(path) as file:
+        names = sorted(name for name in file.files if name.startswith("leaf"))
+        average = [file[name] for name in names[len(leaves) : 2 * len(leaves)]]
+        step = int(file["step"])
+    if [np.shape(a) for a in average] != [np.shape(leaf) for leaf in leaves]:
+        raise UserError(f"{path} is a checkpoint of another network; train again with this config")
+    return step, jax.tree.unflatten(structure, average)

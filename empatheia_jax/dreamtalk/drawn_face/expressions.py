@@ -84,16 +84,18 @@ def perform(
     seed: int,
     intensity: float = 1.0,
     mouth: dict[str, Float[np.ndarray, " frames"]] | None = None,
+    idle: bool = True,
 ) -> Float[np.ndarray, "frames 73"]:
     """A face living through `frames` frames of an emotion, and speaking if `mouth` gives actions of speech.
 
     Blinks, glances, the swelling and ebbing of the expression and small motions of the head are drawn from `seed`. Speech adds
-    to the expression; while the jaw opens, pressed lips give way, and the head nods a little with the voice.
+    to the expression; without `idle` only speech and emotion are left, and the head is still.
+    While the jaw opens, pressed lips give way, and the head nods a little with the voice.
     """
     rng = np.random.default_rng([seed, 314])
     out = np.zeros((frames, MOTION), np.float32)
-    swell = 1.0 + 0.12 * smooth_noise(rng, frames, 1.2, 1)
-    out[:, :EXPRESSION] = template(emotion, intensity)[None] * np.clip(swell, 0.6, 1.25)
+    swell = np.clip(1.0 + 0.12 * smooth_noise(rng, frames, 1.2, 1), 0.6, 1.25) if idle else np.ones((frames, 1))
+    out[:, :EXPRESSION] = template(emotion, intensity)[None] * swell
     mouth = mouth or {}
     talk = np.zeros(frames, np.float32)
     for name, share in mouth.items():
@@ -105,6 +107,20 @@ def perform(
     spoken_press = mouth.get("lips_press", np.zeros(frames, np.float32))
     out[:, press] = (out[:, press] - spoken_press * FULL) * (1 - open_share) + spoken_press * FULL
 
+    out[:, ACTIONS["brow_raise"]] += 0.12 * talk * FULL
+    if not idle:
+        out[:, EXPRESSION:] = NEUTRAL_POSE
+        return out
+    out[:, ACTIONS["brow_raise"]] += 0.05 * smooth_noise(rng, frames, 0.6, 1)[:, 0] * FULL
+    out[:, EXPRESSION:] = idle_pose(rng, frames, emotion, intensity, talk)
+    return blink_and_glance(out, rng)
+
+
+def blink_and_glance(
+    motion: Float[np.ndarray, "frames 73"], rng: np.random.Generator
+) -> Float[np.ndarray, "frames 73"]:
+    """A copy of a motion with blinks and small glances: what neither speech nor emotion decides."""
+    out, frames = motion.copy(), len(motion)
     lids = blinks(rng, frames)
     for name in ("blink_left", "blink_right"):
         column = ACTIONS[name]
@@ -112,8 +128,6 @@ def perform(
     glances = np.repeat(rng.standard_normal((frames // 20 + 1, 2)), 20, 0)[:frames] * (0.10, 0.06)
     out[:, ACTIONS["gaze_right"]] += glances[:, 0] * FULL
     out[:, ACTIONS["gaze_down"]] += glances[:, 1] * FULL
-    out[:, ACTIONS["brow_raise"]] += (0.05 * smooth_noise(rng, frames, 0.6, 1)[:, 0] + 0.12 * talk) * FULL
-    out[:, EXPRESSION:] = idle_pose(rng, frames, emotion, intensity, talk)
     return out
 
 

@@ -15,7 +15,7 @@ from empatheia_jax.dreamtalk.drawn_face.babble import babble
 from empatheia_jax.dreamtalk.drawn_face.drawing import draw_many
 from empatheia_jax.dreamtalk.drawn_face.expressions import EMOTIONS, perform
 from empatheia_jax.dreamtalk.drawn_face.identity import sample_identity
-from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION, FULL, LOWER_INDICES, coefficients
+from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION, FULL, coefficients
 from empatheia_jax.dreamtalk.windows import motion_windows
 
 HELD_OUT = 1_000_000
@@ -38,6 +38,7 @@ def performance(
     wave: np.ndarray | None = None,
     emotion: str | None = None,
     intensity: float | None = None,
+    idle: bool = True,
 ) -> tuple[Float[np.ndarray, " samples"], Float[np.ndarray, "frames 73"], str]:
     """A sound, the motion of a face that speaks it with an emotion, and that emotion; all from the seed unless given."""
     rng = np.random.default_rng([seed, 1])
@@ -46,9 +47,8 @@ def performance(
     wave = babble(rng, seconds) if wave is None else wave
     emotion = emotion or drawn
     mouth = visemes.from_audio(wave)
-    motion = perform(
-        emotion, len(mouth["jaw_open"]), seed=seed, intensity=strength if intensity is None else intensity, mouth=mouth
-    )
+    strength = strength if intensity is None else intensity
+    motion = perform(emotion, len(mouth["jaw_open"]), seed=seed, intensity=strength, mouth=mouth, idle=idle)
     return wave, motion, emotion
 
 
@@ -84,6 +84,6 @@ def shard(seed: int, people: int, frames_each: int, radius: int = 13) -> Shard:
     return Shard(portraits, frames, np.concatenate(windows).astype(np.float32), np.array(index))
 
 
-def lower_face(expression: np.ndarray) -> np.ndarray:
-    """The 13 coefficients of the lower face."""
-    return expression[..., LOWER_INDICES]
+def emotion_of_person(seed: int) -> str:
+    """The emotion that the performance of this seed shows unless told otherwise."""
+    return EMOTIONS[int(np.random.default_rng([seed, 1]).integers(len(EMOTIONS)))]

@@ -7,12 +7,12 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from empatheia_jax.dreamtalk.drawn_face import train_renderer
+from empatheia_jax.dreamtalk.drawn_face import train_denoiser, train_renderer
 from empatheia_jax.errors import main_guard
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/drawn_face.py", "The experiment.")
 _FOLDER = flags.DEFINE_string("folder", "runs/drawn_face", "Where shards, checkpoints and logs go.")
-_NETWORK = flags.DEFINE_enum("network", "renderer", ["renderer"], "What to train.")
+_NETWORK = flags.DEFINE_enum("network", "renderer", ["renderer", "denoiser"], "What to train.")
 _MINUTES = flags.DEFINE_float("minutes", 60.0, "Stop after so long; the same command goes on from there.")
 
 
@@ -20,7 +20,8 @@ _MINUTES = flags.DEFINE_float("minutes", 60.0, "Stop after so long; the same com
 def main(_) -> None:
     folder = Path(_FOLDER.value)
     folder.mkdir(parents=True, exist_ok=True)
-    train_renderer.train(_CONFIG.value, folder, _MINUTES.value)
+    train = {"renderer": train_renderer, "denoiser": train_denoiser}[_NETWORK.value].train
+    train(_CONFIG.value, folder, _MINUTES.value)
 
 
 if __name__ == "__main__":

@@ -61,8 +61,7 @@ def new_renderer(config: RendererConfig, seed: int) -> Renderer:
     kernel[..., :6] = 0.0
     kernel[1, 1, :6, :6] = np.eye(6)
     last.jump.conv.kernel[...] = jnp.asarray(kernel)
-    last.up.conv.kernel[..., :6] = last.up.conv.kernel[..., :6] * 0.1
-    last.up.norm.scale[...] = last.up.norm.scale[...].at[:6].set(0.1)
+    last.up.norm.scale[...] = last.up.norm.scale[...].at[:6].set(0.3)
     kernel = np.asarray(editing.final.kernel[...]).copy() * 0.1
     kernel[3, 3, :6] = 0.75 * sign.T
     editing.final.kernel[...] = jnp.asarray(kernel)
@@ -101,7 +100,7 @@ def losses(renderer: Renderer, portrait, windows, frame, flow, trust) -> tuple[j
     error = image - frame
     pixel = (weight * jnp.abs(error)).mean()
     edge = jnp.abs(error[:, 1:] - error[:, :-1]).mean() + jnp.abs(error[:, :, 1:] - error[:, :, :-1]).mean()
-    structure = 1.0 - ssim(image, frame, span=2.0).mean()
+    structure = 1.0 - ssim(image.mean(-1, keepdims=True), frame.mean(-1, keepdims=True), span=2.0).mean()  # of grey
     total = 0.5 * flow_error + pixel + 0.5 * edge + 0.5 * structure
     return total, {"flow": flow_error, "pixel": pixel, "edge": edge, "ssim": 1.0 - structure}
 
@@ -167,7 +166,7 @@ def _train(config: ConfigDict, values: RendererConfig, folder: Path, shards: Pat
             continue
         batch = _batch(rng, list(pool.items()), config.renderer_batch, config.people_per_shard)
         progress = step / config.renderer_steps
-        trust = (rng.random(config.renderer_batch) < np.clip((progress - 0.2) / 0.3, 0.0, 1.0)).astype(np.float32)
+        trust = (rng.random(config.renderer_batch) < np.clip((progress - 0.1) / 0.3, 0.0, 1.0)).astype(np.float32)
         params, average, state, parts = update(params, average, state, step, *batch, trust)
         recent.append({k: float(v) for k, v in parts.items()})
         step += 1

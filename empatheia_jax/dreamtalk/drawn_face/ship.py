@@ -1,0 +1,77 @@
+"""Packs the trained networks into a weights folder that `Animator` loads: weights, a portrait per profile, a pose clip.
+
+python -m empatheia_jax.dreamtalk.drawn_face.ship --folder=runs/drawn_face --output=weights/drawn-face
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+from flax import nnx
+from ml_collections import ConfigDict, config_flags
+
+from empatheia_jax import weights
+from empatheia_jax.dreamtalk.animator import PORTRAITS_FILE, POSE_FILE
+from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
+from empatheia_jax.dreamtalk.drawn_face import checkpoint
+from empatheia_jax.dreamtalk.drawn_face.expressions import idle_pose
+from empatheia_jax.dreamtalk.drawn_face.identity import AGES, GENDERS, TONES
+from empatheia_jax.dreamtalk.drawn_face.layout import NEUTRAL_POSE
+from empatheia_jax.dreamtalk.drawn_face.profiles import portrait_for_profile
+from empatheia_jax.dreamtalk.model import KIND, DreamTalk, DreamTalkConfig
+from empatheia_jax.errors import UserError, main_guard
+from empatheia_jax.media.image import write_image
+
+_CONFIG = config_flags.DEFINE_config_file("config", "configs/drawn_face.py", "The experiment.")
+_FOLDER = flags.DEFINE_string("folder", "runs/drawn_face", "Where the checkpoints are.")
+_OUTPUT = flags.DEFINE_string("output", "weights/drawn-face", "The weights folder to make.")
+_POSE_FRAMES = 1500  # a minute; a longer reply holds its last pose
+
+
+def assemble(config: ConfigDict, folder: Path) -> tuple[DreamTalk, dict]:
+    """The averaged weights of both trainings in one model, and where they come from.
+
+    Raises:
+        UserError: one of the networks has no checkpoint in the folder.
+    """
+    values = DreamTalkConfig(
+        speech=None,
+        denoiser=DenoiserConfig(**config.denoiser),
+        renderer=RendererConfig(**config.renderer),
+        rest_pose=NEUTRAL_POSE,
+    )
+    model = DreamTalk(values, rngs=nnx.Rngs(config.seed))
+    steps = {}
+    for name in ("renderer", "denoiser"):
+        path = folder / f"{name}.npz"
+        if not path.exists():
+            raise UserError(f"{path} does not exist; train it first: --network={name}")
+        params = nnx.state(getattr(model, name), nnx.Param)
+        steps[f"{name}_steps"], average = checkpoint.read_average(path, params)
+        nnx.update(getattr(model, name), average)
+    return model, {"made_by": "empatheia_jax.dreamtalk.drawn_face", "seed": config.seed, **steps}
+
+
+@main_guard
+def main(_) -> None:
+    config, output = _CONFIG.value, Path(_OUTPUT.value)
+    model, provenance = assemble(config, Path(_FOLDER.value))
+    weights.save(output, model, model.config, KIND, provenance)
+    entries = []
+    for a, age in enumerate(AGES):
+        for g, gender in enumerate(GENDERS):
+            for t, tone in enumerate(TONES):
+                name = f"{age}-{gender}-{tone}.png"
+                write_image(output / name, portrait_for_profile(age, gender, tone))
+                entries.append({"file": name, "age": a, "gender": g, "tone": t})
+    (output / PORTRAITS_FILE).write_text(json.dumps(entries, indent=1) + "\n")
+    np.save(output / POSE_FILE, idle_pose(np.random.default_rng(7), _POSE_FRAMES).astype(np.float32))
+    size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    print(f"{output}: {size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    app.run(main)
