@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
             unused_residual_convs=False,
         )
     )
-    config.renderer_steps = 2400
+    config.renderer_steps = 1500
     config.renderer_batch = 4
     config.renderer_rate = 3e-3
     config.shards = 14

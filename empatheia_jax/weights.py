@@ -35,6 +35,7 @@ FORMAT = 1
 CONFIG_FILE = "config.json"
 PARAMS_FOLDER = "params"
 ROOT_VARIABLE = "EMPATHEIA_WEIGHTS"
+SHIPPED = Path(__file__).parent / "dreamtalk" / "assets"  # small weights that are part of the package
 CHUNK_BYTES = 32 << 20  # on disk: bounds the writer's memory, and lets a host read only its own part of a parameter
 
 # Variables that are no weights: random streams, attention caches, recorded activations.
@@ -61,11 +62,11 @@ def root() -> Path:
 
 
 def find(name: str | os.PathLike) -> Path:
-    """The weights folder of that name below `root()`, or the path itself where it is one.
+    """The weights folder of that name below `root()`, the path itself where it is one, or else one that ships with us.
 
     Raises: UserError where there is none.
     """
-    for folder in (Path(name), root() / name):
+    for folder in (Path(name), root() / name, SHIPPED / name):
         if (folder / CONFIG_FILE).is_file():
             return folder
     raise UserError(

@@ -428,38 +428,6 @@ def _glasses(canvas, p, x, y, head, pixel):
     return paint(canvas, cover(bridge, pixel, p["glasses"]), colour)
 
 
-def true_flow(motion: Float[Array, " 73"], head_size: Float[Array, ""], size: int) -> Float[Array, "size size 2"]:
-    """Where every pixel of a frame was in the portrait, as a flow (x, y) in pixels of a map of `size`: sampling at
-    pixel + flow moves the portrait's head to its place in the frame.
-
-    The head is taken to lie in the face's layer, the rest of the picture to stay where it is, with a soft border
-    between them; what the mouth, eyes and brows do is not in it.
-    """
-    _, yaw, roll, right, down, near, crop, crop_x, crop_y = (motion[EXPRESSION + i] for i in range(9))
-    pitch = motion[EXPRESSION]
-    x, y = grid(size)
-    x0, y0 = (x - crop_x) / crop, (y - crop_y) / crop
-    cos, sin = jnp.cos(roll), jnp.sin(roll)
-    scale = head_size * (1.0 + near)
-    dx, dy = x0 - right, y0 - down - _NECK - _LOW
-    hx, hy = (cos * dx + sin * dy) / scale, (-sin * dx + cos * dy) / scale + _NECK
-    # Depth falls from the face to the outline, and the neck and all around stay.
-    outside = ellipse(hx, hy, 0.0, -0.05, 0.56, 0.70)
-    depth = _OUTLINE + (_FACE - _CURVE * (hx**2 + hy**2) - _OUTLINE) * jnp.clip(-outside / 0.2, 0.0, 1.0)
-    fx, fy = hx - jnp.sin(yaw) * depth, hy - jnp.sin(pitch) * depth
-    head = jnp.clip(0.75 - outside / 0.3, 0.0, 1.0)
-    from_x = fx * head_size
-    from_y = (fy - _NECK) * head_size + _NECK + _LOW
-    body_x, body_y = x0 - 0.3 * right, y0 - 0.2 * down
-    body = jnp.clip((y0 - 0.75) / 0.1, 0.0, 1.0)
-    still_x, still_y = x0 + body * (body_x - x0), y0 + body * (body_y - y0)
-    at_x, at_y = still_x + head * (from_x - still_x), still_y + head * (from_y - still_y)
-    # The renderer's grid counts pixels from edge to edge but samples from centre to centre: its zero flow is no identity.
-    first = 2.0 * jnp.arange(size, dtype=jnp.float32) / (size - 1) - 1.0
-    half = (size - 1) / 2.0
-    return jnp.stack([(at_x - first[None, :]) * half, (at_y - first[:, None]) * half], -1)
-
-
 @functools.partial(jax.jit, static_argnames="size")
 def _draw(numbers: dict, motion: Float[Array, "frames 73"], size: int) -> UInt8[Array, "frames size size 3"]:
     picture = jax.lax.map(lambda pair: _picture(*pair, size), (numbers, motion))

@@ -36,12 +36,11 @@ def clip(seed: int, config: DenoiserConfig) -> dict[str, np.ndarray]:
     wave, motion, emotion = performance(seed, _CLIP_SECONDS, intensity=intensity, idle=False)
     rows = features.log_mel(wave, config.audio_feature_dim)
     audio = windows.audio_windows(rows, radius=config.window_radius, rows_per_frame=config.audio_rows_per_frame)
-    mouth = None
     if rng.random() < 0.5:  # a speaking style clip, of other words
         _, other, _ = performance(seed + 500_000, config.style_max_len / 25, emotion=emotion, intensity=intensity)
         style = other
     else:
-        style = perform(emotion, config.style_max_len, seed=seed + 500_000, intensity=intensity, mouth=mouth)
+        style = perform(emotion, config.style_max_len, seed=seed + 500_000, intensity=intensity)
     return {"audio": audio, "motion": motion[: len(audio), :EXPRESSION], "style": style[:, :EXPRESSION]}
 
 

@@ -1,13 +1,14 @@
 """Trains the drawn face's renderer: portrait + coefficient windows → frames, on shards of drawn people.
 
-A drawing knows where every point of a head goes, so the warping network is taught the flow itself (mean absolute error, in
-pixels of its map). The editing network learns on portraits warped by the true flow, later by the predicted one; its loss is
-the mean absolute error (heavier where a frame differs from the warped portrait: mouth, eyes, brows), that of horizontal and
-vertical differences, and 1 - SSIM.
+A drawing knows where every point of a face goes, so the warping network is taught the flow itself (mean absolute error, in
+pixels of its map, heavier where expression moves the face). The editing network learns on portraits warped by the true flow,
+later by the predicted one; its loss is the mean absolute error (heavier where the frame differs from the warped one) and that
+of horizontal and vertical differences.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import time
@@ -18,15 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
 from empatheia_jax.dreamtalk import renderer_layers
 from empatheia_jax.dreamtalk.config import RendererConfig
 from empatheia_jax.dreamtalk.drawn_face import checkpoint
-from empatheia_jax.dreamtalk.drawn_face.drawing import true_flow
+from empatheia_jax.dreamtalk.drawn_face.flow import true_flow
 from empatheia_jax.dreamtalk.drawn_face.identity import sample_identity
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION
-from empatheia_jax.dreamtalk.drawn_face.quality import ssim
 from empatheia_jax.dreamtalk.renderer import Renderer, normalise_image
 
 _POSE_GAIN = 8.0  # angles and shifts are small numbers: the first layer starts by listening to them harder
@@ -81,28 +82,29 @@ def draw_shards(folder: str, first: int, count: int, people: int, frames_each: i
             temporary.rename(path)
 
 
-def losses(renderer: Renderer, portrait, windows, frame, flow, trust) -> tuple[jax.Array, dict[str, jax.Array]]:
+def losses(renderer: Renderer, portrait, windows, frame, flow, moved, trust) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The training loss and its parts.
 
     Args:
         portrait, frame: images in [-1, 1].
-        flow: the true flow, (N, h, w, 2) in pixels of the warping network's map.
+        flow, moved: the true flow, (N, h, w, 2), and the share of it that expression makes, (N, h, w).
         trust: per example, 1 to edit the portrait as the network warps it, 0 as the true flow does.
     """
     descriptor = renderer.mapping(windows)
     predicted = renderer.warping.flow(portrait, descriptor)
-    flow_error = jnp.abs(predicted - flow).mean()
+    flow_weight = 1.0 + 4.0 * jnp.minimum(1.0, moved)
+    flow_error = (flow_weight[..., None] * jnp.abs(predicted - flow)).mean()
+    true_warp = renderer_layers.warp(portrait, renderer_layers.flow_to_deformation(flow))
     used = jnp.where(trust[:, None, None, None] > 0, jax.lax.stop_gradient(predicted), flow)
-    warped = renderer_layers.warp(portrait, renderer_layers.flow_to_deformation(used))
-    image = renderer.editing(portrait, warped, descriptor)
-    differs = jnp.abs(frame - renderer_layers.warp(portrait, renderer_layers.flow_to_deformation(flow)))
-    weight = 1.0 + 5.0 * jnp.minimum(1.0, 3.0 * differs.mean(-1, keepdims=True))
+    image = renderer.editing(
+        portrait, renderer_layers.warp(portrait, renderer_layers.flow_to_deformation(used)), descriptor
+    )
+    weight = 1.0 + 5.0 * jnp.minimum(1.0, 3.0 * jnp.abs(frame - true_warp).mean(-1, keepdims=True))
     error = image - frame
     pixel = (weight * jnp.abs(error)).mean()
     edge = jnp.abs(error[:, 1:] - error[:, :-1]).mean() + jnp.abs(error[:, :, 1:] - error[:, :, :-1]).mean()
-    structure = 1.0 - ssim(image.mean(-1, keepdims=True), frame.mean(-1, keepdims=True), span=2.0).mean()  # of grey
-    total = 0.5 * flow_error + pixel + 0.5 * edge + 0.5 * structure
-    return total, {"flow": flow_error, "pixel": pixel, "edge": edge, "ssim": 1.0 - structure}
+    parts = {"flow": flow_error, "pixel": pixel, "edge": edge, "plain": jnp.abs(error).mean()}
+    return flow_error + pixel + edge, parts
 
 
 def train(config: ConfigDict, folder: Path, minutes: float) -> None:
@@ -123,33 +125,33 @@ def train(config: ConfigDict, folder: Path, minutes: float) -> None:
 
 
 def _train(config: ConfigDict, values: RendererConfig, folder: Path, shards: Path, minutes: float) -> None:
-    flow_size = values.image_size // 2 ** (values.warp_encoder_layers - values.warp_decoder_layers)
     graph, params, rest = nnx.split(new_renderer(values, config.seed), nnx.Param, ...)
+    flat, unravel = ravel_pytree(params)  # one long vector: the optimizer is then a handful of operations
     schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.renderer_rate, 100, config.renderer_steps, config.renderer_rate * 0.02
+        0.0, config.renderer_rate, 50, config.renderer_steps, config.renderer_rate * 0.02
     )
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b1=0.9, b2=0.99))
-    average = params
-    state = optimizer.init(params)
-    step, saved = checkpoint.restore(folder / "renderer.npz", (params, average, state))
-    params, average, state = saved
+    state = optimizer.init(flat)
+    step, (params, average, state) = checkpoint.restore(folder / "renderer.npz", (params, params, state))
+    flat, average = ravel_pytree(params)[0], ravel_pytree(average)[0]
 
-    @jax.jit
-    def update(params, average, state, step, portrait, windows, frame, size, trust):
-        flow = jax.vmap(lambda pose, size: true_flow(pose, size, flow_size))(windows[:, values.window_radius], size)
+    @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
+    def update(flat, average, state, step, portrait, windows, frame, flow, moved, trust):
+        def loss(vector):
+            renderer = nnx.merge(graph, unravel(vector), rest)
+            return losses(renderer, normalise_image(portrait), windows, normalise_image(frame), flow, moved, trust)
 
-        def loss(p):
-            portraits, frames = normalise_image(portrait), normalise_image(frame)
-            return losses(nnx.merge(graph, p, rest), portraits, windows, frames, flow, trust)
-
-        (_, parts), gradient = jax.value_and_grad(loss, has_aux=True)(params)
-        change, state = optimizer.update(gradient, state, params)
-        params = optax.apply_updates(params, change)
+        (_, parts), gradient = jax.value_and_grad(loss, has_aux=True)(flat)
+        change, state = optimizer.update(gradient, state, flat)
+        flat = flat + change
         keep = jnp.minimum(config.average, (1.0 + step) / (10.0 + step))
-        average = jax.tree.map(lambda a, p: keep * a + (1 - keep) * p, average, params)
-        return params, average, state, parts
+        return flat, keep * average + (1 - keep) * flat, state, parts
 
-    pool: dict[str, dict[str, np.ndarray]] = {}
+    def save() -> None:
+        checkpoint.save(folder / "renderer.npz", step, (unravel(flat), unravel(average), state))
+
+    flow_size = values.image_size // 2 ** (values.warp_encoder_layers - values.warp_decoder_layers)
+    examples = Examples(shards, flow_size, values.window_radius)
     rng = np.random.default_rng([config.seed, step])
     started, looked = time.monotonic(), -1e9
     log = (folder / "renderer.jsonl").open("a")
@@ -157,38 +159,53 @@ def _train(config: ConfigDict, values: RendererConfig, folder: Path, shards: Pat
     while step < config.renderer_steps and time.monotonic() - started < minutes * 60:
         if time.monotonic() - looked > 10:
             looked = time.monotonic()
-            for path in sorted(shards.glob("[0-9]*[0-9].npz")):
-                if path.name not in pool:
-                    with np.load(path) as file:
-                        pool[path.name] = {k: file[k] for k in file.files}
-        if not pool:
+            examples.look()
+        if not examples.pool:
             time.sleep(1.0)
             continue
-        batch = _batch(rng, list(pool.items()), config.renderer_batch, config.people_per_shard)
+        batch = examples.batch(rng, config.renderer_batch)
         progress = step / config.renderer_steps
         trust = (rng.random(config.renderer_batch) < np.clip((progress - 0.1) / 0.3, 0.0, 1.0)).astype(np.float32)
-        params, average, state, parts = update(params, average, state, step, *batch, trust)
+        flat, average, state, parts = update(flat, average, state, step, *batch, trust)
         recent.append({k: float(v) for k, v in parts.items()})
         step += 1
         if step % 50 == 0:
             mean = {k: round(float(np.mean([r[k] for r in recent])), 5) for k in recent[0]}
-            line = {"step": step, "seconds": round(time.monotonic() - started, 1), "shards": len(pool), **mean}
+            seconds = round(time.monotonic() - started, 1)
+            line = {"step": step, "seconds": seconds, "shards": len(examples.pool), **mean}
             recent = []
             print(json.dumps(line), file=log, flush=True)
             print(line, flush=True)
-        if step % 200 == 0:
-            checkpoint.save(folder / "renderer.npz", step, (params, average, state))
-    checkpoint.save(folder / "renderer.npz", step, (params, average, state))
+        if step % 100 == 0:
+            save()
+    save()
 
 
-def _batch(rng: np.random.Generator, pool: list[tuple[str, dict]], size: int, people: int):
-    portraits, windows, frames, sizes = [], [], [], []
-    for _ in range(size):
-        name, shard = pool[int(rng.integers(len(pool)))]
-        i = int(rng.integers(len(shard["frames"])))
-        who = int(shard["portrait_index"][i])
-        portraits.append(shard["portraits"][who])
-        windows.append(shard["windows"][i])
-        frames.append(shard["frames"][i])
-        sizes.append(sample_identity(int(name[:5]) * 1000 + who).size)
-    return np.stack(portraits), np.stack(windows), np.stack(frames), np.array(sizes, np.float32)
+class Examples:
+    """Frames of the shards that have been drawn so far, with their true flows (computed when first asked for)."""
+
+    def __init__(self, shards: Path, flow_size: int, radius: int):
+        self.shards, self.flow_size, self.radius = shards, flow_size, radius
+        self.pool: list[tuple[int, dict[str, np.ndarray]]] = []
+        self._flows: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+
+    def look(self) -> None:
+        """Takes in shards that have appeared."""
+        known = {number for number, _ in self.pool}
+        for path in sorted(self.shards.glob("[0-9]*[0-9].npz")):
+            if int(path.stem) not in known:
+                with np.load(path) as file:
+                    self.pool.append((int(path.stem), {k: file[k] for k in file.files}))
+
+    def batch(self, rng: np.random.Generator, size: int) -> tuple[np.ndarray, ...]:
+        """Random examples: portraits, windows, frames, flows and how far expression moves each place."""
+        rows = []
+        for _ in range(size):
+            number, shard = self.pool[int(rng.integers(len(self.pool)))]
+            i = int(rng.integers(len(shard["frames"])))
+            who = int(shard["portrait_index"][i])
+            if (number, i) not in self._flows:
+                person = sample_identity(number * 1000 + who)
+                self._flows[number, i] = true_flow(person, shard["windows"][i][self.radius], self.flow_size)
+            rows.append((shard["portraits"][who], shard["windows"][i], shard["frames"][i], *self._flows[number, i]))
+        return tuple(np.stack(column) for column in zip(*rows))
