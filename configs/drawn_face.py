@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
             warp_base_channels=8,
             warp_encoder_layers=4,
             warp_decoder_layers=3,
-            edit_base_channels=8,
+            edit_base_channels=12,
             edit_layers=3,
             edit_residual_blocks=1,
             adain_hidden=64,
@@ -37,9 +37,9 @@ def get_config() -> ConfigDict:
             unused_residual_convs=False,
         )
     )
-    config.renderer_steps = 1500
+    config.renderer_steps = 1000
     config.renderer_batch = 4
-    config.renderer_rate = 3e-3
+    config.renderer_rate = 2e-3
     config.shards = 14
     config.people_per_shard = 40
     config.frames_per_person = 6

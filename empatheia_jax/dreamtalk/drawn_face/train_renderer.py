@@ -28,6 +28,7 @@ from empatheia_jax.dreamtalk.drawn_face import checkpoint
 from empatheia_jax.dreamtalk.drawn_face.flow import true_flow
 from empatheia_jax.dreamtalk.drawn_face.identity import sample_identity
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION
+from empatheia_jax.dreamtalk.editing_net import EditingNet
 from empatheia_jax.dreamtalk.renderer import Renderer, normalise_image
 
 _POSE_GAIN = 8.0  # angles and shifts are small numbers: the first layer starts by listening to them harder
@@ -51,22 +52,36 @@ def new_renderer(config: RendererConfig, seed: int) -> Renderer:
     flow = model.warping.flow_conv
     flow.kernel[...] = flow.kernel[...] * 0.1
 
-    editing = model.editing
-    sign = np.concatenate([np.eye(3), -np.eye(3)], 1).astype(np.float32)  # (colour, part)
-    kernel = np.asarray(editing.first.conv.kernel[...]).copy()
-    kernel[..., :6] = 0.0
-    kernel[3, 3, 3:6, :6] = sign  # channels 3-5 of the input are the warped portrait's
-    editing.first.conv.kernel[...] = jnp.asarray(kernel)
-    last = editing.levels[-1]
-    kernel = np.asarray(last.jump.conv.kernel[...]).copy()
-    kernel[..., :6] = 0.0
-    kernel[1, 1, :6, :6] = np.eye(6)
-    last.jump.conv.kernel[...] = jnp.asarray(kernel)
-    last.up.norm.scale[...] = last.up.norm.scale[...].at[:6].set(0.3)
-    kernel = np.asarray(editing.final.kernel[...]).copy() * 0.1
-    kernel[3, 3, :6] = 0.75 * sign.T
-    editing.final.kernel[...] = jnp.asarray(kernel)
+    _pass_through(model.editing)
     return model
+
+
+def _pass_through(editing: EditingNet) -> None:
+    """Sets the editing network's two layers of full resolution so that it returns the warped portrait, nearly.
+
+    Activations are one-sided, so colours travel as channels 0-2 (positive) and 3-5 (negative). Every norm divides by the size of
+    all channels together, which would lose a picture's contrast: channels 6 and 7 are large constants that keep this size nearly
+    the same for all pictures. Channels 8-10 are what is brighter than 0.6, so that the last layer can undo the tanh.
+    """
+    constant, bright, size = 4.0, 0.6, 1.7  # `size`: of all channels together
+    last = editing.levels[-1]
+    colours = np.eye(3, dtype=np.float32)
+    recombine = np.concatenate([colours, -colours], 0) / 1.1  # the colour out of its two parts (leaky slope 0.1)
+    for layer, source, rows in ((editing.first, colours, slice(3, 6)), (last.jump, recombine, slice(0, 6))):
+        kernel, bias = np.array(layer.conv.kernel[...]), np.zeros(layer.conv.bias.shape, np.float32)
+        middle = kernel.shape[0] // 2
+        kernel[..., :11] = 0.0
+        for first, sign in ((0, 1.0), (3, -1.0), (8, 1.0)):
+            kernel[middle, middle, rows, first : first + 3] = sign * source
+        bias[6], bias[7], bias[8:11] = constant, -constant, -bright
+        layer.conv.kernel[...], layer.conv.bias[...] = jnp.asarray(kernel), jnp.asarray(bias)
+        layer.norm.scale[...] = jnp.full_like(layer.norm.scale[...], size)
+    last.up.norm.scale[...] = last.up.norm.scale[...].at[:11].set(0.02)
+    kernel = np.array(editing.final.kernel[...]) * 0.02
+    kernel[:, :, :11] = 0.0
+    kernel[3, 3, 0:3], kernel[3, 3, 3:6], kernel[3, 3, 8:11] = 0.8 * colours, -colours, 2.0 * colours
+    editing.final.kernel[...] = jnp.asarray(kernel)
+    editing.final.bias[...] = jnp.full_like(editing.final.bias[...], 0.12)
 
 
 def draw_shards(folder: str, first: int, count: int, people: int, frames_each: int) -> None:
@@ -112,6 +127,9 @@ def train(config: ConfigDict, folder: Path, minutes: float) -> None:
     values = RendererConfig(**config.renderer)
     shards = folder / "shards"
     shards.mkdir(parents=True, exist_ok=True)
+    if all((shards / f"{number:05d}.npz").exists() for number in range(config.shards)):
+        _train(config, values, folder, shards, minutes)
+        return
     artist = multiprocessing.get_context("spawn").Process(
         target=draw_shards,
         args=(str(shards), 0, config.shards, config.people_per_shard, config.frames_per_person),
@@ -122,6 +140,7 @@ def train(config: ConfigDict, folder: Path, minutes: float) -> None:
         _train(config, values, folder, shards, minutes)
     finally:
         artist.terminate()
+        artist.join()
 
 
 def _train(config: ConfigDict, values: RendererConfig, folder: Path, shards: Path, minutes: float) -> None:
