@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 RUN = runs/quickstart
 INPUT = data/toy/demo.json
 # Dialogues of the toy set that the demo speaks and draws; `make demo DIALOGUES=81` takes all of them.
-DIALOGUES ?= 24
+DIALOGUES ?= 16
 
 .PHONY: demo test lint weights data clean
 
@@ -25,8 +25,8 @@ weights: $(VENV)/installed
 
 # Speech and faces of the toy set, small encoders trained on them, and the feature cache of all stages.
 data: weights
-	test -f data/toy/demo.json || $(BIN)/python -m data_pipeline.toy --output=data/toy --count=$(DIALOGUES)
-	test -d weights/toy-clip || $(BIN)/python -m empatheia_jax.training.towers --data=data/toy --output=weights
+	test -f data/toy/demo.json || $(BIN)/python -m data_pipeline.toy --output=data/toy --count=$(DIALOGUES) --size=64
+	test -d weights/toy-clip || $(BIN)/python -m empatheia_jax.training.towers --data=data/toy --output=weights --steps=100
 	$(BIN)/python launch.py --config=configs/quickstart.py --mode=extract
 
 # Trains the four stages (resuming where an earlier run stopped), then answers a held-out dialogue.

@@ -2,10 +2,11 @@
 
     python -m benchmarks.llm [--threads=1,2] [--weights=weights/smollm2-135m-instruct] [--json=FILE] [--tiny]
 
-Each framework runs in a process of its own per thread count, one after the other, on the same random float32 tokens. A row is the
-fastest of several repeats after a warm-up (compilation is not counted, and printed apart). The roof is measured in the same run: the rate of a large matrix product and of reading memory. Decoding one token reads every weight once, so its roof
-is memory rate / bytes of weights; a LoRA step costs 4 N, with N the weights in matrix products, per token (no gradients of
-frozen weights), a prefill 2 N. `--tiny` checks that the benchmark itself works.
+Each framework runs in a process of its own per thread count, one after the other, on the same random float32 tokens.
+A row is the fastest of several repeats after a warm-up (compilation is not counted, and printed apart). The roof is
+measured in the same run: the rate of a large matrix product and of reading memory. Decoding one token reads every
+weight once, so its roof is memory rate / bytes of weights; a LoRA step costs 4 N, with N the weights in matrix
+products, per token (no gradients of frozen weights), a prefill 2 N. `--tiny` checks that the benchmark itself works.
 """
 
 from __future__ import annotations

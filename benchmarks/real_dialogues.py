@@ -92,13 +92,11 @@ def main(argv: list[str]) -> int:
     before = measure(assembly.model)
     stages = schedule.load_stages(config, options.workdir, assembly.model)
     after = measure(assembly.model)
-    print(
-        f"{len(encoded)} dialogues of {options.dialogues.name}; stages {', '.join(stages)}; nats per token ± standard error"
-    )
-    for name in before:
-        print(
-            f"{name:8s} untouched {before[name][0]:.3f} ± {before[name][1]:.3f}   trained {after[name][0]:.3f} ± {after[name][1]:.3f}"
-        )
+    print(f"{len(encoded)} dialogues of {options.dialogues.name}; trained: {', '.join(stages)}")
+    print("nats per token ± standard error over dialogues")
+    for name, (value, error) in before.items():
+        trained, spread = after[name]
+        print(f"{name:8s} untouched {value:.3f} ± {error:.3f}   trained {trained:.3f} ± {spread:.3f}")
     return 0
 
 

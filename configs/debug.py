@@ -26,6 +26,6 @@ def get_config() -> ConfigDict:
     for stage in config.schedule.split(","):
         config[stage].update({"steps": 12, "batch": 4, "accumulation": 2, "learning_rate": 2e-3, "warmup": 1})
         config[stage].update({"save_every": 4, "eval_every": 0})
-    config.decoding.max_new_tokens = 48
+    config.decoding.update({"max_new_tokens": 48, "temperature": 1.0})  # greedy, it would repeat one byte
     config.log_every = 1
     return config

@@ -41,6 +41,8 @@ CORES: Mapping[str, tuple[type[nnx.Module], type]] = {
     "chatglm": (ChatGLM, ChatGLMConfig),
 }
 """Kind of a weights folder → network and config."""
+SHIPPED = Path(__file__).parent / "dreamtalk" / "assets"
+"""Weights folders that come with the package (the drawn face)."""
 NETWORKS = {
     "llm": "the language model",
     "speech_encoder": "the speech encoder",
@@ -51,6 +53,11 @@ NETWORKS = {
 COMMANDS = {
     "smollm2-135m-instruct": "python -m converters.convert --source=smollm2 --output=weights/smollm2-135m-instruct",
     "kokoro": "python -m converters.convert --source=kokoro --output=weights/kokoro",
+    "toy-hubert": "python -m empatheia_jax.training.towers --data=data/toy --output=weights",
+    "toy-clip": "python -m empatheia_jax.training.towers --data=data/toy --output=weights",
+    "drawn-face": "python -m empatheia_jax.dreamtalk.drawn_face.ship --output=weights/drawn-face",
+    "styletts2-libritts": "python -m converters.convert --source=styletts2 --input=epochs_2nd_00020.pth "
+    "--output=weights/styletts2-libritts (config.yml beside the checkpoint; see yl4579/StyleTTS2)",
     "dreamtalk": "python -m converters.convert --source=dreamtalk --input=FOLDER --output=weights/dreamtalk "
     "(the checkpoint is given out by its authors on request)",
 }
@@ -80,8 +87,11 @@ class Assembly:
 
 
 def folder(config, network: str) -> Path:
-    """The weights folder of `config.networks.<network>`."""
-    return Path(config.networks.weights_dir) / config.networks[network]
+    """The weights folder of `config.networks.<network>`: below `weights_dir`, else among those that ship with the package."""
+    name = config.networks[network]
+    shipped = SHIPPED / name
+    own = Path(config.networks.weights_dir) / name
+    return shipped if not own.exists() and (shipped / weights.CONFIG_FILE).is_file() else own
 
 
 def is_debug(config, network: str = "llm") -> bool:
@@ -96,7 +106,7 @@ def missing(config, *, networks=tuple(NETWORKS), data: bool = True) -> list[str]
         name, where = config.networks[network], folder(config, network)
         if is_debug(config, network) or (where / weights.CONFIG_FILE).is_file():
             continue
-        command = COMMANDS.get(name, f"python -m converters.fetch {name}")
+        command = COMMANDS.get(name, f"python -m converters.fetch {name} --convert")
         line = f"{NETWORKS[network]} {name} is missing (no {where}); get it with `{command}`"
         if line not in lines:
             lines.append(line)

@@ -177,8 +177,8 @@ def made_up(construct: Callable[[], nnx.Module], seed: int = 0) -> nnx.Module:
             return np.zeros(leaf.shape, leaf.dtype)
         if name.startswith(("scale", "alpha", "g")) and leaf.ndim < 3:
             return np.ones(leaf.shape, leaf.dtype)
-        fan_in = leaf.shape[-2] if leaf.ndim > 1 else 4
-        return (random.standard_normal(leaf.shape) / fan_in**0.5).astype(leaf.dtype)
+        fan_in = np.prod(leaf.shape[:-1]) if leaf.ndim > 1 else 4
+        return (0.5 * random.standard_normal(leaf.shape) / fan_in**0.5).astype(leaf.dtype)
 
     abstract = nnx.eval_shape(construct)
     return weights.materialize(construct, {path: draw(path, leaf) for path, leaf in weights.flatten(abstract).items()})

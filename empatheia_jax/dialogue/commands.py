@@ -131,7 +131,7 @@ def reply(config, workdir: Path, source: Path, output: Path, load: Load) -> int:
     """Answers the last turn of a dialogue file, whose recordings lie beside it; prints where the answer is."""
     conversation, turn = last_turn(source)
     media = media_files.of_conversation(source.parent, conversation)
-    media_files.check(media)
+    media_files.check(media, conversation)
     answer(responder(config, workdir, load), conversation, turn, media, output)
     return 0
 

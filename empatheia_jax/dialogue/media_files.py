@@ -13,6 +13,8 @@ from empatheia_jax.media.audio import audio_info
 from empatheia_jax.media.video import video_info
 
 SUFFIXES = {"speech": ".wav", "video": ".mp4"}
+LONGEST = 60.0
+"""Seconds of one utterance; the longest of AvaMERG are under 30."""
 NAME = re.compile(r"dia(?P<conversation>\d+)utt(?P<index>\d+)_(?P<profile>\d+)")
 
 
@@ -45,11 +47,23 @@ def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Ma
     return found
 
 
-def check(media: Mapping[int, Mapping[str, Path]]) -> None:
-    """Opens every recording. Raises `UserError`, in one line, for the first that is empty, corrupt or too long."""
-    for files in media.values():
-        for kind, path in files.items():
-            if kind == "speech":
-                audio_info(path)
-            else:
-                video_info(path)
+def check(media: Mapping[int, Mapping[str, Path]], conversation: Conversation) -> None:
+    """Opens every recording of the speaker, decoding nothing, before any network is loaded.
+
+    Raises:
+      UserError: in one line, for the first that is empty, corrupt, without frames or too long, or that misses its other half.
+    """
+    for said in conversation.utterances():
+        files = media.get(said.index, {})
+        if said.role != "speaker" or not files:
+            continue
+        for kind, suffix in SUFFIXES.items():
+            if kind not in files:
+                other = next(iter(files.values()))
+                raise UserError(
+                    f"{other} has no {suffix} beside it; expected {other.stem}{suffix} (or neither of them)"
+                )
+        seconds = {"speech": audio_info(files["speech"]).seconds, "video": video_info(files["video"]).seconds}
+        for kind, length in seconds.items():
+            if length is not None and length > LONGEST:
+                raise UserError(f"{files[kind]} lasts {length:.0f} s; one utterance may last {LONGEST:.0f} s; cut it")
