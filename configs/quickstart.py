@@ -29,14 +29,14 @@ def get_config() -> ConfigDict:
     config.data.update({"path": "data/toy", "max_length": 384, "reply_tokens": 64, "phonemes": 192, "frames": 250})
     config.data.update({"utterances": 1, "instruction": "short", "chat_template": True, "workers": 0})
     config.lora.update({"rank": 16, "dropout": 0.0})
-    config.coe = common.stage(steps=40, batch=4, accumulation=1, learning_rate=1e-3)
+    config.coe = common.stage(steps=35, batch=4, accumulation=1, learning_rate=1e-3)
     config.content = common.stage(steps=30, batch=4, accumulation=1, learning_rate=5e-4)
-    config.style = common.stage(steps=30, batch=4, accumulation=1, learning_rate=5e-4)
-    config.joint = common.stage(steps=15, batch=4, accumulation=1, learning_rate=3e-4)
+    config.style = common.stage(steps=30, batch=8, accumulation=1, learning_rate=2e-4)
+    config.joint = common.stage(steps=10, batch=4, accumulation=1, learning_rate=1e-4)
     for stage in config.schedule.split(","):
         config[stage].update({"save_every": 10, "eval_every": config[stage].steps})
     config.decoding.update({"max_new_tokens": 200, "no_repeat_ngram": 6, "repetition_penalty": 1.1})
     # Minutes of training teach the bridge styles, not yet the sounds of words: the generators' own encoding of the reply leads.
     config.decoding.update({"content_blend": 0.1, "style_blend": 0.3})
-    config.log_every = 1
+    config.log_every = 5  # a line is the mean of five small, hence noisy, batches
     return config

@@ -19,6 +19,7 @@ from empatheia_jax.nn.attention import attention
 from empatheia_jax.nn.linear import Linear
 
 LAYER_NORM_EPSILON = 1e-5
+FIRST_LOG_VARIANCE = -4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +162,8 @@ class Gaussian(nnx.Module):
     def __init__(self, width: int, latent: int, *, rngs: nnx.Rngs, dtype=jnp.float32, param_dtype=jnp.float32):
         self.mean = linear(width, latent, ("embed", None), rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         self.log_variance = linear(width, latent, ("embed", None), rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        # Latents start almost noiseless: unit noise would drown what the untrained encoder says.
+        self.log_variance.bias[...] = jnp.full((latent,), FIRST_LOG_VARIANCE, param_dtype)
 
     def __call__(self, x: Float[Array, "*B D"], key: Array | None):
         mean = self.mean(x).astype(jnp.float32)
