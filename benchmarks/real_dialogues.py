@@ -1,6 +1,6 @@
 """Does stage 1 teach? Loss per reply token on real dialogues, untouched core against trained.
 
-    python benchmarks/real_dialogues.py --workdir=runs/quickstart --dialogues=PATH.json [--count=64]
+    python -m benchmarks.real_dialogues --workdir=runs/quickstart --dialogues=PATH.json [--count=64]
 
 The file holds EmpatheticDialogues-like entries `{"emotion": …, "utts": [speaker, listener, speaker, …]}` that the run has
 never seen. Each gives one example: its last listener utterance is the reply. Both models read the prompt of the run's
