@@ -7,8 +7,6 @@ what is there, since the fingerprints differ (`data_pipeline.cache`).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,44 +18,12 @@ from tqdm import tqdm
 from data_pipeline.cache import ContentHashes, FeatureCache, FeatureExtractor, extract
 from data_pipeline.examples import Example
 from data_pipeline.features import ENCODED
+from data_pipeline.fingerprints import STORE, fingerprints
 from data_pipeline.layout import Clip, Tree
 from data_pipeline.loader import DEBUG, cache_folder, load_examples
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.dialogue import labels
 from empatheia_jax.errors import UserError
-from empatheia_jax.tokens import SLOTS
-
-VERSION = 1
-"""Raised when the meaning of a cached array changes."""
-NETWORK = {
-    "speech": "speech_encoder",
-    "video": "video_encoder",
-    "speech_content": "tts",
-    "speech_style": "tts",
-    "video_content": "talking_head",
-    "video_style": "talking_head",
-}
-"""Feature or target → the block of `config.networks` that makes it."""
-STORE = {"video_content": "float16"}
-"""Types in the cache that are not float32: eleven windows a frame would take the real set 120 GB."""
-
-
-def fingerprints(config: Any) -> dict[str, str]:
-    """Fingerprint of each feature and target under this config: weights and settings, nothing that is not read."""
-    from empatheia_jax import assemble, weights
-
-    hashes = {n: weights.describe(assemble.folder(config, n))["sha256"] for n in set(NETWORK.values())}
-    networks = config.networks
-    settings = {
-        "speech": {"slots": SLOTS},
-        "video": {"slots": SLOTS, "layer": networks.video_layer, "pooling": networks.video_pooling},
-    }
-    return {
-        what: hashlib.sha256(
-            json.dumps([VERSION, what, hashes[network], networks.dtype, settings.get(what)], sort_keys=True).encode()
-        ).hexdigest()
-        for what, network in NETWORK.items()
-    }
 
 
 @dataclasses.dataclass(frozen=True)

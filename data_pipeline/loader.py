@@ -20,6 +20,7 @@ from absl import flags
 from data_pipeline import toy
 from data_pipeline.examples import Example, examples_of, fingerprint, read_conversations
 from data_pipeline.features import ENCODED, TARGETS, CachedFeatures, Features, MadeUpFeatures
+from data_pipeline.fingerprints import fingerprints
 from data_pipeline.layout import Clip, Tree
 from data_pipeline.plan import EMPTY, Plan
 from data_pipeline.quarantine import Quarantine
@@ -409,8 +410,6 @@ def make(config: Any, stage: str, split: str, tokenizer: Any, widths: Any) -> St
     if config.data.path == DEBUG:
         features = MadeUpFeatures(_made_up_shapes(widths), settings.slots)
     elif wanted:
-        from data_pipeline.extract import fingerprints
-
         features = CachedFeatures(cache_folder(config), {what: fingerprints(config)[what] for what in wanted})
     else:
         features = None

@@ -1,0 +1,40 @@
+"""What identifies the maker of a cached array: the weights of its network and every setting that changes the result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from empatheia_jax import assemble, weights
+from empatheia_jax.tokens import SLOTS
+
+VERSION = 1
+"""Raised when the meaning of a cached array changes."""
+NETWORK = {
+    "speech": "speech_encoder",
+    "video": "video_encoder",
+    "speech_content": "tts",
+    "speech_style": "tts",
+    "video_content": "talking_head",
+    "video_style": "talking_head",
+}
+"""Feature or target → the block of `config.networks` that makes it."""
+STORE = {"video_content": "float16"}
+"""Types in the cache that are not float32: eleven windows a frame would take the real set 120 GB."""
+
+
+def fingerprints(config: Any) -> dict[str, str]:
+    """Fingerprint of each feature and target under this config: weights and settings, nothing that is not read."""
+    hashes = {n: weights.describe(assemble.folder(config, n))["sha256"] for n in set(NETWORK.values())}
+    networks = config.networks
+    settings = {
+        "speech": {"slots": SLOTS},
+        "video": {"slots": SLOTS, "layer": networks.video_layer, "pooling": networks.video_pooling},
+    }
+    return {
+        what: hashlib.sha256(
+            json.dumps([VERSION, what, hashes[network], networks.dtype, settings.get(what)], sort_keys=True).encode()
+        ).hexdigest()
+        for what, network in NETWORK.items()
+    }
