@@ -168,7 +168,7 @@ def made(change=None):
 
 def test_training_reads_what_extraction_wrote_and_a_changed_recording_is_noticed(tmp_path, monkeypatch):
     config = config_for(small_tree(tmp_path / "set"))
-    monkeypatch.setattr(extraction, "fingerprints", lambda config: {each.what: each.fingerprint for each in made()})
+    monkeypatch.setattr(loader, "fingerprints", lambda config: {each.what: each.fingerprint for each in made()})
     with pytest.raises(UserError, match="--mode=extract"):
         loader.make(config, "joint", "train", Words(), None)
     added = extraction.run_extractors(config, made(), show=False)
