@@ -43,7 +43,7 @@ def measure_opening(frames: UInt8[np.ndarray, "frames size size 3"], person: Ide
     share = np.zeros(area.shape[:3], np.float32)
     for colour in (_HOLLOW, _TEETH):
         distance = np.sqrt(np.sum((area - np.asarray(colour, np.float32)) ** 2, axis=-1))
-        share = np.maximum(share, np.clip(1.5 - distance / 45.0, 0.0, 1.0))
+        share = np.maximum(share, np.clip(1.5 - distance / 15.0, 0.0, 1.0))
     height = share.sum(1)  # per column
     width = 9
     smooth = np.stack([np.convolve(h, np.ones(width) / width, "valid") for h in height])
