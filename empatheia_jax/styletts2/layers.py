@@ -339,7 +339,7 @@ class BiLSTM(nnx.Module):
     at padding are zero. Without, all positions are valid.
     """
 
-    UNROLL = 4  # steps in one loop body; measured on CPU, where a loop's own cost per step is not small
+    UNROLL = 4  # steps in one loop body: a loop has a cost of its own per step. Not tuned; `benchmarks.styletts2` is the place
 
     def __init__(self, features_in: int, hidden: int, *, rngs: nnx.Rngs, dtype: Dtype, param_dtype: Dtype):
         self.forward = LSTM(features_in, hidden, rngs=rngs, dtype=dtype, param_dtype=param_dtype)

@@ -22,8 +22,9 @@ def test_at_rest_the_warp_gives_the_portrait_back():
     assert np.abs(inner - face[2:-2, 2:-2]).max() < 1.0  # of 255
 
 
-# Strict, so that a mended flow says so: for these two actions the flow leads further from the drawing than no flow at all.
-WRONG = pytest.mark.xfail(strict=True, reason="known defect of true_flow for small motions of brows and mouth corners")
+# Strict, so that a mended flow says so: for this person and these actions the flow leads further from the drawing than none.
+# Why is not known: it may be the flow, or this person.
+WRONG = pytest.mark.xfail(strict=True, reason="true_flow is further from the drawing here than no flow; cause unknown")
 
 
 @pytest.mark.parametrize(
