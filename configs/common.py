@@ -139,5 +139,6 @@ def base() -> ConfigDict:
     c.decoding = decoding()
     c.log_every = 10
     c.keep_checkpoints = 2
+    c.compiler_options = ""  # XLA's, of the training step: "name=value,…"
     c.profile_steps = ""  # "100,110": writes a trace of these steps
     return c

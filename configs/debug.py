@@ -20,12 +20,14 @@ def get_config() -> ConfigDict:
     config.networks.dtype = "float32"
     config.networks.remat = "nothing"
     config.bridge.update({"width": 32, "heads": 2, "mlp": 64, "layers": 1, "content_latent": 16, "style_latent": 16})
-    config.data.update({"path": "debug", "max_length": 2048, "reply_tokens": 48, "phonemes": 64, "frames": 50})
+    config.data.update({"path": "debug", "max_length": 1024, "reply_tokens": 48, "phonemes": 64, "frames": 50})
     config.data.update({"utterances": 2, "instruction": "short", "workers": 0})
     config.lora.dropout = 0.0
     for stage in config.schedule.split(","):
-        config[stage].update({"steps": 12, "batch": 4, "accumulation": 2, "learning_rate": 2e-3, "warmup": 1})
-        config[stage].update({"save_every": 4, "eval_every": 0})
+        config[stage].update({"steps": 6, "batch": 4, "accumulation": 2, "learning_rate": 2e-3, "warmup": 1})
+        config[stage].update({"save_every": 2, "eval_every": 0})
     config.decoding.update({"max_new_tokens": 48, "temperature": 1.0})  # greedy, it would repeat one byte
     config.log_every = 1
+    # A few steps of tiny networks: compiling them takes longer than running them.
+    config.compiler_options = "xla_backend_optimization_level=0,xla_llvm_disable_expensive_passes=true"
     return config

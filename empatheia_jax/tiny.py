@@ -180,8 +180,7 @@ def made_up(construct: Callable[[], nnx.Module], seed: int = 0) -> nnx.Module:
         fan_in = np.prod(leaf.shape[:-1]) if leaf.ndim > 1 else 4
         return (0.5 * random.standard_normal(leaf.shape) / fan_in**0.5).astype(leaf.dtype)
 
-    abstract = nnx.eval_shape(construct)
-    return weights.materialize(construct, {path: draw(path, leaf) for path, leaf in weights.flatten(abstract).items()})
+    return weights.materialize(construct, lambda abstract: {path: draw(path, leaf) for path, leaf in abstract.items()})
 
 
 def llm(**options) -> Llama:

@@ -122,9 +122,16 @@ def update(module: nnx.Module, flat: Mapping[str, Any]) -> None:
     nnx.update(module, unflatten(flat, module))
 
 
-def materialize(construct: Callable[[], nnx.Module], flat: Mapping[str, Any]) -> nnx.Module:
-    """The module that `construct` makes, with the values of `flat`, without ever allocating its initial weights."""
+def materialize(
+    construct: Callable[[], nnx.Module], flat: Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]]
+) -> nnx.Module:
+    """The module that `construct` makes, with the values of `flat`, without ever allocating its initial weights.
+
+    `flat` may be a function of the abstract parameters (path → shape and type), for values that follow from them.
+    """
     abstract = nnx.eval_shape(construct)
+    if callable(flat):
+        flat = flat(flatten(abstract))
     graph, state = nnx.split(abstract)
     state = unflatten(flat, state)
     if any(_NO_WEIGHTS(path, variable) for path, variable in nnx.to_flat_state(state)):

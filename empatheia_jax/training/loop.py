@@ -143,7 +143,7 @@ class _Loop:
         self.first_loss: float | None = first_loss
         self.last_loss: float = float("nan") if first_loss is None else first_loss
         self.flops_per_token, self.logged = flops_per_token, start
-        self.timer, self.tokens = StepTimer(), 0
+        self.timer, self.tokens, self.timed = StepTimer(), 0, 0
         self.window: list[dict[str, jax.Array]] = []
         self.in_flight: deque[jax.Array] = deque()
 
@@ -160,8 +160,10 @@ class _Loop:
             with self.timer.measure("compile"):
                 state, values = self.step(state, frozen, batch)
                 values["loss"].block_until_ready()
+            self.tokens = 0  # the step that compiles says nothing about speed
         else:
             state, values = self.step(state, frozen, batch)
+            self.timed += 1
         self.window.append(values)
         self.in_flight.append(values["loss"])
         if len(self.in_flight) > IN_FLIGHT:
@@ -175,17 +177,20 @@ class _Loop:
         values = {name: float(np.mean([entry[name] for entry in window])) for name in window[0] if name != "finite"}
         count = len(window)
         seconds = max(1e-9, self.timer.elapsed() - self.timer.parts.get("compile", 0.0))
-        speed = self.tokens * jax.process_count() / seconds
-        values |= {"steps_per_second": count / seconds, "tokens_per_second": speed, **self.timer.breakdown(count)}
-        text = f"loss {values['loss']:.4f}, {speed:,.0f} tokens/s"
-        if self.flops_per_token is not None and (peak := peak_flops()) is not None:
-            values["mfu"] = speed * self.flops_per_token / (peak * jax.device_count())
-            text += f", MFU {100 * values['mfu']:.1f} %"
+        values |= self.timer.breakdown(count)
+        text = f"loss {values['loss']:.4f}"
+        if self.timed:
+            speed = self.tokens * jax.process_count() / seconds
+            values |= {"steps_per_second": self.timed / seconds, "tokens_per_second": speed}
+            text += f", {speed:,.0f} tokens/s"
+            if self.flops_per_token is not None and (peak := peak_flops()) is not None:
+                values["mfu"] = speed * self.flops_per_token / (peak * jax.device_count())
+                text += f", MFU {100 * values['mfu']:.1f} %"
         self.last_loss = values["loss"]
         if self.first_loss is None:
             self.first_loss = self.last_loss
         self.write(number, values)
-        self.window, self.tokens, self.logged = [], 0, number
+        self.window, self.tokens, self.timed, self.logged = [], 0, 0, number
         self.timer.reset()
         return text
 

@@ -97,6 +97,17 @@ def test_the_loss_falls_and_the_log_holds_every_line_once(whole):
     assert {"loss", "ce", "grad_norm", "tokens_per_second", "time_data_ms", "time_compute_ms"} <= entries[-1].keys()
 
 
+def test_the_step_that_compiles_says_nothing_about_speed(built, tmp_path):
+    cut, _ = built
+    fresh = step.build(
+        cut, tiny.loss, optimizers.build(optimizers.OptimizerConfig(1e-2, 12)), make_mesh(devices=jax.devices()[:1])
+    )
+    run((cut, fresh), tmp_path, Batches(), steps=2, log_every=1)
+    first, second = Metrics(tmp_path / "metrics").read("coe")
+    assert "time_compile_ms" in first and "tokens_per_second" not in first
+    assert second["tokens_per_second"] > 0
+
+
 def test_resume_gives_the_same_bits(built, whole, tmp_path):
     with pytest.raises(Interrupted):
         run(built, tmp_path, Batches(at=7, what=interrupt))

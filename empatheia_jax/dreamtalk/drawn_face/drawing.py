@@ -452,9 +452,10 @@ def draw_many(
         raise UserError(f"{len(identities)} identities and {len(rows)} rows of coefficients; one each is needed")
     people = [identity.numbers() for identity in identities]
     frames = []
-    for start in range(0, len(rows), _CHUNK):
+    chunk = 1 if len(rows) == 1 else _CHUNK  # portraits are drawn alone, often
+    for start in range(0, len(rows), chunk):
         # The last chunk is filled up, so that one compilation serves all lengths.
-        index = np.minimum(np.arange(start, start + _CHUNK), len(rows) - 1)
+        index = np.minimum(np.arange(start, start + chunk), len(rows) - 1)
         numbers = {k: np.stack([people[i][k] for i in index]) for k in people[0]}
         frames.append(np.asarray(_draw(numbers, rows[index], size))[: len(rows) - start])
     return np.concatenate(frames) if frames else np.zeros((0, size, size, 3), np.uint8)
