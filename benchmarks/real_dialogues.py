@@ -76,7 +76,8 @@ def main(argv: list[str]) -> int:
         hidden = model.core(model.embed(tokens), lengths=lengths).hidden
         return token_losses(model.logits(hidden[:, :-1]), tokens[:, 1:])
 
-    def measure(model) -> dict[str, tuple[float, float]]:
+    def measure(model) -> dict[str, list[np.ndarray]]:
+        """Per part and dialogue, the losses of its tokens."""
         parts: dict[str, list[np.ndarray]] = {"reply": [], "target": []}
         for each in encoded:
             tokens = np.zeros((1, LENGTH), np.int32)
@@ -85,18 +86,21 @@ def main(argv: list[str]) -> int:
             found = np.concatenate([[0.0], found])[: len(each.tokens)]
             parts["reply"].append(found[each.reply_mask])
             parts["target"].append(found[each.loss_mask])
-        return {
-            name: (np.concatenate(v).mean(), np.std([x.mean() for x in v]) / len(v) ** 0.5) for name, v in parts.items()
-        }
+        return parts
 
     before = measure(assembly.model)
     stages = schedule.load_stages(config, options.workdir, assembly.model)
     after = measure(assembly.model)
     print(f"{len(encoded)} dialogues of {options.dialogues.name}; trained: {', '.join(stages)}")
-    print("nats per token ± standard error over dialogues")
-    for name, (value, error) in before.items():
-        trained, spread = after[name]
-        print(f"{name:8s} untouched {value:.3f} ± {error:.3f}   trained {trained:.3f} ± {spread:.3f}")
+    print("nats per token; the change with its standard error over dialogues, each against itself")
+    for name, untouched in before.items():
+        trained = after[name]
+        change = np.array([new.mean() - old.mean() for old, new in zip(untouched, trained)])
+        error = change.std(ddof=1) / len(change) ** 0.5 if len(change) > 1 else float("nan")
+        print(
+            f"{name:8s} untouched {np.concatenate(untouched).mean():.3f}   trained {np.concatenate(trained).mean():.3f}"
+            f"   change {change.mean():+.3f} ± {error:.3f}, lower in {(change < 0).sum()} of {len(change)}"
+        )
     return 0
 
 

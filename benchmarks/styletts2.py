@@ -216,7 +216,7 @@ def child(options: argparse.Namespace) -> None:
     print(json.dumps(result))
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser("benchmarks.styletts2", description="Speaking speed beside PyTorch.")
     parser.add_argument("--reference", type=Path, required=True, help="checkout of yl4579/StyleTTS2")
     parser.add_argument("--weights", type=Path, default=Path("weights/kokoro"))
@@ -226,14 +226,17 @@ def main() -> None:
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        return child(options)
+        child(options)
+        return 0
     print(
         f"{'threads':>7} {'side':8} {'wall s':>8} {'RTF':>7} {'CPU s':>8}   {options.phonemes} phonemes, float32, CPU"
     )
     for threads in options.threads.split(","):
-        command = [sys.executable, "-m", "benchmarks.styletts2", *sys.argv[1:], f"--child={threads}"]
-        line = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-        found = json.loads(line)
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.styletts2", *sys.argv[1:], f"--child={threads}"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode:  # its reason is on stderr already
+            return done.returncode
+        found = json.loads(done.stdout.splitlines()[-1])
         for side in ("pytorch", "jax"):
             s = found[side]
             print(f"{threads:>7} {side:8} {s['wall_s']:8.3f} {s['rtf']:7.3f} {s['cpu_s']:8.3f}")
@@ -243,7 +246,8 @@ def main() -> None:
         print(
             f"{threads:>7} {found['speech_s']:.2f} s of speech; PyTorch / JAX: {ratio:.2f} by wall time, {cpu:.2f} by CPU time"
         )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -99,6 +99,7 @@ def stage(steps: int, batch: int, accumulation: int, learning_rate: float) -> Co
     c.decay = "linear"
     c.weight_decay = 1e-3
     c.clip = 1.0
+    c.group_rates = ""  # factors on the rate by glob of parameter paths: "core.*=0.2,synchronizer.*=1.5"
     c.save_every = 500
     c.eval_every = 500  # losses on the split "valid"; 0 = never
     return c

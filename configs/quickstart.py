@@ -28,8 +28,10 @@ def get_config() -> ConfigDict:
     )
     config.data.update({"path": "data/toy", "max_length": 384, "reply_tokens": 64, "phonemes": 192, "frames": 250})
     config.data.update({"utterances": 1, "instruction": "short", "chat_template": True, "workers": 0})
-    config.lora.update({"rank": 16, "dropout": 0.0})
-    config.coe = common.stage(steps=35, batch=4, accumulation=1, learning_rate=1e-3)
+    config.lora.update({"rank": 16, "dropout": 0.05})
+    config.coe = common.stage(steps=35, batch=4, accumulation=1, learning_rate=2e-3)
+    # The new rows have everything to learn in 35 steps, the core little: at their rate it would unlearn how people talk.
+    config.coe.group_rates = "core.*=0.15"
     config.content = common.stage(steps=30, batch=4, accumulation=1, learning_rate=5e-4)
     config.style = common.stage(steps=30, batch=8, accumulation=1, learning_rate=2e-4)
     config.joint = common.stage(steps=10, batch=4, accumulation=1, learning_rate=1e-4)

@@ -59,6 +59,14 @@ def test_every_variant_resolves_to_a_schedule_of_known_stages(variant):
     schedule.objective(config)
 
 
+def test_group_rates_are_globs_with_factors():
+    assert schedule.group_rates("core.*=0.2, synchronizer.*=1.5") == {"core.*": 0.2, "synchronizer.*": 1.5}
+    assert schedule.group_rates("") == {}
+    for wrong in ("core.*", "core.*=slow"):
+        with pytest.raises(UserError, match="GLOB=FACTOR"):
+            schedule.group_rates(wrong)
+
+
 def test_compiler_options_are_read_as_xla_wants_them():
     options = schedule.compiler_options("xla_backend_optimization_level=0, xla_llvm_disable_expensive_passes=true")
     assert options == {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}

@@ -46,6 +46,15 @@ def objective(config) -> stages.Objective:
     return stages.Objective(values.alpha, values.beta, values.kl_weight, values.regression, without)
 
 
+def group_rates(text: str) -> dict[str, float]:
+    """`"core.*=0.2,synchronizer.*=1.5"` → glob → factor. Raises `UserError` for anything else."""
+    try:
+        pairs = [item.rsplit("=", 1) for item in text.split(",") if item.strip()]
+        return {glob.strip(): float(factor) for glob, factor in pairs}
+    except ValueError:
+        raise UserError(f"group_rates {text!r}; expected GLOB=FACTOR, several joined by commas") from None
+
+
 def optimizer_config(settings) -> optimizers.OptimizerConfig:
     """A stage's block of the config as the optimizer's dataclass."""
     return optimizers.OptimizerConfig(
@@ -54,6 +63,7 @@ def optimizer_config(settings) -> optimizers.OptimizerConfig:
         warmup_steps=min(settings.warmup, settings.steps),
         decay=settings.decay,
         weight_decay=settings.weight_decay,
+        group_rates=group_rates(settings.group_rates),
         clip=settings.clip,
     )
 
