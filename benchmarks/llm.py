@@ -1,12 +1,14 @@
 """SmolLM2-135M beside `transformers` + `peft` on the CPU: LoRA step, prefill, decode, with the roof of the same run.
 
-    python -m benchmarks.llm [--threads=1,2] [--weights=weights/smollm2-135m-instruct] [--json=FILE] [--tiny]
+    python -m benchmarks.llm [--threads=1,2] [--rows=lora_step,prefill,decode_1,decode_8] [--repeats=3]
+                             [--weights=weights/smollm2-135m-instruct] [--json=FILE] [--tiny]
 
 Each framework runs in a process of its own per thread count, one after the other, on the same random float32 tokens.
 A row is the fastest of several repeats after a warm-up (compilation is not counted, and printed apart). The roof is
 measured in the same run: the rate of a large matrix product and of reading memory. Decoding one token reads every
 weight once, so its roof is memory rate / bytes of weights; a LoRA step costs 4 N, with N the weights in matrix
-products, per token (no gradients of frozen weights), a prefill 2 N. `--tiny` checks that the benchmark itself works.
+products, per token (no gradients of frozen weights), a prefill 2 N, where the head serves the last token only.
+`--tiny` checks that the benchmark itself works.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from pathlib import Path
 from benchmarks import roof
 
 ROWS = {"lora_step": "LoRA step", "prefill": "prefill", "decode_1": "decode, batch 1", "decode_8": "decode, batch 8"}
-FULL = {"batch": 4, "tokens": 256, "prefill": 512, "decode": 64, "repeats": 3}
-TINY = {"batch": 1, "tokens": 16, "prefill": 32, "decode": 4, "repeats": 1}
+FULL = {"batch": 4, "tokens": 256, "prefill": 512, "decode": 63, "repeats": 3}
+TINY = {"batch": 1, "tokens": 16, "prefill": 32, "decode": 3, "repeats": 1}
+# `decode`: steps after the first token, which the prompt's own pass gives: 64 tokens in all.
 LORA = {"rank": 8, "alpha": 16, "targets": ("q_proj", "k_proj", "v_proj", "o_proj")}
 
 
@@ -41,12 +44,11 @@ def best(function, repeats: int) -> tuple[float, float]:
     return min(times), first
 
 
-def run_roof(sizes: dict) -> dict:
-    tiny = sizes is TINY
+def run_roof(tiny: bool) -> dict:
     return {"flops": roof.matrix_rate(256 if tiny else 2048), "bytes": roof.read_rate(8 if tiny else 512)}
 
 
-def run_jax(folder: Path, sizes: dict) -> dict:
+def run_jax(folder: Path, sizes: dict, rows: list[str]) -> dict:
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -61,7 +63,8 @@ def run_jax(folder: Path, sizes: dict) -> dict:
     model = weights.restore(folder, Llama, LlamaConfig, kind="llama", implementation="blocked")
     vocab = model.config.vocab_size
     leaves = jax.tree.leaves(nnx.state(model))
-    result = {"weights": int(sum(leaf.size for leaf in leaves))}
+    head = model.embed_tokens.embedding.size
+    result = {"weights": int(sum(leaf.size for leaf in leaves)), "head": int(head)}
     rng = np.random.default_rng(0)
 
     graph, state = nnx.split(model)
@@ -72,9 +75,10 @@ def run_jax(folder: Path, sizes: dict) -> dict:
         return network.logits(network(network.embed(ids)).hidden[:, -1:])
 
     ids = jnp.asarray(rng.integers(0, vocab, (1, sizes["prefill"])))
-    result["prefill"] = best(lambda: prefill(state, ids).block_until_ready(), sizes["repeats"])
+    if "prefill" in rows:
+        result["prefill"] = best(lambda: prefill(state, ids).block_until_ready(), sizes["repeats"])
 
-    for batch in (1, 8):
+    for batch in batches(rows):
         prompt = model.embed(jnp.asarray(rng.integers(0, vocab, (batch, 16))))
 
         def decode(steps: int, batch=batch, prompt=prompt):
@@ -84,6 +88,9 @@ def run_jax(folder: Path, sizes: dict) -> dict:
         alone, _ = best(lambda: decode(1), sizes["repeats"])  # the same program, stopped after the prompt and one token
         result[f"decode_{batch}"] = (whole - alone, first)
 
+    result["versions"] = {name: importlib.metadata.version(name) for name in ("jax", "flax")}
+    if "lora_step" not in rows:
+        return result
     add_lora(model, LoRAConfig(**LORA), rngs=nnx.Rngs(0))
     graph, trainable, frozen = nnx.split(model, nnx.LoRAParam, ...)
     optimizer = optax.adamw(1e-4)
@@ -102,11 +109,10 @@ def run_jax(folder: Path, sizes: dict) -> dict:
 
     moments = optimizer.init(trainable)
     result["lora_step"] = best(lambda: jax.block_until_ready(step(trainable, moments, frozen, ids)), sizes["repeats"])
-    result["versions"] = {name: importlib.metadata.version(name) for name in ("jax", "flax")}
     return result
 
 
-def run_torch(sizes: dict) -> dict:
+def run_torch(sizes: dict, rows: list[str]) -> dict:
     import peft
     import torch
     import transformers
@@ -121,8 +127,9 @@ def run_torch(sizes: dict) -> dict:
     torch.manual_seed(0)
     with torch.no_grad():
         ids = torch.randint(0, vocab, (1, sizes["prefill"]))
-        result["prefill"] = best(lambda: model(ids, logits_to_keep=1), sizes["repeats"])
-        for batch in (1, 8):
+        if "prefill" in rows:
+            result["prefill"] = best(lambda: model(ids, logits_to_keep=1), sizes["repeats"])
+        for batch in batches(rows):
             prompt = torch.randint(0, vocab, (batch, 16))
 
             def decode(steps: int, prompt=prompt):
@@ -139,6 +146,9 @@ def run_torch(sizes: dict) -> dict:
             whole, first = best(lambda: decode(1 + sizes["decode"]), sizes["repeats"])
             alone, _ = best(lambda: decode(1), sizes["repeats"])
             result[f"decode_{batch}"] = (whole - alone, first)
+    result["versions"] = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")}
+    if "lora_step" not in rows:
+        return result
     settings = peft.LoraConfig(
         r=LORA["rank"], lora_alpha=LORA["alpha"], target_modules=list(LORA["targets"]), task_type="CAUSAL_LM"
     )
@@ -152,8 +162,12 @@ def run_torch(sizes: dict) -> dict:
         optimizer.step()
 
     result["lora_step"] = best(step, sizes["repeats"])
-    result["versions"] = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")}
     return result
+
+
+def batches(rows: list[str]) -> list[int]:
+    """Batch sizes of the decoding rows."""
+    return [int(row.removeprefix("decode_")) for row in rows if row.startswith("decode_")]
 
 
 def work(row: str, sizes: dict) -> tuple[int, float]:
@@ -165,10 +179,11 @@ def work(row: str, sizes: dict) -> tuple[int, float]:
     return int(row.removeprefix("decode_")) * sizes["decode"], 1.0
 
 
-def roof_seconds(row: str, weights: int, rates: dict, sizes: dict) -> float:
+def roof_seconds(row: str, counts: dict, rates: dict, sizes: dict) -> float:
     """The time that this run's own rates allow: arithmetic or, in decoding, reading the weights once a step."""
     tokens, passes = work(row, sizes)
-    arithmetic = tokens * passes * 2 * weights / rates["flops"]
+    weights = counts["weights"]
+    arithmetic = tokens * passes * 2 * (weights - counts["head"] * (row == "prefill")) / rates["flops"]
     if not row.startswith("decode"):
         return arithmetic
     return max(arithmetic, sizes["decode"] * 4 * weights / rates["bytes"])
@@ -177,32 +192,42 @@ def roof_seconds(row: str, weights: int, rates: dict, sizes: dict) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser("benchmarks.llm", description=__doc__.splitlines()[0])
     parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--rows", default=",".join(ROWS), help="which of them, so that a long run can be cut")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--weights", type=Path, default=Path("weights/smollm2-135m-instruct"))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--only", choices=("roof", "jax", "torch"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    sizes = TINY if options.tiny else FULL
+    sizes = TINY if options.tiny else FULL | {"repeats": options.repeats}
+    rows = options.rows.split(",")
+    if unknown := set(rows) - set(ROWS):
+        parser.error(f"--rows has {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     if options.only:
         roof.use_cores(int(options.threads))
-        runs = {"roof": lambda: run_roof(sizes), "torch": lambda: run_torch(sizes)}
-        print(json.dumps(runs.get(options.only, lambda: run_jax(options.weights, sizes))()))
+        runs = {
+            "roof": lambda: run_roof(options.tiny),
+            "torch": lambda: run_torch(sizes, rows),
+            "jax": lambda: run_jax(options.weights, sizes, rows),
+        }
+        print(json.dumps(runs[options.only]()))
         return
     everything = []
     for threads in map(int, options.threads.split(",")):
         results = {}
         for framework in ("roof", "torch", "jax"):
             arguments = [sys.executable, "-m", "benchmarks.llm", f"--only={framework}", f"--threads={threads}"]
-            arguments += [f"--weights={options.weights}"] + (["--tiny"] if options.tiny else [])
+            arguments += [f"--weights={options.weights}", f"--rows={options.rows}", f"--repeats={options.repeats}"]
+            arguments += ["--tiny"] if options.tiny else []
             done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=True)
             results[framework] = json.loads(done.stdout.splitlines()[-1])
-        report(threads, results, sizes)
+        report(threads, results, sizes, rows)
         everything.append({"threads": threads, "sizes": sizes, "results": results, "date": str(datetime.date.today())})
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1) + "\n")
 
 
-def report(threads: int, results: dict, sizes: dict) -> None:
+def report(threads: int, results: dict, sizes: dict, rows: list[str]) -> None:
     """One table: tokens per second of both frameworks, their ratio, and how much of the roof each reaches."""
     rates, ours, theirs = (results[name] for name in ("roof", "jax", "torch"))
     versions = ", ".join(f"{n} {v}" for result in (ours, theirs) for n, v in result["versions"].items())
@@ -211,12 +236,12 @@ def report(threads: int, results: dict, sizes: dict) -> None:
     print(f"roof: {rates['flops'] / 1e9:.0f} GFLOP/s, {rates['bytes'] / 1e9:.1f} GB/s")
     columns = ("jax tok/s", "torch tok/s", "jax/torch", "roof tok/s", "compile s")
     print(f"{'':18}" + "".join(f"{column:>13}" for column in columns))
-    for row, title in ROWS.items():
+    for row in rows:
         tokens, _ = work(row, sizes)
         seconds, first = ours[row]
         numbers = (tokens / seconds, tokens / theirs[row][0], theirs[row][0] / seconds)
-        ceiling = tokens / roof_seconds(row, ours["weights"], rates, sizes)
-        print(f"{title:18}" + "".join(f"{number:13.2f}" for number in (*numbers, ceiling, first - seconds)))
+        ceiling = tokens / roof_seconds(row, ours, rates, sizes)
+        print(f"{ROWS[row]:18}" + "".join(f"{number:13.2f}" for number in (*numbers, ceiling, first - seconds)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from empatheia_jax.core.outputs import KVCache, LMOutput, valid_and_positions
-from empatheia_jax.nn.attention import attention
+from empatheia_jax.nn.attention import attention, cached_attention
 from empatheia_jax.nn.linear import Embedding, Linear, RMSNorm, head_product
 from empatheia_jax.nn.stack import run_layers, unstack
 
@@ -155,9 +155,9 @@ class CausalLM(nnx.Module):
     def _filled_cache(self, filled, valid, b: int, t: int, slots: int) -> KVCache:
         if slots < t:
             raise ValueError(f"a cache of {slots} slots cannot hold {t} tokens")
-        room = ((0, 0), (0, 0), (0, slots - t), (0, 0), (0, 0))
+        room = ((0, 0), (0, 0), (0, 0), (0, slots - t), (0, 0))
         valid = jnp.ones((b, t), bool) if valid is None else valid
-        k, v = (jnp.pad(part, room) for part in filled)
+        k, v = (jnp.pad(jnp.swapaxes(part, 2, 3), room) for part in filled)
         return KVCache(k, v, jnp.pad(valid, ((0, 0), (0, slots - t))), jnp.asarray(t, jnp.int32))
 
     def _continue(self, x, tables, valid, cache: KVCache, all_hidden: bool, weights) -> LMOutput:
@@ -175,21 +175,16 @@ class CausalLM(nnx.Module):
             seen &= (own[:, :, None] - place[:, None, :]) < self.window
 
         def body(layer, index, carry, _):
-            x, keys, values = carry
+            x, cache = carry
             q, k, v = layer.attention.project(layer.attention_norm(x), tables, [None] * 3)
-            zero = jnp.zeros((), jnp.int32)
-            at = (index, zero, cache.index, zero, zero)
-            keys = jax.lax.dynamic_update_slice(keys, k[None].astype(keys.dtype), at)
-            values = jax.lax.dynamic_update_slice(values, v[None].astype(values.dtype), at)
-            own_keys = jax.lax.dynamic_index_in_dim(keys, index, keepdims=False)
-            own_values = jax.lax.dynamic_index_in_dim(values, index, keepdims=False)
-            mixed = attention(q, own_keys, own_values, mask=seen)
+            cache = cache.write(index, k, v)
+            mixed = cached_attention(q, *cache.layer(index), mask=seen)
             x = x + layer.attention.output(mixed.reshape(b, t, -1), None)
             x = x + layer.mlp(layer.mlp_norm(x), [None] * 3)
-            return (x, keys, values), x if all_hidden else None
+            return (x, cache), x if all_hidden else None
 
-        (last, keys, values), hiddens = run_layers(
-            self.layers, c.num_layers, body, (x, cache.k, cache.v), scan=self.scan, weights=weights
+        (last, filled), hiddens = run_layers(
+            self.layers, c.num_layers, body, (x, cache), scan=self.scan, weights=weights
         )
-        new_cache = KVCache(keys, values, seen_later, cache.index + t)
+        new_cache = KVCache(filled.k, filled.v, seen_later, cache.index + t)
         return self._output(x, last, hiddens if all_hidden else None, new_cache)

@@ -6,7 +6,7 @@ every generated token comes out of the same pass. Works for every core that has
     embed(ids), logits(hidden)
     prefill(embeds, lengths, slots) -> (hidden of the last token (b, d), cache, position of the next token (b,))
     __call__(embeds, cache=, positions=, mask=, weights=) -> LMOutput
-    decoder_weights() -> weights per layer, for `weights`
+    decoder_weights() -> weights per layer, for `weights` where `separate_layers`
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.sampling import Choices, DecodingSettings, Kind, adjust, choose
 from empatheia_jax.core.tokenizer import Tokenizer, contains_any
 from empatheia_jax.errors import UserError
+from empatheia_jax.nn.platform import separate_layers
 
 __all__ = ["Choices", "DecodingSettings", "Generation", "StopStrings", "bucket", "generate"]
 
@@ -170,7 +171,9 @@ def _decode(
     score = model.logits if added is None else partial(added.logits, model)
     slots = embeds.shape[1] + shape.new + forced.shape[0]
     last, cache, positions = model.prefill(embeds, lengths, slots)
-    weights = model.decoder_weights()
+    weights = None
+    if separate_layers():
+        weights, cache = model.decoder_weights(), cache.separate()
     rows = jnp.arange(b)
 
     def pick(hidden, extra, step):
@@ -246,7 +249,7 @@ def _decode(
         count = forced.shape[0]
         ids = jnp.broadcast_to(forced[None], (b, count))
         places = positions[:, None] + jnp.arange(count)[None]
-        forced_hidden = model(embed(ids), cache=cache, positions=places).hidden
+        forced_hidden = model(embed(ids), cache=cache, positions=places, weights=weights).hidden
     else:
         forced_hidden = jnp.zeros((b, 0, last.shape[-1]), last.dtype)
     return row.tokens, (row.tokens >= 0).sum(axis=1), row.hidden, forced_hidden

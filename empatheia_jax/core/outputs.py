@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -18,18 +18,18 @@ class KVCache:
     """Keys and values of every layer, in a fixed number of slots.
 
     All rows of a batch write to the same slot, so that a step is one in-place update; rows of unequal length leave
-    slots that are marked invalid instead. k, v: (layers, b, slots, kv_heads, head_dim); valid: (b, slots); index:
-    next slot to be written.
+    slots that are marked invalid instead. k, v: (layers, b, kv_heads, slots, head_dim), or `separate`: a tuple of the
+    layers' arrays; valid: (b, slots); index: next slot to be written.
     """
 
-    k: Float[Array, "l b s k h"]
-    v: Float[Array, "l b s k h"]
+    k: Float[Array, "l b k s h"] | tuple[Float[Array, "b k s h"], ...]
+    v: Float[Array, "l b k s h"] | tuple[Float[Array, "b k s h"], ...]
     valid: Bool[Array, "b s"]
     index: Int[Array, ""]
 
     @classmethod
     def empty(cls, layers: int, batch: int, slots: int, kv_heads: int, head_dim: int, dtype) -> KVCache:
-        shape = (layers, batch, slots, kv_heads, head_dim)
+        shape = (layers, batch, kv_heads, slots, head_dim)
         return cls(
             jnp.zeros(shape, dtype),
             jnp.zeros(shape, dtype),
@@ -39,7 +39,34 @@ class KVCache:
 
     @property
     def slots(self) -> int:
-        return self.k.shape[2]
+        return self.valid.shape[1]
+
+    def separate(self) -> KVCache:
+        """The same, an array per layer; then layers must be told by Python integers."""
+        return replace(self, k=tuple(self.k), v=tuple(self.v))
+
+    def write(self, layer: int | Int[Array, ""], k: Float[Array, "b t k h"], v: Float[Array, "b t k h"]) -> KVCache:
+        """With the keys and values of further tokens in the next slots of one layer; `index` and `valid` stay."""
+
+        def put(store, new):
+            new = jnp.swapaxes(new, 1, 2)
+            if isinstance(store, tuple):
+                own = jax.lax.dynamic_update_slice_in_dim(
+                    store[layer], new.astype(store[layer].dtype), self.index, axis=2
+                )
+                return (*store[:layer], own, *store[layer + 1 :])
+            zero = jnp.zeros((), jnp.int32)
+            return jax.lax.dynamic_update_slice(
+                store, new[None].astype(store.dtype), (layer, zero, zero, self.index, zero)
+            )
+
+        return replace(self, k=put(self.k, k), v=put(self.v, v))
+
+    def layer(self, layer: int | Int[Array, ""]) -> tuple[Float[Array, "b k s h"], Float[Array, "b k s h"]]:
+        """Keys and values of one layer."""
+        if isinstance(self.k, tuple):
+            return self.k[layer], self.v[layer]
+        return tuple(jax.lax.dynamic_index_in_dim(store, layer, keepdims=False) for store in (self.k, self.v))
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("hidden", "all_hidden", "cache"), meta_fields=())

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from empatheia_jax.core.outputs import KVCache, LMOutput, valid_and_positions
 from empatheia_jax.core.t5_config import T5Config
-from empatheia_jax.nn.attention import attention
+from empatheia_jax.nn.attention import attention, cached_attention
 from empatheia_jax.nn.linear import Embedding, Linear, RMSNorm, head_product
 from empatheia_jax.nn.parameters import parameter
 from empatheia_jax.nn.stack import run_layers, unstack
@@ -122,14 +122,18 @@ class T5Stack(nnx.Module):
 class T5Cache:
     """What a decoder keeps: its own keys and values, where they stand, and those of the encoder's output, made once.
 
-    places: (b, slots) positions of the cached tokens. cross_k, cross_v: (layers, b, s, n, h). encoder_valid: (b, s).
+    places: (b, slots) positions of the cached tokens. cross_k, cross_v: (layers, b, n, s, h). encoder_valid: (b, s).
     """
 
     own: KVCache
     places: Int[Array, "b slots"]
-    cross_k: Float[Array, "l b s n h"]
-    cross_v: Float[Array, "l b s n h"]
+    cross_k: Float[Array, "l b n s h"]
+    cross_v: Float[Array, "l b n s h"]
     encoder_valid: Bool[Array, "b s"]
+
+    def separate(self) -> T5Cache:
+        """As `KVCache.separate`; the encoder's keys and values do not change, so they are sliced once anyway."""
+        return replace(self, own=self.own.separate())
 
 
 class T5(nnx.Module):
@@ -264,7 +268,7 @@ class T5(nnx.Module):
         encoded = self.encode(embeds, lengths=lengths).hidden
 
         def body(layer: T5Layers, index, carry, _):
-            return carry, layer.cross.keys_values(encoded, [None] * 2)
+            return carry, tuple(jnp.swapaxes(part, 1, 2) for part in layer.cross.keys_values(encoded, [None] * 2))
 
         _, (k, v) = run_layers(self.decoder.layers, self.decoder.count, body, jnp.zeros(()), scan=self.scan)
         own = KVCache.empty(self.decoder.count, b, slots, c.num_heads, c.head_dim, self.dtype)
@@ -296,32 +300,29 @@ class T5(nnx.Module):
         across = jnp.broadcast_to(cache.encoder_valid[:, None, :], (b, t, cache.encoder_valid.shape[1]))
 
         def body(layer: T5Layers, number, carry, cross):
-            x, keys, values = carry
+            x, own = carry
             normed = layer.attention_norm(x)
-            q, (k, v) = layer.attention.queries(normed, None), layer.attention.keys_values(normed, [None] * 2)
-            zero = jnp.zeros((), jnp.int32)
-            at = (number, zero, index, zero, zero)
-            keys = jax.lax.dynamic_update_slice(keys, k[None], at)
-            values = jax.lax.dynamic_update_slice(values, v[None], at)
-            own_k, own_v = (jax.lax.dynamic_index_in_dim(each, number, keepdims=False) for each in (keys, values))
-            x = x + layer.attention.output(attention(q, own_k, own_v, mask=seen, bias=bias, scale=1.0), None)
+            own = own.write(number, *layer.attention.keys_values(normed, [None] * 2))
+            q = layer.attention.queries(normed, None)
+            mixed = cached_attention(q, *own.layer(number), mask=seen, bias=bias, scale=1.0)
+            x = x + layer.attention.output(mixed, None)
             q = layer.cross.queries(layer.cross_norm(x), None)
-            x = x + layer.cross.output(attention(q, *cross, mask=across, scale=1.0), None)
+            x = x + layer.cross.output(cached_attention(q, *cross, mask=across, scale=1.0), None)
             x = x + layer.mlp(layer.mlp_norm(x), [None] * 3)
-            return (x, keys, values), x if all_hidden else None
+            return (x, own), x if all_hidden else None
 
         x = embeds.astype(self.dtype)
-        (last, keys, values), hiddens = run_layers(
+        (last, filled), hiddens = run_layers(
             self.decoder.layers,
             self.decoder.count,
             body,
-            (x, own.k, own.v),
+            (x, own),
             (cache.cross_k, cache.cross_v),
             scan=self.scan,
             weights=weights,
         )
         out = _output(self.decoder, x, last, hiddens)
-        cache = replace(cache, own=KVCache(keys, values, known, index + t), places=places)
+        cache = replace(cache, own=KVCache(filled.k, filled.v, known, index + t), places=places)
         return replace(out, cache=cache)
 
 

@@ -12,23 +12,20 @@ Query head i is served by key/value head i // (n / k): grouped heads repeat as k
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
-from collections.abc import Iterator
-from contextvars import ContextVar
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from empatheia_jax.nn.platform import platform
+
 IMPLEMENTATIONS = ("xla", "blocked", "cudnn", "splash", "auto")
 QUERY_BLOCK = 256
 SPLASH_BLOCK = 128
 """Splash works on blocks of this many queries, keys and channels."""
-
-_TARGET: ContextVar[str | None] = ContextVar("attention_target", default=None)
 
 
 class Selection(NamedTuple):
@@ -36,16 +33,6 @@ class Selection(NamedTuple):
 
     name: str
     reason: str
-
-
-@contextlib.contextmanager
-def target_platform(platform: str) -> Iterator[None]:
-    """Chooses as if for `platform` ("cpu", "gpu", "tpu"): for compiling a program for hardware that is not there."""
-    token = _TARGET.set(platform)
-    try:
-        yield
-    finally:
-        _TARGET.reset(token)
 
 
 def select(
@@ -132,7 +119,7 @@ def attention(
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     name, reason = select(
         implementation,
-        platform=_TARGET.get() or jax.default_backend(),
+        platform=platform(),
         dtype=q.dtype,
         head_dim=q.shape[-1],
         queries=q.shape[1],
@@ -242,6 +229,31 @@ def _xla(q, k, v, seen, bias, scale):
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
     out = jnp.einsum("bkgts,bskh->btkgh", weights, v)
     return out.reshape(b, t, n, v.shape[-1])
+
+
+def cached_attention(
+    q: Float[Array, "b t n h"],
+    k: Float[Array, "b k s h"],
+    v: Float[Array, "b k s h"],
+    *,
+    mask: Bool[Array, "b t s"],
+    bias: Float[Array, "#b #n t s"] | None = None,
+    scale: float | None = None,
+) -> Float[Array, "b t n h"]:
+    """`attention` of few queries over a cache, whose heads come before its slots: nothing is transposed at a token."""
+    b, t, n, h = q.shape
+    heads, s = k.shape[1:3]
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    scale = h**-0.5 if scale is None else scale
+    grouped = q.reshape(b, t, heads, n // heads, h).transpose(0, 2, 3, 1, 4)
+    scores = jnp.einsum("bkgth,bksh->bkgts", grouped, k, preferred_element_type=wide) * jnp.asarray(scale, wide)
+    if bias is not None:
+        bias = jnp.broadcast_to(bias, (bias.shape[0], n, t, s))
+        scores = scores + bias.reshape(bias.shape[0], heads, n // heads, t, s).astype(wide)
+    scores = jnp.where(mask[:, None, None], scores, jnp.finfo(wide).min)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    out = jnp.einsum("bkgts,bksh->bkgth", weights, v)
+    return out.transpose(0, 3, 1, 2, 4).reshape(b, t, n, h)
 
 
 def _blocked(q, k, v, seen, bias, scale, causal):

@@ -23,7 +23,9 @@ def layer_slice(state, index: int):
 
 
 def unstack(module: nnx.Module, count: int) -> list[Any]:
-    """Stacked weights of `module` as one pytree per layer. Copies: meant for inside a jitted decoding function."""
+    """Stacked weights of `module` as one pytree per layer. Copies: meant for inside a jitted decoding function, where
+    `platform.separate_layers` says so.
+    """
     _, state = nnx.split(module)
     return [layer_slice(state, index) for index in range(count)]
 
@@ -39,7 +41,8 @@ def run_layers(
     scan: bool = True,
     weights: Sequence[Any] | None = None,
 ) -> tuple[Any, Any]:
-    """Calls `body(layer, index, carry, x) -> (carry, y)` for the `count` layers stacked in `module`.
+    """Calls `body(layer, index, carry, x) -> (carry, y)` for the `count` layers stacked in `module`; `index` is a Python
+    integer where the layers are unrolled and nothing is recomputed.
 
     xs: pytree with leading axis `count`, or None. remat: a key of `REMAT_POLICIES`. scan: one body for all layers;
     otherwise a Python loop, for debugging and for decoding on a CPU, where slicing a stack copies the weights at
@@ -63,6 +66,6 @@ def run_layers(
     for index in range(count):
         layer_state = layer_slice(state, index) if weights is None else weights[index]
         x = None if xs is None else layer_slice(xs, index)
-        carry, y = step(carry, (jnp.asarray(index, jnp.int32), layer_state, x))
+        carry, y = step(carry, (index, layer_state, x))
         ys.append(y)
     return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *ys)

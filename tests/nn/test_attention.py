@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from empatheia_jax.nn import attention as module
+from empatheia_jax.nn import platform
 from empatheia_jax.nn.attention import IMPLEMENTATIONS, attention, select
 
 B, T, N, K, H = 2, 128, 4, 2, 128
@@ -81,7 +82,7 @@ def test_every_implementation_follows_the_definition(qkv, name, case, monkeypatc
         if jax.default_backend() != "tpu":
             monkeypatch.setattr(module, "_splash", functools.partial(module._splash, interpret=True))
     given = {key: jnp.asarray(v) if isinstance(v, np.ndarray) else v for key, v in restrictions.items()}
-    with module.target_platform("tpu" if name == "splash" else jax.default_backend()):
+    with platform.target_platform("tpu" if name == "splash" else jax.default_backend()):
         ours = attention(*(jnp.asarray(x, dtype) for x in qkv), implementation=name, **given)
     expected = definition(*qkv, **restrictions)
     valid = np.arange(T)[None] < restrictions.get("lengths", np.full(B, T))[:, None]  # padded queries mean nothing
@@ -120,7 +121,7 @@ def test_the_choice_is_explicit_and_a_fallback_has_its_reason(requested, platfor
 
 def test_a_fallback_is_logged_with_its_reason(qkv, caplog):
     module._log_once.cache_clear()
-    with caplog.at_level("INFO"), module.target_platform("cpu"):
+    with caplog.at_level("INFO"), platform.target_platform("cpu"):
         attention(*map(jnp.asarray, qkv), implementation="splash")
     assert "splash needs a TPU" in caplog.text
 

@@ -1,0 +1,36 @@
+"""Which hardware a program is built for: the one place where a choice of implementation asks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+import jax
+
+_TARGET: ContextVar[str | None] = ContextVar("target_platform", default=None)
+
+
+def platform() -> str:
+    """ "cpu", "gpu" or "tpu": of `target_platform`, otherwise of this process."""
+    return _TARGET.get() or jax.default_backend()
+
+
+@contextlib.contextmanager
+def target_platform(name: str) -> Iterator[None]:
+    """Chooses as if for `name` ("cpu", "gpu", "tpu"): for compiling a program for hardware that is not there."""
+    token = _TARGET.set(name)
+    try:
+        yield
+    finally:
+        _TARGET.reset(token)
+
+
+def separate_layers() -> bool:
+    """Whether decoding shall keep the weights and caches of every layer in arrays of their own.
+
+    A CPU copies a layer's slice out of the stacked array at every token before it multiplies, and so reads the weights
+    three times; taken apart once, they are read in place. On an accelerator taking apart would hold the weights twice,
+    and one scanned body compiles in a fraction of the time.
+    """
+    return platform() == "cpu"
