@@ -93,7 +93,7 @@ def fill_cache(config: ConfigDict) -> dict[str, str]:
 class Bytes:
     """A tokenizer without a checkpoint: three letters a token."""
 
-    bos_id = 1
+    frame = ((1,), ())
 
     def encode(self, text: str) -> list[int]:
         from empatheia_jax.tokens import ADDED_TOKENS

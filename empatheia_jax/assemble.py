@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from empatheia_jax.bridge.transformer import BlockConfig
 from empatheia_jax.core import lora
 from empatheia_jax.core.chatglm import ChatGLM, ChatGLMConfig
 from empatheia_jax.core.llama import Llama, LlamaConfig
+from empatheia_jax.core.t5 import T5, T5Config
 from empatheia_jax.core.tokenizer import Tokenizer
 from empatheia_jax.dreamtalk.animator import Animator
 from empatheia_jax.empatheia import Empatheia, EmpatheiaConfig
@@ -35,12 +36,23 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.nn import int8
 from empatheia_jax.parallel import rules
 from empatheia_jax.styletts2.speaker import Speaker
+from empatheia_jax.tokens import ADDED_TOKENS, TAGS
 
-CORES: Mapping[str, tuple[type[nnx.Module], type]] = {
-    "llama": (Llama, LlamaConfig),
-    "chatglm": (ChatGLM, ChatGLMConfig),
+
+class Core(NamedTuple):
+    """A language model that may be the core: network, config, and the words that its vocabulary must get."""
+
+    network: type[nnx.Module]
+    config: type
+    words: tuple[str, ...] = ()
+
+
+CORES: Mapping[str, Core] = {
+    "llama": Core(Llama, LlamaConfig),
+    "chatglm": Core(ChatGLM, ChatGLMConfig),
+    "t5": Core(T5, T5Config, TAGS),  # its SentencePiece model has no "<"
 }
-"""Kind of a weights folder → network and config."""
+"""By the kind of the weights folder."""
 SHIPPED = Path(__file__).parent / "dreamtalk" / "assets"
 """Weights folders that come with the package (the drawn face)."""
 NETWORKS = {
@@ -95,8 +107,8 @@ def folder(config, network: str) -> Path:
 
 
 def is_debug(config, network: str = "llm") -> bool:
-    """Whether that network is the tiny made-up one."""
-    return config.networks[network] == "debug"
+    """Whether that network is a tiny made-up one."""
+    return config.networks[network] in ("debug", *tiny.CORES)
 
 
 def missing(config, *, networks=tuple(NETWORKS), data: bool = True) -> list[str]:
@@ -143,14 +155,21 @@ def widths(config) -> Widths:
     )
 
 
-def empatheia_config(config, hidden: int, sizes: Widths) -> EmpatheiaConfig:
-    """Sizes of the whole around a core of width `hidden`."""
+def words_of(network: nnx.Module) -> tuple[str, ...]:
+    """The words that a core's vocabulary must get."""
+    return next(core.words for core in CORES.values() if core.network is type(network))
+
+
+def empatheia_config(config, network: nnx.Module, sizes: Widths) -> EmpatheiaConfig:
+    """Sizes of the whole around a core."""
+    hidden = network.config.hidden_size
     bridge = config.bridge
     block = BlockConfig(width=bridge.width, heads=bridge.heads, mlp=bridge.mlp, layers=bridge.layers)
     return EmpatheiaConfig(
         speech_features=sizes.speech,
         video_features=sizes.video,
         reply_tokens=config.data.reply_tokens,
+        added=len(ADDED_TOKENS) + len(words_of(network)),
         synchronizer=SynchronizerConfig(
             hidden=hidden,
             block=block,
@@ -196,14 +215,15 @@ def core(config, mesh: Mesh) -> nnx.Module:
     """The language model with its weights, in the compute dtype, laid out on the mesh."""
     options = core_options(config)
     if is_debug(config):
-        return Llama(tiny.LLM, rngs=nnx.Rngs(config.seed), **options)
+        kind, sizes = tiny.CORES[config.networks.llm]
+        return CORES[kind].network(sizes, rngs=nnx.Rngs(config.seed), **options)
     path = folder(config, "llm")
     kind = weights.describe(path)["kind"]
     if kind not in CORES:
         raise UserError(f"{path} holds a {kind!r}; expected a language model: {', '.join(CORES)}")
-    network, network_config = CORES[kind]
+    network, of, _ = CORES[kind]
     return weights.restore(
-        path, network, network_config, kind=kind, shardings=lambda state: rules.shardings(state, mesh), **options
+        path, network, of, kind=kind, shardings=lambda state: rules.shardings(state, mesh), **options
     )
 
 
@@ -216,11 +236,12 @@ def empatheia(config, mesh: Mesh) -> Assembly:
     sizes = widths(config)
     if is_debug(config):
         made_up = tiny.made_up(lambda: whole(config, core(config, mesh), sizes), config.seed)
-        return Assembly(made_up, tiny.tokenizer(), {"llm": f"debug-{config.seed}"}, sizes)
+        tokenizer = tiny.tokenizer(words_of(made_up.core))
+        return Assembly(made_up, tokenizer, {"llm": f"{config.networks.llm}-{config.seed}"}, sizes)
     model = whole(config, core(config, mesh), sizes)
     path = folder(config, "llm")
     hashes = {network: weights.describe(folder(config, network))["sha256"] for network in NETWORKS}
-    return Assembly(model, Tokenizer.load(path), hashes, sizes)
+    return Assembly(model, Tokenizer.load(path, words=words_of(model.core)), hashes, sizes)
 
 
 def whole(config, network: nnx.Module, sizes: Widths) -> Empatheia:
@@ -229,9 +250,7 @@ def whole(config, network: nnx.Module, sizes: Widths) -> Empatheia:
     if config.networks.frozen_int8:
         int8.quantise_model(network)
     lora.add_lora(network, lora_config(config), rngs=rngs)
-    return Empatheia(
-        empatheia_config(config, network.config.hidden_size, sizes), network, rngs=rngs, dtype=network.dtype
-    )
+    return Empatheia(empatheia_config(config, network, sizes), network, rngs=rngs, dtype=network.dtype)
 
 
 def towers(config) -> Towers:

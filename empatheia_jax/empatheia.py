@@ -27,13 +27,16 @@ from empatheia_jax.tokens import ADDED_TOKENS, SIGNALS, SpecialTokens
 
 @dataclasses.dataclass(frozen=True)
 class EmpatheiaConfig:
-    """Sizes around the core: feature widths of the two encoders, the longest reply in tokens, CS and SD."""
+    """Sizes around the core: feature widths of the two encoders, the longest reply in tokens, CS and SD; how many
+    tokens the core's vocabulary gets (`ADDED_TOKENS`, and words that it could not write).
+    """
 
     speech_features: int
     video_features: int
     reply_tokens: int
     synchronizer: SynchronizerConfig
     disentangler: DisentanglerConfig
+    added: int = len(ADDED_TOKENS)
 
 
 @jax.tree_util.register_dataclass
@@ -63,7 +66,7 @@ class Empatheia(nnx.Module):
         hidden = core.config.hidden_size
         self.config, self.special = config, SpecialTokens(core.config.vocab_size)
         self.core = core
-        self.added = AddedTokens.for_model(core, len(ADDED_TOKENS), rngs=rngs, param_dtype=param_dtype)
+        self.added = AddedTokens.for_model(core, config.added, rngs=rngs, param_dtype=param_dtype)
         self.speech_projection = Linear(config.speech_features, hidden, axes=(None, "embed"), use_bias=True, **kinds)
         self.video_projection = Linear(config.video_features, hidden, axes=(None, "embed"), use_bias=True, **kinds)
         self.synchronizer = ContentSynchronizer(config.synchronizer, **kinds)
@@ -84,11 +87,15 @@ class Empatheia(nnx.Module):
         return x
 
     def hidden(self, batch: Batch, rng: Array | None = None) -> Float[Array, "B T H"]:
-        """Final-norm states of every token; `rng` switches LoRA's dropout on."""
+        """Final-norm states of every token (of an encoder-decoder: of the answer's); `rng` switches LoRA's dropout
+        on.
+        """
         x = self.embed(batch.tokens, batch.speech, batch.video)
         if batch.segments is not None:
-            return self.core(x, segment_ids=batch.segments, positions=batch.positions, rng=rng).hidden
-        return self.core(x, lengths=batch.lengths, rng=rng).hidden
+            places = {"segment_ids": batch.segments, "positions": batch.positions}
+        else:
+            places = {"lengths": batch.lengths}
+        return self.core.teacher_forced(x, batch.loss_mask, rng=rng, **places)
 
     def logits(self, hidden: Float[Array, "B T H"]) -> Float[Array, "B T V"]:
         """Scores of the core's vocabulary followed by the added tokens."""

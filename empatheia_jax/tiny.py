@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tokenizers
 from flax import nnx
 
 from empatheia_jax import weights
+from empatheia_jax.core.chatglm import ChatGLMConfig
 from empatheia_jax.core.llama import Llama
 from empatheia_jax.core.llama_config import LlamaConfig
+from empatheia_jax.core.t5_config import T5Config
 from empatheia_jax.core.tokenizer import Tokenizer
 from empatheia_jax.dreamtalk.animator import Animator
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
@@ -46,6 +48,34 @@ LLM = LlamaConfig(
     qk_norm=False,
     sliding_window=None,
 )
+CHATGLM = ChatGLMConfig(
+    vocab_size=BYTES,
+    hidden_size=32,
+    intermediate_size=64,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=8,
+    max_position_embeddings=2048,
+    rms_norm_eps=1e-5,
+    rope_theta=10_000.0,
+    qkv_bias=True,
+)
+FLAN_T5 = T5Config(
+    vocab_size=BYTES,
+    hidden_size=32,
+    intermediate_size=64,
+    num_layers=2,
+    num_decoder_layers=2,
+    num_heads=4,
+    head_dim=8,
+    relative_buckets=8,
+    relative_longest=32,
+    rms_norm_eps=1e-6,
+    decoder_start_token_id=0,
+)
+CORES = {"debug": ("llama", LLM), "debug-chatglm3": ("chatglm", CHATGLM), "debug-flan-t5": ("t5", FLAN_T5)}
+"""`config.networks.llm` → kind (`assemble.CORES`) and sizes."""
 HUBERT = Wav2Vec2Config(
     model_type="hubert",
     width=24,
@@ -188,7 +218,7 @@ def llm(**options) -> Llama:
     return made_up(lambda: Llama(LLM, rngs=nnx.Rngs(0), **options))
 
 
-def tokenizer() -> Tokenizer:
+def tokenizer(words: Sequence[str] = ()) -> Tokenizer:
     """One token per byte, and the added ones."""
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
     backend = tokenizers.Tokenizer(
@@ -196,7 +226,7 @@ def tokenizer() -> Tokenizer:
     )
     backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = tokenizers.decoders.ByteLevel()
-    return Tokenizer(backend, vocab_size=LLM.vocab_size)
+    return Tokenizer(backend, vocab_size=BYTES, words=words)
 
 
 def towers() -> Towers:

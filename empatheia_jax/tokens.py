@@ -13,6 +13,8 @@ AUDIO_SIGNALS = tuple(f"[AUD{i}]" for i in range(SIGNALS))
 VIDEO_SIGNALS = tuple(f"[VID{i}]" for i in range(SIGNALS))
 ADDED_TOKENS = (AUDIO_RUN, VIDEO_RUN, *AUDIO_SIGNALS, *VIDEO_SIGNALS)
 """The 34 added tokens in the order of their ids."""
+TAGS = ("<emo>", "</emo>", "</response>")
+"""What frames the parts of an answer. Vocabularies without "<" get them as further tokens, after `ADDED_TOKENS`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,11 +82,28 @@ class CausalLM(nnx.Module):
         c = self.config
         return KVCache.empty(c.num_layers, batch, slots, c.num_kv_heads, c.head_dim, self.dtype)
 
-    def prefill(self, embeds: Float[Array, "b t d"], lengths: Int[Array, " b"], slots: int):
-        """Reads right-padded prompts: hidden state of each last token (b, d), the cache, the next token's position
-        (b,).
+    def teacher_forced(
+        self,
+        embeds: Float[Array, "b t d"],
+        answers: Bool[Array, "b t"],
+        *,
+        lengths: Int[Array, " b"] | None = None,
+        segment_ids: Int[Array, "b t"] | None = None,
+        positions: Int[Array, "b t"] | None = None,
+        rng: jax.Array | None = None,
+    ) -> Float[Array, "b t d"]:
+        """Final-norm states of prompts with their answers behind them: the state at a token predicts the next one.
+
+        answers: True at the answers' tokens. This network reads prompt and answer alike and does not need to know.
+        The other arguments are those of a call.
         """
-        out = self(embeds, lengths=lengths, cache_slots=slots)
+        return self(embeds, lengths=lengths, segment_ids=segment_ids, positions=positions, rng=rng).hidden
+
+    def prefill(self, embeds: Float[Array, "b t d"], lengths: Int[Array, " b"], room: int):
+        """Reads right-padded prompts: hidden state of each last token (b, d), a cache with room for as many further
+        tokens, the next token's position (b,).
+        """
+        out = self(embeds, lengths=lengths, cache_slots=embeds.shape[1] + room)
         return out.hidden[jnp.arange(embeds.shape[0]), lengths - 1], out.cache, lengths
 
     def decoder_weights(self) -> list:

@@ -4,7 +4,7 @@ The prompt arrives as embeddings, so that text, speech and video features look a
 every generated token comes out of the same pass. Works for every core that has
 
     embed(ids), logits(hidden)
-    prefill(embeds, lengths, slots) -> (hidden of the last token (b, d), cache, position of the next token (b,))
+    prefill(embeds, lengths, room) -> (hidden of the last token (b, d), cache, position of the next token (b,))
     __call__(embeds, cache=, positions=, mask=, weights=) -> LMOutput
     decoder_weights() -> weights per layer, for `weights` where `separate_layers`
 """
@@ -169,8 +169,7 @@ def _decode(
     kind, b = shape.kind, embeds.shape[0]
     embed = model.embed if added is None else partial(added.embed, model)
     score = model.logits if added is None else partial(added.logits, model)
-    slots = embeds.shape[1] + shape.new + forced.shape[0]
-    last, cache, positions = model.prefill(embeds, lengths, slots)
+    last, cache, positions = model.prefill(embeds, lengths, shape.new + forced.shape[0])
     weights = None
     if separate_layers():
         weights, cache = model.decoder_weights(), cache.separate()

@@ -140,8 +140,8 @@ class T5(nnx.Module):
     """An encoder-decoder language model, under the calls of `CausalLM` where they make sense.
 
     The prompt goes to the encoder, the answer to the decoder: `model(prompt, lengths=…,
-    decoder_embeds=answer).hidden` are the decoder's final-norm states. `prefill` and `model(embeds, cache=…)` serve
-    `core.decoding`.
+    decoder_embeds=answer).hidden` are the decoder's final-norm states; `teacher_forced` takes both in one row.
+    `prefill` and `model(embeds, cache=…)` serve `core.decoding`.
     """
 
     def __init__(
@@ -257,6 +257,38 @@ class T5(nnx.Module):
         last, hiddens = run_layers(self.decoder.layers, self.decoder.count, body, x, remat=self.remat, scan=self.scan)
         return _output(self.decoder, x, last, hiddens)
 
+    def teacher_forced(
+        self,
+        embeds: Float[Array, "b t d"],
+        answers: Bool[Array, "b t"],
+        *,
+        lengths: Int[Array, " b"] | None = None,
+        segment_ids: Int[Array, "b t"] | None = None,
+        positions: Int[Array, "b t"] | None = None,
+        rng: jax.Array | None = None,
+    ) -> Float[Array, "b t d"]:
+        """As `CausalLM.teacher_forced`, for the same rows: prompts with their answers behind them.
+
+        Both stacks see whole rows, where each leaves out the other's tokens: distances between positions are all that
+        they know of places, so nothing has to move. The start token stands in the decoder where the prompt's last
+        token stands in the encoder; its state predicts the answer's first token.
+        """
+        b, t, _ = embeds.shape
+        valid, _ = valid_and_positions(b, t, lengths, None, segment_ids, positions)
+        real = jnp.ones((b, t), bool) if valid is None else valid
+        first = answers & ~jnp.pad(answers, ((0, 0), (1, 0)))[:, :-1]
+        starts = jnp.pad(first, ((0, 0), (0, 1)))[:, 1:]
+        start = self.embed(jnp.full((1, 1), self.config.decoder_start_token_id))
+        return self(
+            embeds,
+            mask=real & ~answers,
+            segment_ids=segment_ids,
+            decoder_embeds=jnp.where(starts[..., None], start, embeds),
+            decoder_mask=real & (answers | starts),
+            decoder_segment_ids=segment_ids,
+            rng=rng,
+        ).hidden
+
     def _attend(self, q, k, v, bias, **restrictions):
         return attention(q, k, v, bias=bias, scale=1.0, implementation=self.implementation, **restrictions)
 
@@ -275,12 +307,12 @@ class T5(nnx.Module):
         places = jnp.zeros((b, slots), jnp.int32)
         return T5Cache(own, places, k, v, jnp.arange(s)[None] < lengths[:, None])
 
-    def prefill(self, embeds: Float[Array, "b s d"], lengths: Int[Array, " b"], slots: int):
-        """Encodes the prompts and reads the start token: its state (b, d), the cache, the next token's position
-        (b,).
+    def prefill(self, embeds: Float[Array, "b s d"], lengths: Int[Array, " b"], room: int):
+        """Encodes the prompts and reads the start token: its state (b, d), a cache with room for as many further
+        tokens, the next token's position (b,).
         """
         b = embeds.shape[0]
-        cache = self.start(embeds, lengths, slots)
+        cache = self.start(embeds, lengths, 1 + room)
         first = self.embed(jnp.full((b, 1), self.config.decoder_start_token_id))
         out = self(first, cache=cache, positions=jnp.zeros((b, 1), jnp.int32))
         return out.hidden[:, 0], out.cache, jnp.ones(b, jnp.int32)

@@ -31,7 +31,9 @@ class Tokenizer:
 
     Attributes:
       vocab_size: rows of the base model's embedding table; the id of the first added token.
-      added_tokens: in the order of their ids.
+      added_tokens: in the order of their ids; control tokens, which `decode` leaves out.
+      words: further added tokens, which are part of a text: what the vocabulary has no pieces for.
+      frame: ids that the checkpoint wants before and after a prompt.
       bos_id, eos_id, pad_id: ids, None where the checkpoint has none.
       chat_template: Jinja source, None where the checkpoint has none.
     """
@@ -42,6 +44,7 @@ class Tokenizer:
         *,
         vocab_size: int,
         added_tokens: Sequence[str] = ADDED_TOKENS,
+        words: Sequence[str] = (),
         bos: str | None = None,
         eos: str | None = None,
         pad: str | None = None,
@@ -55,14 +58,16 @@ class Tokenizer:
                 f"the tokenizer has {backend.get_vocab_size()} tokens and the model only {vocab_size} rows; "
                 "they are not of the same checkpoint"
             )
-        taken = sorted(token for token in added_tokens if backend.token_to_id(token) is not None)
+        taken = sorted(token for token in (*added_tokens, *words) if backend.token_to_id(token) is not None)
         if taken:
             raise UserError(f"the tokenizer already has the tokens {', '.join(taken)}, which were to be added")
         self._own = set(backend.get_added_tokens_decoder())
         backend.add_special_tokens([AddedToken(token, normalized=False) for token in added_tokens])
+        backend.add_tokens([AddedToken(word, normalized=False) for word in words])
         self._backend = backend
         self.vocab_size, self.added_tokens, self.chat_template = vocab_size, tuple(added_tokens), chat_template
-        self._outer = {backend.token_to_id(token): vocab_size + i for i, token in enumerate(added_tokens)}
+        self.words = tuple(words)
+        self._outer = {backend.token_to_id(token): vocab_size + i for i, token in enumerate((*added_tokens, *words))}
         self._inner = {outer: inner for inner, outer in self._outer.items()}
         self._names = {"bos_token": bos, "eos_token": eos, "pad_token": pad}
         self.bos_id, self.eos_id, self.pad_id = (
@@ -70,7 +75,9 @@ class Tokenizer:
         )
 
     @classmethod
-    def load(cls, folder: str | Path, added_tokens: Sequence[str] = ADDED_TOKENS) -> Tokenizer:
+    def load(
+        cls, folder: str | Path, added_tokens: Sequence[str] = ADDED_TOKENS, words: Sequence[str] = ()
+    ) -> Tokenizer:
         """From a weights folder, or from the folder of a Hugging Face release.
 
         Raises: UserError where a file is missing or cannot be read.
@@ -96,13 +103,26 @@ class Tokenizer:
             backend,
             vocab_size=vocab_size,
             added_tokens=added_tokens,
+            words=words,
             chat_template=template.read_text() if template.is_file() else _template(settings.get("chat_template")),
             **names,
         )
 
     def __len__(self) -> int:
         """Base rows and added tokens together."""
-        return self.vocab_size + len(self.added_tokens)
+        return self.vocab_size + len(self.added_tokens) + len(self.words)
+
+    @cached_property
+    def frame(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The BOS token where the checkpoint names one; otherwise what its tokenizer puts around a text by itself
+        (T5: EOS after it; ChatGLM: two tokens before it).
+        """
+        if self.bos_id is not None:
+            return (self.bos_id,), ()
+        plain, framed = (self._backend.encode("a", add_special_tokens=around).ids for around in (False, True))
+        places = [i for i in range(len(framed)) if framed[i : i + len(plain)] == plain]
+        first = places[0] if places else 0
+        return tuple(framed[:first]), tuple(framed[first + len(plain) :])
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without a token before or after it; special tokens written in the text become their ids."""
@@ -123,7 +143,9 @@ class Tokenizer:
     @cached_property
     def special_ids(self) -> frozenset[int]:
         """Ids of control tokens and added tokens."""
-        return frozenset(self._own) | frozenset(self._inner)
+        return frozenset(self._own) | {
+            outer for outer in self._inner if outer < self.vocab_size + len(self.added_tokens)
+        }
 
     def chat(self, messages: Sequence[Message], generation_prompt: bool = True) -> str:
         """The conversation in the checkpoint's own chat format, by default up to where the answer begins.

@@ -27,9 +27,9 @@ import numpy as np
 from empatheia_jax.dialogue import labels
 from empatheia_jax.dialogue.schema import ChainOfEmpathy, Profile, Utterance
 from empatheia_jax.errors import UserError
-from empatheia_jax.tokens import ADDED_TOKENS, AUDIO_RUN, AUDIO_SIGNALS, SLOTS, VIDEO_RUN, VIDEO_SIGNALS
+from empatheia_jax.tokens import ADDED_TOKENS, AUDIO_RUN, AUDIO_SIGNALS, SLOTS, TAGS, VIDEO_RUN, VIDEO_SIGNALS
 
-END = "</response>"
+END = TAGS[-1]
 STOP = VIDEO_SIGNALS[-1]
 """The last token of every answer: decoding stops after it."""
 
@@ -74,7 +74,8 @@ Template = Callable[[Sequence[Message]], str]
 class Tokenizer(Protocol):
     """What this module needs of a tokenizer."""
 
-    bos_id: int | None
+    frame: tuple[Sequence[int], Sequence[int]]
+    """Ids that stand before and after a prompt."""
 
     def encode(self, text: str) -> Sequence[int]:
         """Ids of a text, without any token around it; each of `ADDED_TOKENS` in the text becomes one id."""
@@ -145,7 +146,7 @@ def build_prompt(
 def _line(text: str) -> str:
     """Blanks and line breaks → one blank; words that would be read as control tokens lose their brackets."""
     text = " ".join(text.split())
-    for token in (END, "<emo>", "</emo>", *ADDED_TOKENS):
+    for token in (*TAGS, *ADDED_TOKENS):
         if token in text:
             text = text.replace(token, token.strip("<>/[]"))
     return text
@@ -332,8 +333,8 @@ def encode(
 
 def _expand(tokenizer: Tokenizer, text: str, slots: int) -> list[int]:
     runs = {tokenizer.token_id(AUDIO_RUN), tokenizer.token_id(VIDEO_RUN)}
-    begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    begin, end = map(list, tokenizer.frame)
     ids = list(tokenizer.encode(text))
     if ids[: len(begin)] == begin:  # a chat template that writes it itself
         begin = []
-    return begin + [each for token in ids for each in ([token] * slots if token in runs else [token])]
+    return begin + [each for token in ids for each in ([token] * slots if token in runs else [token])] + end

@@ -18,9 +18,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from empatheia_jax import assemble, weights
+from empatheia_jax import assemble, tiny, weights
 from empatheia_jax.batch import Batch
-from empatheia_jax.core.llama_config import LlamaConfig
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel import targets
 from empatheia_jax.parallel.mesh import batch_shards, make_mesh
@@ -30,7 +29,7 @@ from empatheia_jax.training import partition, schedule, stages
 from empatheia_jax.training.step import TrainStep
 from empatheia_jax.training.tables import format_table
 
-RELEASED_LLAMA = {
+RELEASED = {
     # Fields of the released config.json that say something about sizes.
     "vicuna-7b-v1.5": {
         "model_type": "llama",
@@ -45,6 +44,35 @@ RELEASED_LLAMA = {
         "hidden_act": "silu",
         "rope_scaling": None,
         "tie_word_embeddings": False,
+    },
+    "chatglm3-6b": {
+        "model_type": "chatglm",
+        "padded_vocab_size": 65024,
+        "hidden_size": 4096,
+        "ffn_hidden_size": 13696,
+        "num_layers": 28,
+        "num_attention_heads": 32,
+        "kv_channels": 128,
+        "multi_query_attention": True,
+        "multi_query_group_num": 2,
+        "add_qkv_bias": True,
+        "seq_length": 8192,
+        "layernorm_epsilon": 1e-5,
+    },
+    "flan-t5-xxl": {
+        "model_type": "t5",
+        "vocab_size": 32128,
+        "d_model": 4096,
+        "d_kv": 64,
+        "d_ff": 10240,
+        "num_layers": 24,
+        "num_decoder_layers": 24,
+        "num_heads": 64,
+        "relative_attention_num_buckets": 32,
+        "relative_attention_max_distance": 128,
+        "layer_norm_epsilon": 1e-6,
+        "feed_forward_proj": "gated-gelu",
+        "decoder_start_token_id": 0,
     },
 }
 RELEASED_WIDTHS = assemble.Widths(
@@ -64,25 +92,25 @@ def abstract_model(config) -> tuple[nnx.Module, assemble.Widths]:
     options = assemble.core_options(config)
     folder, name = assemble.folder(config, "llm"), config.networks.llm
     if assemble.is_debug(config):
-        from empatheia_jax import tiny
-
-        network, sizes = (assemble.CORES["llama"][0], tiny.LLM), assemble.widths(config)
+        kind, of = tiny.CORES[name]
+        network, sizes = (assemble.CORES[kind].network, of), assemble.widths(config)
     elif (folder / weights.CONFIG_FILE).is_file():
         described = weights.describe(folder)
-        kind, of = assemble.CORES[described["kind"]]
-        network, sizes = (kind, weights.config_from_dict(of, described["config"])), _widths(config)
-    elif name in RELEASED_LLAMA:
-        network = (assemble.CORES["llama"][0], LlamaConfig.from_source(RELEASED_LLAMA[name]))
+        known = assemble.CORES[described["kind"]]
+        network = (known.network, weights.config_from_dict(known.config, described["config"]))
         sizes = _widths(config)
+    elif name in RELEASED:
+        known = assemble.CORES[RELEASED[name]["model_type"]]
+        network, sizes = (known.network, known.config.from_source(RELEASED[name])), _widths(config)
     else:
         raise UserError(
             f"the sizes of {name!r} are unknown: there is no {folder}; convert it first, or use one of "
-            f"{', '.join(RELEASED_LLAMA)}"
+            f"{', '.join(RELEASED)}"
         )
 
     def construct():
-        kind, of = network
-        return assemble.whole(config, kind(of, rngs=nnx.Rngs(0), **options), sizes)
+        constructor, of = network
+        return assemble.whole(config, constructor(of, rngs=nnx.Rngs(0), **options), sizes)
 
     return nnx.eval_shape(construct), sizes
 

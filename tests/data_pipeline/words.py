@@ -14,7 +14,7 @@ VOCABULARY = 4000
 class Words:
     """Each word is one token; ids are hashes, the added tokens follow the vocabulary."""
 
-    bos_id = 1
+    frame = ((1,), ())
 
     def encode(self, text: str) -> list[int]:
         return [self.token_id(word) for word in _PATTERN.findall(text)]

@@ -18,7 +18,7 @@ REPLY = "That sounds stressful: take one chapter at a time."
 class Words:
     """A tokenizer of words: enough to see where every token lands."""
 
-    bos_id = 0
+    frame = ((0,), ())
 
     def __init__(self):
         self.words = ["<s>", *prompt.ADDED_TOKENS]
@@ -82,7 +82,7 @@ def test_only_chain_reply_and_signals_are_learnt_and_the_instruction_is_said_onc
     whole = words.decode(encoded.tokens)
     assert whole.count("You are an empathetic conversational agent.") == 1
     assert not encoded.loss_mask[: encoded.prompt_length].any() and encoded.loss_mask[encoded.prompt_length :].all()
-    assert encoded.tokens[0] == words.bos_id and np.sum(encoded.tokens == 0) == 1
+    assert encoded.tokens[0] == words.frame[0][0] and np.sum(encoded.tokens == 0) == 1
 
 
 def test_each_utterance_of_the_speaker_has_one_run_of_each_modality():
