@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from converters.registry import Conversion, hf_config, hf_files, hf_model_type
+from converters import sentencepiece_tokenizer as sentencepiece
+from converters.registry import Conversion, hf_config, hf_model_type
 from converters.table import Ignore, Row, Table, transpose
 from empatheia_jax.core.chatglm import ChatGLM, ChatGLMConfig
 
@@ -38,7 +39,7 @@ CONVERSIONS = [
         recognizes=lambda path, source: (
             hf_model_type(path) == "chatglm" and "transformer.embedding.word_embeddings.weight" in source
         ),
-        files=hf_files,
+        files=sentencepiece.language_files(sentencepiece.CHATGLM),
         config_class=ChatGLMConfig,
     ),
 ]

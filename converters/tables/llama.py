@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from converters.gguf_tokenizer import tokenizer_files
-from converters.registry import Conversion, hf_config, hf_files, hf_model_type
+from converters.registry import Conversion, hf_config, hf_model_type
+from converters.sentencepiece_tokenizer import LLAMA, language_files
 from converters.sources import Source
 from converters.table import Ignore, Row, Same, Table, Transform, chain, identity, transpose
 from empatheia_jax.core.llama import Llama
@@ -155,7 +156,7 @@ CONVERSIONS = [
         construct=lambda config: Llama,
         table=hf_table,
         recognizes=lambda path, source: hf_model_type(path) in FAMILY and "model.embed_tokens.weight" in source,
-        files=hf_files,
+        files=language_files(LLAMA),
         config_class=LlamaConfig,
     ),
     Conversion(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from converters.registry import Conversion, hf_config, hf_files, hf_model_type
+from converters import sentencepiece_tokenizer as sentencepiece
+from converters.registry import Conversion, hf_config, hf_model_type
 from converters.table import Ignore, Row, Same, Table, transpose
 from empatheia_jax.core.t5 import T5, T5Config
 
@@ -54,7 +55,7 @@ CONVERSIONS = [
         construct=lambda config: T5,
         table=table,
         recognizes=lambda path, source: hf_model_type(path) == "t5" and "shared.weight" in source,
-        files=hf_files,
+        files=sentencepiece.language_files(sentencepiece.T5),
         config_class=T5Config,
     ),
 ]
