@@ -1,6 +1,7 @@
 """Turns released checkpoints into weights folders, and weights folders into released checkpoints.
 
     python -m converters.convert --source=NAME --input=PATH --output=FOLDER [--dtype=bfloat16]
+    python -m converters.convert --source=peft --base=WEIGHTS_FOLDER --input=ADAPTER_FOLDER --output=FOLDER
     python -m converters.convert --target=hf --input=WEIGHTS_FOLDER --output=FOLDER [--shard-gb=5]
 
 A conversion fits exactly or stops with every key that does not and the reason; nothing is left behind then. Exit codes:
@@ -23,6 +24,7 @@ import numpy as np
 from converters import interpreter
 from converters.registry import Conversion, conversions, find_conversion, recognize
 from converters.safetensors_writer import DEFAULT_SHARD_BYTES, write_safetensors
+from converters.tables import peft_adapter
 from converters.torch_writer import write_torch_file
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError, main_guard
@@ -113,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         help="checkpoint file or folder; with --target=hf a weights folder; may be left out for sources inside packages",
     )
+    parser.add_argument("--base", type=Path, help="of an adapter: the weights folder of the model that it belongs to")
     parser.add_argument("--output", type=Path, required=True, help="folder to make")
     parser.add_argument(
         "--target", choices=("jax", "hf"), default="jax", help="jax: our layout (default); hf: the release's"
@@ -135,6 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wrote {folder}")
         return 0
     conversion = find_conversion(options.source) if options.source else recognize(options.input)[0]
+    if conversion.name == peft_adapter.NAME:
+        conversion = peft_adapter.on(options.base)
     folder = to_weights(conversion, options.input, options.output, options.dtype, options.overwrite)
     description = weights.describe(folder)
     count = sum(int(np.prod(entry["shape"])) for entry in description["params"].values())

@@ -164,6 +164,23 @@ def _saved_names(base: Table) -> dict[str, str]:
     return names
 
 
+def plan(model: nnx.Module, base: Table, config: Mapping[str, Any], source: Any) -> tuple[LoRAConfig, list[str], int]:
+    """What an adapter is on `model`: our config with our paths as targets, our modules that are saved whole, and their
+    rows beyond the base's vocabulary. The model may be abstract. Arguments and errors as of `attach`.
+    """
+    settings, modules = read_config(config)
+    paths = _resolve(settings.targets, _module_names(base, model))
+    released = _saved_names(base)
+    saved = [ours for ours in _SAVED if any(released[ours].rsplit(".", 1)[-1] == m.rsplit(".", 1)[-1] for m in modules)]
+    if len(saved) != len(set(modules)):
+        raise UserError(
+            f"adapter_config: modules_to_save={list(modules)} is not implemented; expected none or "
+            f"{', '.join(released[s] for s in _SAVED)}"
+        )
+    rows = _rows_in(source, saved, released, model.config.vocab_size)
+    return LoRAConfig(settings.rank, settings.alpha, tuple(paths), settings.dropout, settings.rslora), saved, rows
+
+
 def attach(
     model: nnx.Module, base: Table, config: Mapping[str, Any], source: Any, *, name: str = "default", dtype=None
 ) -> AddedTokens | None:
@@ -180,17 +197,7 @@ def attach(
     before.
     """
     source = as_source(source)
-    settings, modules = read_config(config)
-    paths = _resolve(settings.targets, _module_names(base, model))
-    released = _saved_names(base)
-    saved = [ours for ours in _SAVED if any(released[ours].rsplit(".", 1)[-1] == m.rsplit(".", 1)[-1] for m in modules)]
-    if len(saved) != len(set(modules)):
-        raise UserError(
-            f"adapter_config: modules_to_save={list(modules)} is not implemented; expected none or "
-            f"{', '.join(released[s] for s in _SAVED)}"
-        )
-    rows = _rows_in(source, saved, released, model.config.vocab_size)
-    settings = LoRAConfig(settings.rank, settings.alpha, tuple(paths), settings.dropout, settings.rslora)
+    settings, saved, rows = plan(model, base, config, source)
     add_lora(model, settings, rngs=nnx.Rngs(0), name=name)
     try:
         added, flat = None, {}
@@ -205,7 +212,7 @@ def attach(
             if module != "lm_head" or model.lm_head is not None:
                 key = "lm_head.kernel" if module == "lm_head" else "embed_tokens.embedding"
                 wanted[key] = everything[key]
-        table = adapter_table(base, model, paths, name, saved, rows)
+        table = adapter_table(base, model, settings.targets, name, saved, rows)
         values = interpreter.load(source, table, wanted, dtype)
     except UserError:
         remove(model, name)

@@ -1,0 +1,146 @@
+"""A PEFT adapter's folder as a weights folder of its own, in both directions.
+
+The base model says which linear maps there are, so a conversion needs its weights folder (`--base`); of its weights
+nothing is read or copied. The weights folder keeps what the adapter trains: `….lora.default.a` and `.b`, and where
+modules are saved whole, the vocabulary tables with the added rows apart. `attach` puts it on a core.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from converters.registry import Conversion, find_conversion, hf_files
+from converters.sources import Source
+from converters.table import Table
+from converters.tables.peft import CONFIG_FILE, TENSOR_FILE, adapter_table, plan, read_folder
+from empatheia_jax import weights
+from empatheia_jax.core.added_tokens import AddedTokens
+from empatheia_jax.core.lora import LoRAConfig, add_lora
+from empatheia_jax.errors import UserError
+
+NAME, KIND = "peft", "lora-adapter"
+_ADAPTER = "default"
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterConfig:
+    """source, core: the base model's conversion and config; lora: with our paths as targets; saved: modules of ours that
+    are saved whole; added: their rows beyond the base's vocabulary.
+    """
+
+    source: str
+    core: dict[str, Any]
+    lora: LoRAConfig
+    saved: tuple[str, ...]
+    added: int
+
+    @property
+    def base(self) -> Conversion:
+        """How the base model was converted."""
+        return find_conversion(self.source)
+
+    def core_config(self) -> Any:
+        """The base model's config as its own dataclass."""
+        return weights.config_from_dict(self.base.config_class, self.core)
+
+    def abstract_core(self, adapted: bool = True) -> nnx.Module:
+        """The base model without weights, with the adapter on it or not."""
+
+        def build():
+            config = self.core_config()
+            core = self.base.construct(config)(config, rngs=nnx.Rngs(0))
+            if adapted:
+                add_lora(core, self.lora, rngs=nnx.Rngs(0), name=_ADAPTER)
+            return core
+
+        return nnx.eval_shape(build)
+
+
+def _config(folder: Path | None, path: Path, source: Source) -> AdapterConfig:
+    if folder is None:
+        raise UserError(f"{path} is an adapter; say which model it belongs to with --base=WEIGHTS_FOLDER")
+    described = weights.describe(folder)
+    origin = described["provenance"].get("source")
+    base = find_conversion(origin) if origin else None
+    if base is None or base.config_class is None:
+        raise UserError(f"{folder} does not say which release it was made from; convert the base model again")
+    # SmolLM2's GGUF names its tensors otherwise; adapters are made for the same model's Hugging Face form
+    name = described["kind"] if base.kind == described["kind"] and described["kind"] == "llama" else origin
+    bare = AdapterConfig(name, described["config"], LoRAConfig(1, 1.0, ("-",)), (), 0)
+    config, _ = read_folder(path)
+    core = bare.abstract_core(adapted=False)
+    settings, saved, rows = plan(core, bare.base.table(bare.core_config()), config, source)
+    return dataclasses.replace(bare, lora=settings, saved=tuple(saved), added=rows)
+
+
+def table(config: AdapterConfig) -> Table:
+    """Rows of one adapter, keys with and without the adapter's name."""
+    rows = config.base.table(config.core_config())
+    return adapter_table(rows, config.abstract_core(), config.lora.targets, _ADAPTER, config.saved, config.added)
+
+
+class _AdapterConversion(Conversion):
+    def abstract(self, config: AdapterConfig) -> dict[str, jax.ShapeDtypeStruct]:
+        """Only what the adapter holds."""
+        core = config.abstract_core()
+        flat = weights.flatten(core)
+        tables = {"embed_tokens": "embed_tokens.embedding", "lm_head": "lm_head.kernel"}
+        kept = {tables[module] for module in config.saved} & set(flat)  # a tied head has no table of its own
+        found = {path: leaf for path, leaf in flat.items() if f".lora.{_ADAPTER}." in path or path in kept}
+        if config.saved:
+            added = nnx.eval_shape(lambda: _rows(core, config.added))
+            found |= {f"added.{path}": leaf for path, leaf in weights.flatten(added).items()}
+        return found
+
+
+def _rows(core: nnx.Module, count: int) -> AddedTokens:
+    tied = core.lm_head is None
+    embedding = core.embed_tokens
+    return AddedTokens(embedding.count, count, embedding.features, tied=tied, rngs=nnx.Rngs(0), dtype=core.dtype)
+
+
+def on(base: Path | None) -> Conversion:
+    """The conversion of adapters of the model in the weights folder `base`."""
+    return _AdapterConversion(
+        name=NAME,
+        kind=KIND,
+        about="a PEFT LoRA adapter's folder (with --base=WEIGHTS_FOLDER of its model)",
+        config=lambda path, source: _config(base, path, source),
+        construct=lambda config: config.base.construct(config.core_config()),
+        table=table,
+        recognizes=lambda path, source: (path / CONFIG_FILE).is_file(),
+        open=lambda path: read_folder(path)[1],
+        files=lambda path, source: {**hf_files(path, source), CONFIG_FILE: path / CONFIG_FILE},
+        tensor_file=TENSOR_FILE,
+        config_class=AdapterConfig,
+    )
+
+
+def attach(core: nnx.Module, folder: Path) -> AddedTokens | None:
+    """Puts a converted adapter on its base model, in place; returns the added rows, None where it has none.
+
+    Raises: UserError where the folder holds something else, or the base is another model.
+    """
+    kind, values, flat = weights.load(folder)
+    if kind != KIND:
+        raise UserError(f"{folder} holds weights of the kind {kind!r}, expected {KIND!r}")
+    config: AdapterConfig = weights.config_from_dict(AdapterConfig, values)
+    if core.config != config.core_config():
+        raise UserError(f"{folder} is an adapter of the model {config.core_config()}, and this one is {core.config}")
+    flat = {path: jnp.asarray(value) for path, value in flat.items()}
+    add_lora(core, config.lora, rngs=nnx.Rngs(0), name=_ADAPTER)
+    weights.update(core, weights.flatten(core) | {k: v for k, v in flat.items() if not k.startswith("added.")})
+    if not config.added:
+        return None
+    added = _rows(core, config.added)
+    weights.update(added, {k.removeprefix("added."): v for k, v in flat.items() if k.startswith("added.")})
+    return added
+
+
+CONVERSIONS = [on(None)]
