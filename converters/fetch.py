@@ -53,6 +53,8 @@ def _release(name: str, repository: str, revision: str, source: str, licence: st
 
 
 _SHARDS = ("pytorch_model*.bin",)
+# The commits were compared on 2026-11-24 with the snapshots of these repositories that public projects name in their code
+# and logs; the hub itself was out of reach. A commit that is not there, or lacks a file, ends a fetch with its name.
 RELEASES = {
     release.name: release
     for release in (
