@@ -11,12 +11,12 @@ import pytest
 from flax import nnx
 
 from configs import joint
-from empatheia_jax import assemble, tiny
+from empatheia_jax import assemble, tiny, weights
 from empatheia_jax.core.decoding import DecodingSettings, generate
 from empatheia_jax.dialogue import commands
 from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.tokens import ADDED_TOKENS, SIGNALS, TAGS
-from empatheia_jax.training import partition, schedule, stages
+from empatheia_jax.training import partition, preflight, schedule, stages
 from tests.dialogue.test_reply import DIALOGUE, load_nothing, recordings, write
 from tests.test_empatheia import WIDTHS, example_batch
 
@@ -113,3 +113,16 @@ def test_a_vocabulary_without_angle_brackets_gets_the_tags_as_words_of_its_text(
     assert ids[0] == tiny.BYTES + len(ADDED_TOKENS) and ids[-1] == len(tokenizer) - 1
     assert tokenizer.decode(ids) == "<emo> sad </emo></response>"
     assert tokenizer.special_ids.isdisjoint(ids[:1])
+
+
+@pytest.mark.parametrize(("variant", "weights_of_core"), [("chatglm3", 6_243_584_000), ("flan-t5", 11_135_332_352)])
+def test_full_size_variants_are_described_without_weights(variant, weights_of_core, tmp_path):
+    config = joint.get_config(variant)
+    config.networks.weights_dir = str(tmp_path)
+    model, _ = preflight.abstract_model(config)
+    leaves = weights.flatten(model)
+    base = [leaf for path, leaf in leaves.items() if path.startswith("core.") and ".lora." not in path]
+    assert sum(leaf.size for leaf in base) == weights_of_core
+    assert {p.split(".lora.")[0].rsplit(".", 1)[-1] for p in leaves if ".lora." in p} == TARGETS[variant]
+    added = len(ADDED_TOKENS) + (len(TAGS) if variant == "flan-t5" else 0)
+    assert leaves["added.embedding"].shape == leaves["added.head"].shape == (added, 4096)

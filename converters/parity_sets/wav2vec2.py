@@ -23,7 +23,7 @@ def matches(folder: Path) -> bool:
     return (folder / "config.json").is_file() and any(folder.glob("wav2vec2_*.npz"))
 
 
-def _config(folder: Path, name: str, manifest: dict) -> Wav2Vec2Config:
+def config_of(folder: Path, name: str, manifest: dict) -> Wav2Vec2Config:
     """The configuration of `name`: its own fields over those of the network that it is said to be like."""
     every = json.loads((folder / "config.json").read_text())
     own = next((every[key] for key in (name, name.rsplit("_", 1)[0], FULL) if key in every), {})
@@ -38,7 +38,7 @@ def run(folder: Path, seed: int, float64: bool) -> Iterator[Result]:
     for path in sorted(folder.glob("wav2vec2_*.npz")):
         own = folder / f"{path.stem}.manifest.json"
         manifest = json.loads((own if own.is_file() else folder / f"{FULL}.manifest.json").read_text())
-        config = _config(folder, path.stem if own.is_file() else FULL, manifest)
+        config = config_of(folder, path.stem if own.is_file() else FULL, manifest)
         model = seeded_network(Wav2Vec2, config, table(config), manifest, seed, float64)
         arrays = np.load(path)
 

@@ -6,15 +6,17 @@ import json
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from converters import convert, interpreter, parity
+from converters.parity_sets.wav2vec2 import config_of
 from converters.registry import find_conversion
 from converters.safetensors_writer import write_safetensors
 from converters.seeded import seeded_state_dict
 from converters.sources import open_source
 from converters.tables.hubert import table as speech_table
 from empatheia_jax import weights
-from empatheia_jax.encoders.wav2vec2 import Wav2Vec2Config
+from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
 
 FULL = {
@@ -96,6 +98,20 @@ def test_in_and_out_is_bit_identical(shared, tmp_path, name, dtype):
     assert json.loads((tmp_path / "back" / "config.json").read_text()) == json.loads(
         (folder / "config.json").read_text()
     )
+
+
+@pytest.mark.parametrize("name", ["wav2vec2_small", "wav2vec2_small_newkeys"])
+def test_both_spellings_of_wav2vec2_come_out_as_they_went_in(shared, name):
+    folder = shared / "parity" / "dreamtalk"
+    manifest = json.loads((folder / f"{name}.manifest.json").read_text())
+    config = config_of(folder, name, manifest)
+    state = seeded_state_dict(manifest, 3)
+    abstract = weights.flatten(nnx.eval_shape(lambda: Wav2Vec2(config, rngs=nnx.Rngs(0))))
+    flat = interpreter.load(state, speech_table(config), abstract)
+    ignored = interpreter.check(manifest, speech_table(config), abstract).ignored
+    back = dict(interpreter.export(flat, speech_table(config), [key for key in manifest if key not in ignored]))
+    assert back.keys() | set(ignored) == manifest.keys()
+    assert all(array.tobytes() == state[key].tobytes() for key, array in back.items())
 
 
 def test_an_export_loads_in_transformers(shared, tmp_path):

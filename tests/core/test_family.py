@@ -82,6 +82,10 @@ def test_logits_and_hidden_states_equal_transformers(member):
     np.testing.assert_allclose(out.all_hidden, hidden, atol=2e-4, rtol=1e-4)
     np.testing.assert_allclose(model.logits(out.hidden), expected.logits.numpy(), atol=5e-4, rtol=1e-4)
 
+    back = dict(interpreter.export(flat, hf_table(config), list(state)))
+    assert back.keys() == state.keys()
+    assert all(back[key].tobytes() == value.tobytes() for key, value in state.items())  # out again, bit for bit
+
 
 CHATGLM = {
     "model_type": "chatglm",
