@@ -17,15 +17,18 @@ SIGMA_MAX, SIGMA_MIN, RHO = 3.0, 1e-4, 9.0
 
 
 def karras_schedule(steps: int) -> Float[np.ndarray, " steps+1"]:
-    """Noise levels from 3 to 1e-4, equally spaced after the power 1/9 (Karras et al. 2022, equation 5), then 0.
+    """Noise levels from 3 to 1e-4, equally spaced after the power 1/9 (Karras et al. 2022, equation 5), then 0; in float32.
 
-    The final 0 is part of the published schedule and is never reached: there are steps − 1 updates.
+    The final 0 is part of the published schedule and is never reached: there are steps − 1 updates. The original computes its
+    levels in float32 whatever the type of its networks; so do we, since what follows multiplies a difference.
     """
     if steps < 2:
         raise ValueError(f"{steps} diffusion steps; at least 2 are needed")
-    ramp = np.arange(steps) / (steps - 1)
+    ramp = np.arange(steps, dtype=np.float32) / np.float32(steps - 1)
     high, low = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
-    return np.append((high + ramp * (low - high)) ** RHO, 0.0)
+    # The power rounded once: NumPy's own float32 power is off by a unit in the last place.
+    levels = ((high + ramp * (low - high)).astype(np.float64) ** RHO).astype(np.float32)
+    return np.append(levels, np.float32(0))
 
 
 def ancestral_levels(sigma: Float[np.ndarray, " *n"], following: Float[np.ndarray, " *n"]) -> Float[np.ndarray, "*n 3"]:
@@ -33,9 +36,11 @@ def ancestral_levels(sigma: Float[np.ndarray, " *n"], following: Float[np.ndarra
 
     σ_up² + σ_down² is the following level's square; σ_mid is the arithmetic mean of σ and σ_down (the sampler's ρ is 1).
     """
-    up = np.sqrt(following**2 * (sigma**2 - following**2) / sigma**2)
-    down = np.sqrt(following**2 - up**2)
-    return np.stack([up, down, (sigma + down) / 2], -1)
+    # Squares in the levels' own type, roots in float64: the original's are Python's.
+    up = np.sqrt((following**2 * (sigma**2 - following**2) / sigma**2).astype(np.float64))
+    down = np.sqrt((following**2 - (up**2).astype(following.dtype)).astype(np.float64))
+    middle = (sigma + down.astype(sigma.dtype)) / 2
+    return np.stack([up, down, middle.astype(np.float64)], -1)
 
 
 def adpm2(
@@ -51,16 +56,19 @@ def adpm2(
       step_noise: standard normal noise of every update, the last one included.
     """
     levels = karras_schedule(len(step_noise) + 1)[:-1]
-    steps = np.concatenate([levels[:-1, None], ancestral_levels(levels[:-1], levels[1:])], 1)
+    sigma, (up, down, middle) = levels[:-1], ancestral_levels(levels[:-1], levels[1:]).T
+    # The original's differences of levels are float32 too.
+    to_middle, to_down = middle.astype(np.float32) - sigma, down.astype(np.float32) - sigma
+    steps = np.stack([sigma, up, middle, to_middle, to_down], 1)
 
     def update(x, inputs):
-        (sigma, up, down, middle), fresh = inputs
+        (sigma, up, middle, to_middle, to_down), fresh = inputs
 
         def slope(x, at):
             return (x - denoise(x, jnp.broadcast_to(at, x.shape[:1]))) / at
 
-        halfway = x + slope(x, sigma) * (middle - sigma)
-        return x + slope(halfway, middle) * (down - sigma) + fresh * up, None
+        halfway = x + slope(x, sigma) * to_middle
+        return x + slope(halfway, middle) * to_down + fresh * up, None
 
     start = noise * jnp.asarray(levels[0], noise.dtype)
     return lax.scan(update, start, (jnp.asarray(steps, noise.dtype), step_noise))[0]
