@@ -106,7 +106,13 @@ def run_jax(options) -> dict[str, float]:
         return {"ce": chunked_cross_entropy(model.logits, hidden[:, :-1], labels, mask, chunk=options.chunk or None)[0]}
 
     rngs = nnx.Rngs(0)
-    model = Llama(LlamaConfig.from_source(SIZES[options.weights]), rngs=rngs, remat=options.remat)
+    model = Llama(
+        LlamaConfig.from_source(SIZES[options.weights]),
+        rngs=rngs,
+        remat=options.remat,
+        scan=not options.unrolled,
+        implementation=options.attention,
+    )
     lora.add_lora(model, lora.LoRAConfig(RANK, ALPHA, TARGETS), rngs=rngs)
     cut = partition.split(model, nnx.LoRAParam)
     settings = optimizers.OptimizerConfig(RATE, 1000, decay="constant", eps=1e-8, b2=0.95)
@@ -156,8 +162,10 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--accumulation", type=int, default=1)
-    parser.add_argument("--remat", default="nothing")
-    parser.add_argument("--chunk", type=int, default=0, help="positions whose logits exist at once; 0 = all")
+    parser.add_argument("--remat", default="full", help="what the backward pass recomputes")
+    parser.add_argument("--unrolled", action="store_true", help="layers one by one instead of scanned")
+    parser.add_argument("--attention", default="blocked")
+    parser.add_argument("--chunk", type=int, default=64, help="positions whose logits exist at once; 0 = all")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--sides", default="torch,jax")
     parser.add_argument("--json")

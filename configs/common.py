@@ -100,6 +100,7 @@ def stage(steps: int, batch: int, accumulation: int, learning_rate: float) -> Co
     c.weight_decay = 1e-3
     c.clip = 1.0
     c.group_rates = ""  # factors on the rate by glob of parameter paths: "core.*=0.2,synchronizer.*=1.5"
+    c.ema = 0.0  # decay of a moving average of what trains, 0.999 say; evaluation, later stages and replies then use it
     c.save_every = 500
     c.eval_every = 500  # losses on the split "valid"; 0 = never
     return c

@@ -19,15 +19,23 @@ CORES = {
 ABLATIONS = {
     "": {},
     "paper": {"objective.kl_weight": 0.0, "bridge.style_inputs": "speech"},
+    # Tables 2 and 3, row by row
+    "pipeline": {
+        "data.steps": False,
+        "data.instruction": "plain",
+        "schedule": "coe",
+        "decoding.content_blend": 0.0,
+        "decoding.style_blend": 0.0,
+    },
+    **CORES,
     "without-coe": {"data.steps": False, "data.instruction": "plain"},
     "without-media": {"data.modalities": ""},
     "without-cs": {"bridge.content_kind": "linear"},
     "without-sd": {"bridge.style_kind": "linear"},
-    "without-joint": {"schedule": "coe,content,style"},
-    "joint-only": {"schedule": "joint"},
+    "without-joint": {"schedule": "coe,content,style"},  # "w/o L_emp + L_ccl + L_sac": that sum is (13)
+    "joint-only": {"schedule": "joint"},  # the other reading of that row
     "without-ccl": {"objective.without": "ccl", "schedule": "coe,style,joint"},
     "without-sac": {"objective.without": "sac", "schedule": "coe,content,joint"},
-    **{name: CORES[name] for name in ("chatglm3", "flan-t5")},
 }
 """Variant → what it changes."""
 

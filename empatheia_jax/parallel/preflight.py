@@ -99,21 +99,29 @@ def analyse(
     """
     flops = count_flops(traced.jaxpr) / devices
     started = time.perf_counter()
-    compiled = _compile(traced.lower(), target)
+    held, device = per_device_bytes((weights, optimizer, batch)), target.device
+    try:
+        compiled = _compile(traced.lower(), target)
+    except jax.errors.JaxRuntimeError as error:
+        # TPU compilers refuse what does not fit, and say how much it would take.
+        if (peak := refused_bytes(str(error))) is None:
+            raise
+        temporaries, traffic, communication = max(0, peak - held), held + 2 * max(0, peak - held), 0
+    else:
+        memory = compiled.memory_analysis()
+        arguments, outputs = memory.argument_size_in_bytes, memory.output_size_in_bytes - memory.alias_size_in_bytes
+        communication, temporaries = collective_bytes(compiled.as_text()), memory.temp_size_in_bytes
+        peak = arguments + outputs + temporaries
+        # Every argument is read at least once, every temporary written and read once.
+        traffic = arguments + memory.output_size_in_bytes + 2 * temporaries
     seconds = time.perf_counter() - started
-    memory = compiled.memory_analysis()
-    arguments, outputs = memory.argument_size_in_bytes, memory.output_size_in_bytes - memory.alias_size_in_bytes
-    communication = collective_bytes(compiled.as_text())
-    device = target.device
-    # Every argument is read at least once, every temporary written and read once.
-    traffic = arguments + memory.output_size_in_bytes + 2 * memory.temp_size_in_bytes
     return Footprint(
         name=name,
         weights=per_device_bytes(weights),
         optimizer=per_device_bytes(optimizer),
         batch=per_device_bytes(batch),
-        temporaries=memory.temp_size_in_bytes,
-        peak=arguments + outputs + memory.temp_size_in_bytes,
+        temporaries=temporaries,
+        peak=peak,
         capacity=int(device.capacity * share),
         flops=flops,
         communication=communication,
@@ -123,6 +131,12 @@ def analyse(
         compile_seconds=seconds,
         tokens=tokens,
     )
+
+
+def refused_bytes(message: str) -> int | None:
+    """What a program would need, from a TPU compiler's refusal ("… Used 17.94G of 15.75G hbm …"); None for other errors."""
+    found = re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
+    return found and int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
 
 
 def per_device_bytes(tree: Any) -> int:

@@ -25,62 +25,10 @@ from empatheia_jax.parallel import targets
 from empatheia_jax.parallel.mesh import batch_shards, make_mesh
 from empatheia_jax.parallel.preflight import Footprint, analyse
 from empatheia_jax.parallel.targets import GIB
-from empatheia_jax.training import partition, schedule, stages
+from empatheia_jax.tokens import SLOTS
+from empatheia_jax.training import partition, preflight_extract, released, schedule, stages
 from empatheia_jax.training.step import TrainStep
 from empatheia_jax.training.tables import format_table
-
-RELEASED = {
-    # Fields of the released config.json that say something about sizes.
-    "vicuna-7b-v1.5": {
-        "model_type": "llama",
-        "vocab_size": 32000,
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 32,
-        "max_position_embeddings": 4096,
-        "rms_norm_eps": 1e-5,
-        "hidden_act": "silu",
-        "rope_scaling": None,
-        "tie_word_embeddings": False,
-    },
-    "chatglm3-6b": {
-        "model_type": "chatglm",
-        "padded_vocab_size": 65024,
-        "hidden_size": 4096,
-        "ffn_hidden_size": 13696,
-        "num_layers": 28,
-        "num_attention_heads": 32,
-        "kv_channels": 128,
-        "multi_query_attention": True,
-        "multi_query_group_num": 2,
-        "add_qkv_bias": True,
-        "seq_length": 8192,
-        "layernorm_epsilon": 1e-5,
-    },
-    "flan-t5-xxl": {
-        "model_type": "t5",
-        "vocab_size": 32128,
-        "d_model": 4096,
-        "d_kv": 64,
-        "d_ff": 10240,
-        "num_layers": 24,
-        "num_decoder_layers": 24,
-        "num_heads": 64,
-        "relative_attention_num_buckets": 32,
-        "relative_attention_max_distance": 128,
-        "layer_norm_epsilon": 1e-6,
-        "feed_forward_proj": "gated-gelu",
-        "decoder_start_token_id": 0,
-    },
-}
-RELEASED_WIDTHS = assemble.Widths(
-    speech=1024, video=1024, speech_content=512, speech_style=256, video_window=11, video_content=256, video_style=256
-)
-"""HuBERT-large, CLIP-L/14-336, StyleTTS2 and DreamTalk."""
-SLOTS = 24
-"""Features of one modality per utterance (`Batch`)."""
 
 
 def abstract_model(config) -> tuple[nnx.Module, assemble.Widths]:
@@ -94,19 +42,8 @@ def abstract_model(config) -> tuple[nnx.Module, assemble.Widths]:
     if assemble.is_debug(config):
         kind, of = tiny.CORES[name]
         network, sizes = (assemble.CORES[kind].network, of), assemble.widths(config)
-    elif (folder / weights.CONFIG_FILE).is_file():
-        described = weights.describe(folder)
-        known = assemble.CORES[described["kind"]]
-        network = (known.network, weights.config_from_dict(known.config, described["config"]))
-        sizes = _widths(config)
-    elif name in RELEASED:
-        known = assemble.CORES[RELEASED[name]["model_type"]]
-        network, sizes = (known.network, known.config.from_source(RELEASED[name])), _widths(config)
     else:
-        raise UserError(
-            f"the sizes of {name!r} are unknown: there is no {folder}; convert it first, or use one of "
-            f"{', '.join(RELEASED)}"
-        )
+        network, sizes = _core(folder, name), _widths(config)
 
     def construct():
         constructor, of = network
@@ -115,11 +52,30 @@ def abstract_model(config) -> tuple[nnx.Module, assemble.Widths]:
     return nnx.eval_shape(construct), sizes
 
 
+def _core(folder: Path, name: str) -> tuple[type[nnx.Module], Any]:
+    """Network and config of a core, from its folder or from its release."""
+    if (folder / weights.CONFIG_FILE).is_file():
+        described = weights.describe(folder)
+        kind, read = described["kind"], lambda of: weights.config_from_dict(of, described["config"])
+    elif name in released.CORES:
+        kind, source = released.CORES[name]
+        read = lambda of: of.from_source(dict(source))  # noqa: E731
+    else:
+        raise UserError(
+            f"the sizes of {name!r} are unknown: there is no {folder}; convert it first, or use one of "
+            f"{', '.join(released.CORES)}"
+        )
+    if kind not in assemble.CORES:
+        raise UserError(f"{name!r} is of kind {kind!r}; expected a core of kind {', '.join(assemble.CORES)}")
+    core = assemble.CORES[kind]
+    return core.network, read(core.config)
+
+
 def _widths(config) -> assemble.Widths:
     others = [name for name in assemble.NETWORKS if name != "llm"]
     if all((assemble.folder(config, name) / weights.CONFIG_FILE).is_file() for name in others):
         return assemble.widths(config)
-    return RELEASED_WIDTHS
+    return released.WIDTHS
 
 
 def abstract_batch(config, stage: str, size: int, sizes: assemble.Widths) -> Batch:
@@ -231,6 +187,13 @@ def run(config, target: str, json_path: str | os.PathLike | None = None) -> int:
     )
     result = {"target": wanted.name, "mesh": dict(mesh.shape), "stages": []}
     rows, remarks, hours = [], [], 0.0
+    if not assemble.is_debug(config) and config.data.modalities:
+        found = preflight_extract.footprint(config, wanted, mesh)
+        rows.append(_row(found, None))
+        result["extract"] = {**found.as_dict(), "clips_per_second": found.tokens_per_second}
+        remarks.append(
+            f"extract: one longest clip ({config.data.frames / preflight_extract.FRAMES_PER_SECOND:.0f} s) per device at a time"
+        )
     for stage in schedule.names(config):
         planned = plan(config, stage, mesh)
         found = footprint(planned, wanted, mesh)
@@ -261,7 +224,8 @@ def run(config, target: str, json_path: str | os.PathLike | None = None) -> int:
         part = path.with_name(path.name + ".part")
         part.write_text(json.dumps(result, indent=1) + "\n")
         part.replace(path)
-    return 0 if all(stage["fits"] for stage in result["stages"]) else 1
+    parts = [*result["stages"], *filter(None, [result.get("extract")])]
+    return 0 if all(part["fits"] for part in parts) else 1
 
 
 HEADER = (
@@ -281,7 +245,7 @@ HEADER = (
 )
 
 
-def _row(found: Footprint, steps: int) -> list[str]:
+def _row(found: Footprint, steps: int | None) -> list[str]:
     gib = lambda size: f"{size / GIB:.2f}"  # noqa: E731
     return [
         found.name,
@@ -294,7 +258,7 @@ def _row(found: Footprint, steps: int) -> list[str]:
         f"{found.communication / 2**20:,.0f}",
         f"{found.seconds:.3f}",
         found.bound,
-        f"{found.tokens_per_second:,.0f}",
-        f"{steps:,}",
+        f"{found.tokens_per_second:,.0f}" + (" clips" if steps is None else ""),
+        "" if steps is None else f"{steps:,}",
         f"{found.compile_seconds:.0f}",
     ]

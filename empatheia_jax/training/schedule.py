@@ -6,6 +6,7 @@ order of the paper; else the converted weights (core) and fresh ones (adapters, 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -43,7 +44,23 @@ def objective(config) -> stages.Objective:
     """`config.objective` as a dataclass."""
     values = config.objective
     without = tuple(filter(None, values.without.split(",")))
-    return stages.Objective(values.alpha, values.beta, values.kl_weight, values.regression, without)
+    return stages.Objective(
+        values.alpha,
+        values.beta,
+        values.kl_weight,
+        values.regression,
+        without,
+        classifies=config.bridge.style_kind != "linear",
+    )
+
+
+def group_rates(text: str) -> dict[str, float]:
+    """`"core.*=0.2,synchronizer.*=1.5"` → glob → factor. Raises `UserError` for anything else."""
+    try:
+        pairs = [item.rsplit("=", 1) for item in text.split(",") if item.strip()]
+        return {glob.strip(): float(factor) for glob, factor in pairs}
+    except ValueError:
+        raise UserError(f"group_rates {text!r}; expected GLOB=FACTOR, several joined by commas") from None
 
 
 def group_rates(text: str) -> dict[str, float]:
@@ -65,6 +82,7 @@ def optimizer_config(settings) -> optimizers.OptimizerConfig:
         weight_decay=settings.weight_decay,
         group_rates=group_rates(settings.group_rates),
         clip=settings.clip,
+        ema=settings.ema or None,
     )
 
 
@@ -79,6 +97,7 @@ def build_step(config, stage: str, cut: partition.Partition, mesh) -> steps.Trai
         coefficients=stages.coefficients(stage, what),
         accumulation=settings.accumulation,
         clip=settings.clip,
+        ema=settings.ema or None,
         compiler_options=compiler_options(config.compiler_options),
     )
 
@@ -142,7 +161,7 @@ def run(config, workdir: Path, make_batches: MakeBatches, sample: Callable[..., 
         done = completion(folder)
         if stage not in schedule:
             if done and stages.STAGES.index(stage) < stages.STAGES.index(schedule[0]):
-                assemble.overlay(assembly.model, load_trainable(folder))
+                assemble.overlay(assembly.model, load_trainable(folder, ema=bool(config[stage].ema)))
             continue
         began = time.time()
         result = _stage(config, stage, assembly, mesh, make_batches, folder, metrics)
@@ -177,13 +196,18 @@ def run(config, workdir: Path, make_batches: MakeBatches, sample: Callable[..., 
     return 0
 
 
+def averaged(state: steps.TrainState) -> dict[str, jax.Array]:
+    """What a stage gives to evaluation and to later stages: the moving average where one is kept."""
+    return state.trainable if state.ema is None else state.ema
+
+
 def load_stages(config, workdir: Path, model) -> list[str]:
     """Puts the trained leaves of every stage that a run has begun into the model, in the order of the paper; names them."""
     loaded = []
     for stage in stages.STAGES:
         folder = workdir / "checkpoints" / stage
         if completion(folder) or Checkpoints.steps_on_disk(folder):
-            assemble.overlay(model, load_trainable(folder))
+            assemble.overlay(model, load_trainable(folder, ema=bool(config[stage].ema)))
             loaded.append(stage)
     return loaded
 
@@ -205,6 +229,7 @@ def _stage(config, stage, assembly, mesh, make_batches, folder, metrics) -> loop
 
         def evaluate(state) -> dict[str, float]:
             totals: dict[str, Any] = {}
+            state = dataclasses.replace(state, trainable=averaged(state))
             for batch in batches("valid"):
                 pairs = jax.device_get(step.evaluate(state, frozen, step.place_batch(batch)))
                 for name, (total, weight) in pairs.items():
@@ -229,5 +254,5 @@ def _stage(config, stage, assembly, mesh, make_batches, folder, metrics) -> loop
             profile_steps=tuple(int(k) for k in config.profile_steps.split(",") if k),
             flops_per_token=flops_per_token(core, sum(v.size for v in cut.trainable.values())),
         )
-    assemble.overlay(assembly.model, result.state.trainable)
+    assemble.overlay(assembly.model, averaged(result.state))
     return result

@@ -45,6 +45,7 @@ class Objective:
     regression      "mse" or "l2" (Euclidean norm, as the authors' unused helper)
     without         losses left out for an ablation: any of "emp", "ccl", "sac"
     chunk           positions whose logits exist at once; None = all
+    classifies      whether the disentangler has classifiers (the ablation without SD has none)
     """
 
     alpha: float = 1.0
@@ -53,6 +54,7 @@ class Objective:
     regression: str = "mse"
     without: tuple[str, ...] = ()
     chunk: int | None = 128
+    classifies: bool = True
 
 
 def parts(stage: str, objective: Objective) -> tuple[str, ...]:
@@ -77,7 +79,7 @@ def coefficients(stage: str, objective: Objective) -> Mapping[str, float]:
             factors |= {"ccl_speech": alpha, "ccl_video": alpha, "kl_content": objective.kl_weight}
         else:
             factors |= {"sal_speech": beta, "sal_video": beta, "kl_style": objective.kl_weight}
-            factors |= {f"cls_{task}": beta for task in CLASSES}
+            factors |= {f"cls_{task}": beta for task in CLASSES if objective.classifies}
     return factors
 
 

@@ -10,6 +10,7 @@ optimised and donated; frozen ones are an argument that no step copies.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -176,19 +177,13 @@ class TrainStep:
     def _weights(self, trainable, frozen, parts, rng):
         """Weights of the whole batch. They do not depend on the parameters, so the compiler drops the network here."""
 
-        def body(carry, part):
+        def one(part):
             index, batch = part
             pairs = self._loss(self._merge(trainable, frozen, rng), batch, jax.random.fold_in(rng, index))
-            weights = {name: jax.lax.stop_gradient(weight) for name, (_, weight) in pairs.items()}
-            return weights, None
+            return {name: jax.lax.stop_gradient(weight) for name, (_, weight) in pairs.items()}
 
-        def total(carry, part):
-            weights, _ = body(None, part)
-            return jax.tree.map(jnp.add, carry, weights), None
-
-        first = jax.tree.map(lambda x: x[0], parts)
-        zero = jax.tree.map(lambda w: jnp.zeros(w.shape, w.dtype), jax.eval_shape(lambda p: body(None, p)[0], first))
-        return jax.lax.scan(total, zero, parts)[0]
+        every = jax.lax.map(one, parts)
+        return jax.tree.map(lambda weight: jnp.sum(weight, axis=0), every)
 
     def _gradients(self, trainable, frozen, batch, rng):
         """(objective, sums, weights, gradients) of the whole batch."""
@@ -197,11 +192,13 @@ class TrainStep:
         weights = self._weights(trainable, frozen, parts, rng)
         gradient = jax.value_and_grad(self._objective, has_aux=True)
 
-        def run(part):
+        @functools.partial(jax.jit, inline=True)  # so that what asks for shapes and what loops trace the network once
+        def traced(trainable, frozen, part, rng, weights):
             index, batch = part
             (objective, sums), grads = gradient(trainable, frozen, batch, jax.random.fold_in(rng, index), weights)
             return objective, sums, grads
 
+        run = lambda part: traced(trainable, frozen, part, rng, weights)  # noqa: E731
         if count == 1:  # no loop: the compiler schedules a straight line better
             objective, sums, grads = run(jax.tree.map(lambda x: x[0], parts))
             return objective, sums, weights, grads

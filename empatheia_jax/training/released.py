@@ -1,0 +1,117 @@
+"""Sizes of the released networks, so that a run can be planned before anything is downloaded.
+
+Only the fields of each release's own configuration that say something about shapes; weights come with their full one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from empatheia_jax.assemble import Widths
+from empatheia_jax.encoders.clip_vision import ClipVisionConfig
+from empatheia_jax.encoders.wav2vec2 import Wav2Vec2Config
+
+CORES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "vicuna-7b-v1.5": (
+        "llama",
+        {
+            "model_type": "llama",
+            "vocab_size": 32000,
+            "hidden_size": 4096,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 32,
+            "max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-5,
+            "hidden_act": "silu",
+            "rope_scaling": None,
+            "tie_word_embeddings": False,
+        },
+    ),
+    "chatglm3-6b": (
+        "chatglm",
+        {
+            "model_type": "chatglm",
+            "num_layers": 28,
+            "padded_vocab_size": 65024,
+            "hidden_size": 4096,
+            "ffn_hidden_size": 13696,
+            "kv_channels": 128,
+            "num_attention_heads": 32,
+            "seq_length": 8192,
+            "multi_query_attention": True,
+            "multi_query_group_num": 2,
+            "add_bias_linear": False,
+            "add_qkv_bias": True,
+            "rmsnorm": True,
+            "post_layer_norm": True,
+            "layernorm_epsilon": 1e-5,
+            "original_rope": True,
+            "tie_word_embeddings": False,
+        },
+    ),
+    "flan-t5-xxl": (
+        "t5",
+        {
+            "model_type": "t5",
+            "vocab_size": 32128,
+            "d_model": 4096,
+            "d_kv": 64,
+            "d_ff": 10240,
+            "num_layers": 24,
+            "num_decoder_layers": 24,
+            "num_heads": 64,
+            "relative_attention_num_buckets": 32,
+            "relative_attention_max_distance": 128,
+            "layer_norm_epsilon": 1e-6,
+            "feed_forward_proj": "gated-gelu",
+            "is_encoder_decoder": True,
+            "tie_word_embeddings": False,
+            "decoder_start_token_id": 0,
+        },
+    ),
+}
+"""Name of a weights folder → kind and configuration of the language model that it will hold."""
+
+WIDTHS = Widths(
+    speech=1024, video=1024, speech_content=512, speech_style=256, video_window=11, video_content=256, video_style=256
+)
+"""Of HuBERT-large, CLIP-L/14-336, StyleTTS2 and DreamTalk."""
+
+
+def _large(model_type: str) -> Wav2Vec2Config:
+    return Wav2Vec2Config(
+        model_type=model_type,
+        width=1024,
+        layers=24,
+        heads=16,
+        mlp=4096,
+        conv_channels=(512,) * 7,
+        conv_widths=(10, 3, 3, 3, 3, 2, 2),
+        conv_strides=(5, 2, 2, 2, 2, 2, 2),
+        conv_bias=True,
+        conv_norm="layer",
+        conv_activation="gelu",
+        activation="gelu",
+        pre_norm=True,
+        position_width=128,
+        position_groups=16,
+        eps=1e-5,
+        vocabulary=None,
+    )
+
+
+HUBERT_LARGE = _large("hubert")
+"""facebook/hubert-large-ls960-ft, without its CTC head."""
+XLSR_53 = _large("wav2vec2")
+"""facebook/wav2vec2-large-xlsr-53: DreamTalk's speech features are those of a fine-tuned one."""
+CLIP_LARGE_336 = ClipVisionConfig(
+    image=336, patch=14, channels=3, width=1024, layers=24, heads=16, mlp=4096, activation="quick_gelu", eps=1e-5
+)
+"""openai/clip-vit-large-patch14-336, the vision tower."""
+STYLETTS2_TEXT = {"symbols": 178, "features": 512, "width": 5, "depth": 3}
+"""StyleTTS2's text encoder (LibriTTS configuration)."""
+STYLETTS2_STYLE = {"first": 64, "widest": 512, "style_dim": 128}
+"""StyleTTS2's acoustic and prosodic style encoders."""

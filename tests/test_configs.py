@@ -1,0 +1,90 @@
+"""Every experiment of `configs/` builds the abstract train step of every stage of its schedule, at its full size."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+from pathlib import Path
+
+import jax
+import pytest
+from ml_collections import ConfigDict
+
+from configs import common, joint
+from empatheia_jax.errors import UserError
+from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.training import preflight, schedule
+
+NAMES = sorted(path.stem for path in Path(joint.__file__).parent.glob("*.py"))
+STAGED = ("coe", "content", "debug", "joint", "quickstart", "style")
+# Networks of DreamTalk that train by themselves, on losses of their own: tests/dreamtalk builds their steps.
+ALONE = ("dreamtalk_denoiser", "dreamtalk_renderer", "drawn_face")
+SHAPING = ("max_length", "reply_tokens", "phonemes", "frames", "utterances", "modalities")  # of a batch
+VARIANTS = [(name, "") for name in STAGED] + [("joint", variant) for variant in [*joint.ABLATIONS, "debug"] if variant]
+
+
+def test_no_config_is_left_out():
+    assert sorted([*STAGED, *ALONE, "__init__", "common"]) == NAMES
+
+
+@functools.cache
+def shapes(stage: str, plain: str) -> tuple[dict, dict]:
+    """Names and shapes of state and metrics after one abstract step; equal stages of several configs are traced once."""
+    config = ConfigDict(json.loads(plain))
+    planned = preflight.plan(config, stage, make_mesh(1, 1, 1, devices=jax.devices()[:1]))
+    state, metrics = planned.step.trace(planned.batch).out_info
+    before = planned.step.abstract_state().trainable
+    assert {path: leaf.shape for path, leaf in state.trainable.items()} == {
+        path: leaf.shape for path, leaf in before.items()
+    }
+    return {path: leaf.shape for path, leaf in before.items()}, {name: leaf.shape for name, leaf in metrics.items()}
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_every_stage_of_every_variant_builds(name, variant):
+    module = importlib.import_module(f"configs.{name}")
+    config = module.get_config(variant) if variant else module.get_config()
+    config.networks.weights_dir = "no-such-folder"  # sizes of the releases, whatever is converted here
+    if config.networks.llm == "smollm2-135m-instruct":
+        config.networks.llm = "vicuna-7b-v1.5"  # the plans know no sizes of that one; the rest of the config counts
+    for stage in schedule.names(config):
+        values = {**config.to_dict(), "name": "", "schedule": "", "decoding": {}}
+        values["data"] = {key: values["data"][key] for key in SHAPING}
+        for other in set(schedule.stages.STAGES) - {stage}:
+            values[other] = {}
+        trained, metrics = shapes(stage, json.dumps(values, sort_keys=True))
+        expected = schedule.stages.coefficients(stage, schedule.objective(config))
+        assert trained and set(expected) <= set(metrics)
+        assert {metrics[item] for item in ("loss", "grad_norm")} == {()}
+
+
+def test_the_three_backbones_of_table_3_have_their_own_weights():
+    cores = {variant: joint.get_config(variant).networks.llm for variant in joint.ABLATIONS}
+    assert cores[""] == "vicuna-7b-v1.5" and cores["chatglm3"] == "chatglm3-6b"
+    assert set(cores.values()) <= set(preflight.released.CORES)
+
+
+def test_an_ablation_changes_what_it_says_and_nothing_else():
+    whole = joint.get_config().to_dict()
+    for variant, changes in joint.ABLATIONS.items():
+        found = joint.get_config(variant).to_dict()
+        for key, value in changes.items():
+            part, *rest = key.split(".")
+            assert (found[part][rest[0]] if rest else found[part]) == value
+            if rest:
+                found[part][rest[0]] = whole[part][rest[0]]
+            else:
+                found[part] = whole[part]
+        assert {**found, "name": whole["name"]} == whole
+
+
+def test_rates_by_group_and_a_moving_average_are_config_values():
+    settings = common.stage(10, 8, 1, 1e-3)
+    assert schedule.optimizer_config(settings).ema is None
+    settings.ema, settings.group_rates = 0.99, "core.*=0.2, synchronizer.*=1.5"
+    found = schedule.optimizer_config(settings)
+    assert found.ema == 0.99 and found.group_rates == {"core.*": 0.2, "synchronizer.*": 1.5}
+    settings.group_rates = "core.*"
+    with pytest.raises(UserError, match="GLOB=FACTOR"):
+        schedule.optimizer_config(settings)
