@@ -122,7 +122,7 @@ def _scan(layers: nnx.Module, x: Array, *inputs: Array) -> Array:
     graph, state = nnx.split(layers)
 
     def step(x, layer_state):
-        return nnx.merge(graph, layer_state)(x, *inputs), None
+        return over_batch(nnx.merge(graph, layer_state)(over_batch(x), *inputs)), None
 
     return jax.lax.scan(step, x, state)[0]
 

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from empatheia_jax.nn.sharding import over_batch
+
 REMAT_POLICIES: dict[str, Any] = {
     "nothing": None,
     "full": jax.checkpoint_policies.nothing_saveable,
@@ -56,7 +58,8 @@ def run_layers(
 
     def step(carry, inputs):
         index, layer_state, x = inputs
-        return body(nnx.merge(graphdef, layer_state), index, carry, x)
+        carry, y = body(nnx.merge(graphdef, layer_state), index, over_batch(carry), x)
+        return over_batch(carry), y
 
     if remat != "nothing":
         step = jax.checkpoint(step, policy=REMAT_POLICIES[remat], prevent_cse=not scan)

@@ -128,11 +128,15 @@ def devices(target: Target) -> list[Any]:
     from jax.experimental import topologies
 
     # libtpu looks for a TPU host's metadata otherwise, and complains for a while.
-    for name, value in {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}.items():
+    # And it lets one process at a time load it, which matters for chips, not for compiling.
+    settings = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+    for name, value in settings.items():
         os.environ.setdefault(name, value)
     try:
         if target.device.platform == "tpu":
-            description = topologies.get_topology_desc(platform="tpu", topology_name=target.name)
+            # The two cores of a v4 chip are one device, as JAX has them on the hardware.
+            whole = {"chip_config_name": "megacore"} if target.device.name == "v4" else {}
+            description = topologies.get_topology_desc(platform="tpu", topology_name=target.name, **whole)
         else:
             # The compiler knows one shape of machine: hosts of up to eight GPUs.
             hosts, each = (1, target.count) if target.count <= 8 else (target.count // 8, 8)

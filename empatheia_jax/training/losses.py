@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from empatheia_jax.nn.sharding import over_batch
+
 Pair = tuple[Float[Array, ""], Float[Array, ""]]
 
 
@@ -50,7 +52,7 @@ def chunked_cross_entropy(
     mask = mask.astype(jnp.promote_types(hidden.dtype, jnp.float32))
 
     def piece(hidden, labels, mask):
-        scores = logits(hidden)
+        scores = logits(over_batch(hidden))
         correct = (jnp.argmax(scores, axis=-1) == labels) * mask
         return jnp.sum(token_losses(scores, labels) * mask), jnp.sum(jax.lax.stop_gradient(correct))
 

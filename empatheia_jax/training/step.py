@@ -20,6 +20,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from empatheia_jax.nn.sharding import batch_split_by
 from empatheia_jax.parallel import mesh as meshes
 from empatheia_jax.parallel import rules
 from empatheia_jax.training.losses import Pair
@@ -71,7 +72,12 @@ class TrainStep:
         compiler_options: Mapping[str, Any] | None = None,
     ):
         self.partition, self.mesh, self.accumulation = partition.abstract(), mesh, accumulation
-        self._loss, self._optimizer, self._coefficients = loss, optimizer, coefficients
+
+        def split_by_example(*arguments):
+            with batch_split_by(self.batch_sharding):
+                return loss(*arguments)
+
+        self._loss, self._optimizer, self._coefficients = split_by_example, optimizer, coefficients
         self._clip, self._ema, self._traces = clip, ema, 0
         where = rules.shardings(_state_of(partition), mesh)
         self.trainable_shardings = {path: where[path] for path in partition.trainable}
