@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float
 
 from empatheia_jax.nn.attention import attention
 from empatheia_jax.nn.linear import Linear
+from empatheia_jax.nn.sharding import over_batch
 
 LAYER_NORM_EPSILON = 1e-5
 FIRST_LOG_VARIANCE = -4.0
