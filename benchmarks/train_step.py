@@ -3,7 +3,7 @@
     python -m benchmarks.train_step [--weights=smollm2-135m-instruct] [--batch=4] [--length=256] [--accumulation=1]
                                     [--repeats=5] [--json=FILE] [--sides=jax,torch]
 
-Both sides: the same sizes (random weights of the released configuration unless the weights folder is there), float32, the
+Both sides: the same sizes (random weights of the released configuration), float32, the
 same tokens, AdamW on the LoRA parameters only, global-norm clipping. Each side runs in a process of its own, so that peak
 memory is its own; a step is timed from host batch to updated parameters, the first (compilation) apart. A number counts only
 from an otherwise idle machine: the load average is printed beside it.
@@ -21,6 +21,8 @@ import sys
 import time
 
 import numpy as np
+
+from benchmarks import roof
 
 SIZES = {
     # The released config.json of SmolLM2-135M-Instruct.
@@ -134,7 +136,7 @@ def run_torch(options) -> dict[str, float]:
     import torch
     import transformers
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(options.threads)
     config = transformers.LlamaConfig(**SIZES[options.weights])
     model = transformers.LlamaForCausalLM(config)
     model = peft.get_peft_model(model, peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=list(TARGETS)))
@@ -156,6 +158,17 @@ def run_torch(options) -> dict[str, float]:
     return timed(once, options.repeats)
 
 
+def run_roof(options) -> dict[str, float]:
+    """What the products alone take at the machine's best rate: 4 FLOPs per weight and token, embedding rows excepted."""
+    sizes = SIZES[options.weights]
+    width, queries = sizes["hidden_size"], sizes["num_attention_heads"]
+    keys = width * sizes["num_key_value_heads"] // queries
+    layer = 2 * width * (width + keys) + 3 * width * sizes["intermediate_size"]
+    weights = sizes["num_hidden_layers"] * layer + sizes["vocab_size"] * width
+    rate = roof.matrix_rate()
+    return {"gflops": rate / 1e9, "step_seconds": 4 * weights * options.batch * options.length / rate}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="smollm2-135m-instruct", choices=sorted(SIZES))
@@ -167,25 +180,33 @@ def main() -> int:
     parser.add_argument("--attention", default="blocked")
     parser.add_argument("--chunk", type=int, default=64, help="positions whose logits exist at once; 0 = all")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=0, help="0 = as many as there are cores")
     parser.add_argument("--sides", default="torch,jax")
     parser.add_argument("--json")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.threads = options.threads or len(os.sched_getaffinity(0))
     if options.side:
-        print(json.dumps({"jax": run_jax, "torch": run_torch}[options.side](options)))
+        roof.use_cores(options.threads)
+        print(json.dumps({"jax": run_jax, "torch": run_torch, "roof": run_roof}[options.side](options)))
         return 0
     result = {"settings": vars(options), "machine": platform.processor() or platform.machine(), "sides": {}}
-    for side in options.sides.split(","):
+    for side in [*options.sides.split(","), "roof"]:
         command = [sys.executable, "-m", "benchmarks.train_step", *sys.argv[1:], f"--side={side}"]
         out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         result["sides"][side] = found = json.loads(out.strip().splitlines()[-1])
+        if side == "roof":
+            continue
         print(
             f"{side:6} step {found['step_seconds']:.3f} s (first {found['first_step_seconds']:.1f} s), "
             f"peak {found['peak_memory_gib']:.2f} GiB, loss {found['first_loss']:.4f} → {found['last_loss']:.4f}",
             flush=True,
         )
     result["load_average"] = os.getloadavg()
-    print(f"{len(os.sched_getaffinity(0))} cores, load average {os.getloadavg()[0]:.1f}")
+    print(
+        f"roof   step {result['sides']['roof']['step_seconds']:.3f} s at {result['sides']['roof']['gflops']:.0f} GFLOP/s"
+    )
+    print(f"{options.threads} threads, load average {os.getloadavg()[0]:.1f}")
     if {"jax", "torch"} <= result["sides"].keys():
         speed = result["sides"]["torch"]["step_seconds"] / result["sides"]["jax"]["step_seconds"]
         print(f"JAX takes 1 / {speed:.2f} of PyTorch's time")

@@ -142,5 +142,6 @@ def base() -> ConfigDict:
     c.log_every = 10
     c.keep_checkpoints = 2
     c.compiler_options = ""  # XLA's, of the training step: "name=value,…"
+    c.preflight_price = 0.0  # US dollars per device and hour for --mode=preflight; 0 = an example price of the device
     c.profile_steps = ""  # "100,110": writes a trace of these steps
     return c

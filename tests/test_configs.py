@@ -21,7 +21,10 @@ STAGED = ("coe", "content", "debug", "joint", "quickstart", "style")
 # Networks of DreamTalk that train by themselves, on losses of their own: tests/dreamtalk builds their steps.
 ALONE = ("dreamtalk_denoiser", "dreamtalk_renderer", "drawn_face")
 SHAPING = ("max_length", "reply_tokens", "phonemes", "frames", "utterances", "modalities")  # of a batch
-VARIANTS = [(name, "") for name in STAGED] + [("joint", variant) for variant in [*joint.ABLATIONS, "debug"] if variant]
+DEBUGS = [f"debug-{core}" for core in joint.CORES]
+VARIANTS = [(name, "") for name in STAGED] + [
+    ("joint", variant) for variant in [*joint.ABLATIONS, "debug", *DEBUGS] if variant
+]
 
 
 def test_no_config_is_left_out():
@@ -61,7 +64,7 @@ def test_every_stage_of_every_variant_builds(name, variant):
 
 def test_the_three_backbones_of_table_3_have_their_own_weights():
     cores = {variant: joint.get_config(variant).networks.llm for variant in joint.ABLATIONS}
-    assert cores[""] == "vicuna-7b-v1.5" and cores["chatglm3"] == "chatglm3-6b"
+    assert (cores[""], cores["chatglm3"], cores["flan-t5"]) == ("vicuna-7b-v1.5", "chatglm3-6b", "flan-t5-xxl")
     assert set(cores.values()) <= set(preflight.released.CORES)
 
 

@@ -1,7 +1,9 @@
 """Hardware that need not be here: what it can hold and do, and how to have XLA compile for it.
 
-Numbers are the vendors' (data sheets, dense bf16); prices are on-demand list prices of one large cloud in US dollars per
-device and hour as we knew them in 2024: assumptions to be replaced, not quotes.
+Arithmetic (dense bf16), memory and links are the vendors' numbers: docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e} (read on
+2026-11-24; links are half of the "bidirectional inter-chip interconnect bandwidth per chip", v4's its six links of 50 GB/s),
+NVIDIA's data sheets of A100 and H100 SXM. Prices are examples: on-demand list prices of one large cloud in US dollars per
+device and hour as they were about 2024. Give `--config.preflight_price` what you really pay.
 """
 
 from __future__ import annotations
@@ -53,10 +55,10 @@ DEVICES: Mapping[str, Device] = {
         Device("a100-40gb", "cuda", 40 * GIB, 312e12, 1.555e12, 300e9, 3.67),
         Device("a100-80gb", "cuda", 80 * GIB, 312e12, 2.039e12, 300e9, 5.07),
         Device("h100-80gb", "cuda", 80 * GIB, 989e12, 3.35e12, 450e9, 11.03),
-        Device("v4", "tpu", 32 * GIB, 275e12, 1.228e12, 150e9, 3.22),
-        Device("v5e", "tpu", 16 * GIB, 197e12, 0.819e12, 100e9, 1.20),
-        Device("v5p", "tpu", 95 * GIB, 459e12, 2.765e12, 300e9, 4.20),
-        Device("v6e", "tpu", 32 * GIB, 918e12, 1.640e12, 224e9, 2.70),
+        Device("v4", "tpu", 32 * GIB, 275e12, 1.228e12, 300e9, 3.22),
+        Device("v5e", "tpu", 16 * GIB, 197e12, 0.819e12, 200e9, 1.20),
+        Device("v5p", "tpu", 95 * GIB, 459e12, 2.765e12, 600e9, 4.20),
+        Device("v6e", "tpu", 32 * GIB, 918e12, 1.638e12, 400e9, 2.70),
     )
 }
 

@@ -203,8 +203,9 @@ def run(config, target: str, json_path: str | os.PathLike | None = None) -> int:
         remarks += [f"{stage}: {line}" for line in lines]
         rows.append(_row(found, steps))
         result["stages"].append({**found.as_dict(), "steps": steps, "remarks": lines})
-    cost = hours * wanted.count * wanted.device.price
-    result |= {"hours": hours, "dollars": cost, "dollars_per_device_hour": wanted.device.price}
+    price = config.preflight_price or wanted.device.price
+    cost = hours * wanted.count * price
+    result |= {"hours": hours, "dollars": cost, "dollars_per_device_hour": price}
     device = wanted.device
     print(f"{wanted.name}, mesh " + " × ".join(f"{axis}={size}" for axis, size in mesh.shape.items()))
     print(format_table(HEADER, rows, right=range(1, len(HEADER))))
@@ -213,9 +214,8 @@ def run(config, target: str, json_path: str | os.PathLike | None = None) -> int:
         f"larger of\narithmetic at {device.flops / 1e12:.0f} TFLOP/s, memory at {device.bandwidth / 1e12:.2f} TB/s, links at "
         f"{device.link / 1e9:.0f} GB/s): no run is faster, most are two to three times slower."
     )
-    print(
-        f"At the ceiling the schedule takes {hours:.1f} h and ${cost:,.0f} (at an assumed ${device.price:.2f} per device-hour)."
-    )
+    source = "as configured" if config.preflight_price else "an example"
+    print(f"At the ceiling the schedule takes {hours:.1f} h and ${cost:,.0f} (${price:.2f} per device-hour, {source}).")
     for remark in remarks:
         print(f"  {remark}")
     if json_path is not None:

@@ -63,15 +63,6 @@ def group_rates(text: str) -> dict[str, float]:
         raise UserError(f"group_rates {text!r}; expected GLOB=FACTOR, several joined by commas") from None
 
 
-def group_rates(text: str) -> dict[str, float]:
-    """`"core.*=0.2,synchronizer.*=1.5"` → glob → factor. Raises `UserError` for anything else."""
-    try:
-        pairs = [item.rsplit("=", 1) for item in text.split(",") if item.strip()]
-        return {glob.strip(): float(factor) for glob, factor in pairs}
-    except ValueError:
-        raise UserError(f"group_rates {text!r}; expected GLOB=FACTOR, several joined by commas") from None
-
-
 def optimizer_config(settings) -> optimizers.OptimizerConfig:
     """A stage's block of the config as the optimizer's dataclass."""
     return optimizers.OptimizerConfig(
