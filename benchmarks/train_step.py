@@ -85,27 +85,14 @@ def timed(step, repeats: int) -> dict[str, float]:
 
 
 def run_jax(options) -> dict[str, float]:
-    import dataclasses
-
     import jax
-    import jax.numpy as jnp
     from flax import nnx
 
+    from benchmarks.language_step import Tokens, language_loss
     from empatheia_jax.core import lora
     from empatheia_jax.core.llama import Llama, LlamaConfig
     from empatheia_jax.parallel.mesh import make_mesh
     from empatheia_jax.training import optimizers, partition, step
-    from empatheia_jax.training.losses import chunked_cross_entropy
-
-    @jax.tree_util.register_dataclass
-    @dataclasses.dataclass
-    class Tokens:
-        tokens: jax.Array
-
-    def loss(model, batch, rng):
-        hidden = model(model.embed(batch.tokens), rng=rng).hidden
-        labels, mask = batch.tokens[:, 1:], jnp.ones(batch.tokens[:, 1:].shape)
-        return {"ce": chunked_cross_entropy(model.logits, hidden[:, :-1], labels, mask, chunk=options.chunk or None)[0]}
 
     rngs = nnx.Rngs(0)
     model = Llama(
@@ -118,7 +105,8 @@ def run_jax(options) -> dict[str, float]:
     lora.add_lora(model, lora.LoRAConfig(RANK, ALPHA, TARGETS), rngs=rngs)
     cut = partition.split(model, nnx.LoRAParam)
     settings = optimizers.OptimizerConfig(RATE, 1000, decay="constant", eps=1e-8, b2=0.95)
-    built = step.build(cut, loss, optimizers.build(settings), make_mesh(), accumulation=options.accumulation, clip=CLIP)
+    how = {"accumulation": options.accumulation, "clip": CLIP}
+    built = step.build(cut, language_loss(options.chunk), optimizers.build(settings), make_mesh(), **how)
     state, frozen = built.init(cut.trainable, 0), built.place_frozen(cut.frozen)
     batch = Tokens(tokens(options))
     holder = [state]
