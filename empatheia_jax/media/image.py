@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,6 +80,13 @@ def write_image(path: str | os.PathLike, picture: np.ndarray, *, quality: int = 
     options = {"quality": quality} if kind != "PNG" else {"optimize": True}
     with replacing(path) as temporary:
         image.save(temporary, format=kind, **options)
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """The PNG file of a uint8 picture, in memory."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def resize(picture: UInt8[np.ndarray, "h w c"], height: int, width: int) -> UInt8[np.ndarray, "height width c"]:

@@ -34,11 +34,11 @@ from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.image import contact_sheet, write_image
 
 _WEIGHTS = flags.DEFINE_string("weights", "weights/drawn-face", "The weights folder to measure.")
-_FOLDER = flags.DEFINE_string("folder", "runs/drawn_face", "The training's folder: its shards train the judge.")
+_FOLDER = flags.DEFINE_string("folder", "runs/drawn_face", "Where the judge is, or will be kept.")
 _SPEECH = flags.DEFINE_string("speech", "", "A folder of wav files to speak instead of babble.")
 _CLIPS = flags.DEFINE_integer("clips", 24, "Clips, each of another person; emotions take turns.")
 _SECONDS = flags.DEFINE_float("seconds", 2.0, "Length of a clip.")
-_JUDGE_STEPS = flags.DEFINE_integer("judge_steps", 1500, "Training steps of the judge.")
+_JUDGE_STEPS = flags.DEFINE_integer("judge_steps", 2000, "Training steps of the judge.")
 _SHEET = flags.DEFINE_string("sheet", "", "Where to write a contact sheet of the first eight clips.")
 _STYLE_FRAMES = 100
 
@@ -106,7 +106,8 @@ def evaluate(animator: Animator, reader: judges.Reader, sounds: list[np.ndarray]
 @main_guard
 def main(_) -> None:
     folder = Path(_FOLDER.value)
-    reader = judges.Reader(judges.train(folder / "shards", folder, _JUDGE_STEPS.value))
+    folder.mkdir(parents=True, exist_ok=True)
+    reader = judges.Reader(judges.train(folder, _JUDGE_STEPS.value))
     sounds = _sounds(_CLIPS.value, _SECONDS.value, _SPEECH.value)
     figures = evaluate(Animator.load(_WEIGHTS.value), reader, sounds, _SHEET.value)
     print(json.dumps({"speech": _SPEECH.value or "babble", **figures}))

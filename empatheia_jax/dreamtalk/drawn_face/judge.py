@@ -12,10 +12,13 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from empatheia_jax.dreamtalk.drawn_face import checkpoint
+from empatheia_jax.dreamtalk.drawn_face.drawing import draw_many
 from empatheia_jax.dreamtalk.drawn_face.expressions import EMOTIONS
-from empatheia_jax.dreamtalk.drawn_face.material import emotion_of_person
+from empatheia_jax.dreamtalk.drawn_face.identity import sample_identity
+from empatheia_jax.dreamtalk.drawn_face.material import performance
 
 _BATCH = 32
+_FIRST = 700_000  # seeds of the judge's people and sounds: neither trained on nor held out elsewhere
 
 
 class Judge(nnx.Module):
@@ -35,21 +38,36 @@ class Judge(nnx.Module):
         return self.out(x.reshape(len(x), -1))  # 4 × 4 places of 64 channels
 
 
-def train(shards: Path, folder: Path, steps: int, seed: int = 0) -> Judge:
-    """Trains a judge on the frames of the renderer's shards, or restores the one in `folder`."""
+def draw_lessons(path: Path, people: int) -> tuple[np.ndarray, np.ndarray]:
+    """True drawings with their emotions, from a file or drawn into it: every person speaks once in each of the emotions.
+
+    (In all of them, so that who it is says nothing about the emotion.)
+    """
+    if not path.exists():
+        rows, labels = [], []
+        for i in range(people):
+            rng = np.random.default_rng([i, 5])
+            for label, emotion in enumerate(EMOTIONS):
+                intensity = float(rng.uniform(0.8, 1.1))
+                _, motion, _ = performance(_FIRST + 8 * i + label, 2.0, emotion=emotion, intensity=intensity)
+                rows.append(motion[int(rng.integers(len(motion)))])
+                labels.append(label)
+        frames = draw_many([sample_identity(_FIRST + i // len(EMOTIONS)) for i in range(len(rows))], np.stack(rows))
+        temporary = path.with_suffix(".tmp.npz")
+        np.savez(temporary, frames=frames, labels=np.array(labels))
+        temporary.rename(path)
+    with np.load(path) as file:
+        return file["frames"], file["labels"]
+
+
+def train(folder: Path, steps: int, people: int = 300, seed: int = 0) -> Judge:
+    """Trains a judge on drawings of people whom nobody else sees, or restores the one in `folder`."""
     graph, params, rest = nnx.split(Judge(rngs=nnx.Rngs(seed)), nnx.Param, ...)
     optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-2)
     done, params = checkpoint.restore(folder / "judge.npz", params)
     if done:
         return nnx.merge(graph, params, rest)
-    frames, labels = [], []
-    for path in sorted(shards.glob("[0-9]*[0-9].npz")):
-        with np.load(path) as file:
-            frames.append(file["frames"])
-            people = file["portrait_index"]
-        emotions = [EMOTIONS.index(emotion_of_person(int(path.stem) * 1000 + i)) for i in range(int(people.max()) + 1)]
-        labels.append(np.array(emotions)[people])
-    frames, labels = np.concatenate(frames), np.concatenate(labels)
+    frames, labels = draw_lessons(folder / "lessons.npz", people)
 
     @jax.jit
     def update(params, state, batch, label):

@@ -67,6 +67,14 @@ def _widen(rng: np.random.Generator, motion: np.ndarray) -> np.ndarray:
     return np.clip(motion, -1.4 * FULL, 1.4 * FULL)
 
 
+def widened_windows(rng: np.random.Generator, seed: int, count: int, radius: int) -> Float[np.ndarray, "count 27 73"]:
+    """Coefficient windows around random frames of a performance, with more variety than performances have."""
+    _, motion, _ = performance(seed, 3.0)
+    motion = _widen(rng, motion)
+    chosen = rng.choice(len(motion), count, replace=False)
+    return motion_windows(motion, radius=radius)[chosen].astype(np.float32)
+
+
 def shard(seed: int, people: int, frames_each: int, radius: int = 13) -> Shard:
     """Draws `people` new persons, each at rest and in `frames_each` frames of performances of their own."""
     rng = np.random.default_rng([seed, 2])
@@ -82,8 +90,3 @@ def shard(seed: int, people: int, frames_each: int, radius: int = 13) -> Shard:
         index += [i] * frames_each
     frames = draw_many([identities[i] for i in index], np.concatenate(rows))
     return Shard(portraits, frames, np.concatenate(windows).astype(np.float32), np.array(index))
-
-
-def emotion_of_person(seed: int) -> str:
-    """The emotion that the performance of this seed shows unless told otherwise."""
-    return EMOTIONS[int(np.random.default_rng([seed, 1]).integers(len(EMOTIONS)))]

@@ -5,10 +5,13 @@ python -m empatheia_jax.dreamtalk.drawn_face.ship --folder=runs/drawn_face --out
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import orbax.checkpoint as ocp
 from absl import app, flags
 from flax import nnx
 from ml_collections import ConfigDict, config_flags
@@ -23,7 +26,7 @@ from empatheia_jax.dreamtalk.drawn_face.layout import NEUTRAL_POSE
 from empatheia_jax.dreamtalk.drawn_face.profiles import portrait_for_profile
 from empatheia_jax.dreamtalk.model import KIND, DreamTalk, DreamTalkConfig
 from empatheia_jax.errors import UserError, main_guard
-from empatheia_jax.media.image import write_image
+from empatheia_jax.media.image import png_bytes
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/drawn_face.py", "The experiment.")
 _FOLDER = flags.DEFINE_string("folder", "runs/drawn_face", "Where the checkpoints are.")
@@ -55,20 +58,33 @@ def assemble(config: ConfigDict, folder: Path) -> tuple[DreamTalk, dict]:
     return model, {"made_by": "empatheia_jax.dreamtalk.drawn_face", "seed": config.seed, **steps}
 
 
+def _repack(folder: Path, flat: dict) -> None:
+    """Writes the parameters again in one go: one by one, as large models need it, small ones take four times the room."""
+    params = folder / weights.PARAMS_FOLDER
+    shutil.rmtree(params)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as writer:
+        writer.save(params.absolute(), {path: np.asarray(value) for path, value in flat.items()})
+
+
 @main_guard
 def main(_) -> None:
     config, output = _CONFIG.value, Path(_OUTPUT.value)
     model, provenance = assemble(config, Path(_FOLDER.value))
-    weights.save(output, model, model.config, KIND, provenance)
-    entries = []
+    flat = weights.flatten(model)
+    entries, files = [], {}
     for a, age in enumerate(AGES):
         for g, gender in enumerate(GENDERS):
             for t, tone in enumerate(TONES):
                 name = f"{age}-{gender}-{tone}.png"
-                write_image(output / name, portrait_for_profile(age, gender, tone))
+                files[name] = png_bytes(portrait_for_profile(age, gender, tone))
                 entries.append({"file": name, "age": a, "gender": g, "tone": t})
-    (output / PORTRAITS_FILE).write_text(json.dumps(entries, indent=1) + "\n")
-    np.save(output / POSE_FILE, idle_pose(np.random.default_rng(7), _POSE_FRAMES).astype(np.float32))
+    files[PORTRAITS_FILE] = (json.dumps(entries, indent=1) + "\n").encode()
+    pose = io.BytesIO()
+    np.save(pose, idle_pose(np.random.default_rng(7), _POSE_FRAMES).astype(np.float32))
+    files[POSE_FILE] = pose.getvalue()
+    weights.save(output, flat, model.config, KIND, provenance, files)
+    _repack(output, flat)
+    weights.restore(output, DreamTalk, DreamTalkConfig, kind=KIND)  # reads what was written, hashes and all
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     print(f"{output}: {size / 1e6:.2f} MB")
 

@@ -1,9 +1,9 @@
 """Trains the drawn face's renderer: portrait + coefficient windows → frames, on shards of drawn people.
 
-A drawing knows where every point of a face goes, so the warping network is taught the flow itself (mean absolute error, in
-pixels of its map, heavier where expression moves the face). The editing network learns on portraits warped by the true flow,
-later by the predicted one; its loss is the mean absolute error (heavier where the frame differs from the warped one) and that
-of horizontal and vertical differences.
+A drawing knows where every point of a face goes, so the warping network is first taught the flow itself, alone (mean absolute
+error in pixels of its map, heavier where expression moves the face). The editing network then learns on portraits warped by the
+true and by the predicted flow; its loss is the mean absolute error (heavier where the frame differs from the warped portrait)
+and that of horizontal and vertical differences.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from empatheia_jax.dreamtalk.drawn_face import checkpoint
 from empatheia_jax.dreamtalk.drawn_face.flow import true_flow
 from empatheia_jax.dreamtalk.drawn_face.identity import sample_identity
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION
+from empatheia_jax.dreamtalk.drawn_face.material import HELD_OUT, widened_windows
 from empatheia_jax.dreamtalk.editing_net import EditingNet
 from empatheia_jax.dreamtalk.renderer import Renderer, normalise_image
 
@@ -97,6 +98,13 @@ def draw_shards(folder: str, first: int, count: int, people: int, frames_each: i
             temporary.rename(path)
 
 
+def flow_loss(renderer: Renderer, portrait, windows, flow, moved) -> jax.Array:
+    """Of the mapping and warping networks alone: see `losses`."""
+    predicted = renderer.warping.flow(portrait, renderer.mapping(windows))
+    weight = 1.0 + 4.0 * jnp.minimum(1.0, moved)
+    return (weight[..., None] * jnp.abs(predicted - flow)).mean()
+
+
 def losses(renderer: Renderer, portrait, windows, frame, flow, moved, trust) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The training loss and its parts.
 
@@ -146,8 +154,13 @@ def train(config: ConfigDict, folder: Path, minutes: float) -> None:
 def _train(config: ConfigDict, values: RendererConfig, folder: Path, shards: Path, minutes: float) -> None:
     graph, params, rest = nnx.split(new_renderer(values, config.seed), nnx.Param, ...)
     flat, unravel = ravel_pytree(params)  # one long vector: the optimizer is then a handful of operations
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.renderer_rate, 50, config.renderer_steps, config.renderer_rate * 0.02
+    rate, flow_rate = config.renderer_rate, config.flow_rate
+    schedule = optax.join_schedules(
+        [
+            optax.warmup_cosine_decay_schedule(0.0, flow_rate, 50, config.flow_steps, 0.05 * flow_rate),
+            optax.warmup_cosine_decay_schedule(0.0, rate, 50, config.renderer_steps, 0.02 * rate),
+        ],
+        [config.flow_steps],
     )
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b1=0.9, b2=0.99))
     state = optimizer.init(flat)
@@ -166,6 +179,18 @@ def _train(config: ConfigDict, values: RendererConfig, folder: Path, shards: Pat
         keep = jnp.minimum(config.average, (1.0 + step) / (10.0 + step))
         return flat, keep * average + (1 - keep) * flat, state, parts
 
+    @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
+    def update_flow(flat, average, state, step, portrait, windows, flow, moved):
+        def loss(vector):
+            renderer = nnx.merge(graph, unravel(vector), rest)
+            return flow_loss(renderer, normalise_image(portrait), windows, flow, moved)
+
+        value, gradient = jax.value_and_grad(loss)(flat)
+        change, state = optimizer.update(gradient, state, flat)
+        flat = flat + change
+        keep = jnp.minimum(config.average, (1.0 + step) / (10.0 + step))
+        return flat, keep * average + (1 - keep) * flat, state, {"flow": value}
+
     def save() -> None:
         checkpoint.save(folder / "renderer.npz", step, (unravel(flat), unravel(average), state))
 
@@ -175,20 +200,23 @@ def _train(config: ConfigDict, values: RendererConfig, folder: Path, shards: Pat
     started, looked = time.monotonic(), -1e9
     log = (folder / "renderer.jsonl").open("a")
     recent = []
-    while step < config.renderer_steps and time.monotonic() - started < minutes * 60:
+    while step < config.flow_steps + config.renderer_steps and time.monotonic() - started < minutes * 60:
         if time.monotonic() - looked > 10:
             looked = time.monotonic()
             examples.look()
         if not examples.pool:
             time.sleep(1.0)
             continue
-        batch = examples.batch(rng, config.renderer_batch)
-        progress = step / config.renderer_steps
-        trust = (rng.random(config.renderer_batch) < np.clip((progress - 0.1) / 0.3, 0.0, 1.0)).astype(np.float32)
-        flat, average, state, parts = update(flat, average, state, step, *batch, trust)
+        if step < config.flow_steps:
+            batch = examples.flow_batch(rng, config.flow_batch)
+            flat, average, state, parts = update_flow(flat, average, state, step, *batch)
+        else:
+            batch = examples.batch(rng, config.renderer_batch)
+            trust = (rng.random(config.renderer_batch) < config.trust).astype(np.float32)
+            flat, average, state, parts = update(flat, average, state, step, *batch, trust)
         recent.append({k: float(v) for k, v in parts.items()})
         step += 1
-        if step % 50 == 0:
+        if step % 50 == 0 or step == config.flow_steps:
             mean = {k: round(float(np.mean([r[k] for r in recent])), 5) for k in recent[0]}
             seconds = round(time.monotonic() - started, 1)
             line = {"step": step, "seconds": seconds, "shards": len(examples.pool), **mean}
@@ -207,6 +235,7 @@ class Examples:
         self.shards, self.flow_size, self.radius = shards, flow_size, radius
         self.pool: list[tuple[int, dict[str, np.ndarray]]] = []
         self._flows: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+        self._motions: list[np.ndarray] = []
 
     def look(self) -> None:
         """Takes in shards that have appeared."""
@@ -227,4 +256,21 @@ class Examples:
                 person = sample_identity(number * 1000 + who)
                 self._flows[number, i] = true_flow(person, shard["windows"][i][self.radius], self.flow_size)
             rows.append((shard["portraits"][who], shard["windows"][i], shard["frames"][i], *self._flows[number, i]))
+        return tuple(np.stack(column) for column in zip(*rows))
+
+    def flow_batch(self, rng: np.random.Generator, size: int) -> tuple[np.ndarray, ...]:
+        """Any person's portrait with any performance: portraits, windows, flows and how far expression moves each place.
+
+        No frame has to be drawn for these, so every one is new.
+        """
+        self._motions.append(widened_windows(rng, int(rng.integers(HELD_OUT)), 24, self.radius))
+        del self._motions[:-100]
+        rows = []
+        for _ in range(size):
+            number, shard = self.pool[int(rng.integers(len(self.pool)))]
+            who = int(rng.integers(len(shard["portraits"])))
+            windows = self._motions[int(rng.integers(len(self._motions)))]
+            window = windows[int(rng.integers(len(windows)))]
+            person = sample_identity(number * 1000 + who)
+            rows.append((shard["portraits"][who], window, *true_flow(person, window[self.radius], self.flow_size)))
         return tuple(np.stack(column) for column in zip(*rows))
