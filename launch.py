@@ -60,6 +60,18 @@ def main(argv: list[str]) -> int:
     mode, workdir = FLAGS.mode, Path(FLAGS.workdir or f"runs/{config.name}")
     if mode in LATER:
         raise UserError(f"--mode={mode} does not exist yet; this version has {', '.join(MODES)}")
+    if "trains" in config:  # one of the generators' own networks
+        if mode != "train":
+            raise UserError(
+                f"--mode={mode} is not for {config.name}, which trains a part of DreamTalk; leave --mode out"
+            )
+        from data_pipeline import talking_heads
+        from empatheia_jax.dreamtalk import train
+        from empatheia_jax.parallel import distributed
+
+        distributed.initialize()
+        with distributed.guard():
+            return train.run(config, workdir, talking_heads.open_folder)
     if mode == "preflight":
         from empatheia_jax.training import preflight
 

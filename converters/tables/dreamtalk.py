@@ -15,7 +15,7 @@ from converters.registry import Conversion, hf_config
 from converters.sources import JoinedSource, RenamedSource, Source, TorchSource, open_source
 from converters.table import Ignore, Row, Table, chain, conv1d, conv2d, permute, prefixed, squeeze, transpose
 from converters.tables import hubert
-from empatheia_jax.dreamtalk import released
+from empatheia_jax.dreamtalk import perceptual, released
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.denoiser import Denoiser
 from empatheia_jax.dreamtalk.model import KIND, DreamTalk, DreamTalkConfig
@@ -302,5 +302,15 @@ CONVERSIONS = [
         recognizes=lambda path, source: _holds(source, "net_G_ema.warpping_net."),
         open=_open_renderer,
         config_class=RendererConfig,
+    ),
+    Conversion(
+        name="vgg19",
+        kind=perceptual.KIND,
+        about="torchvision's VGG-19, which the renderer's training compares pictures by",
+        config=lambda path, source: perceptual.VGG19,
+        construct=lambda config: perceptual.Vgg19,
+        table=lambda config: vgg19(),
+        recognizes=lambda path, source: _holds(source, "features.34.weight"),
+        config_class=perceptual.Vgg19Config,
     ),
 ]

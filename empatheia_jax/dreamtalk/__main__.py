@@ -12,12 +12,28 @@ from pathlib import Path
 
 import numpy as np
 
+from empatheia_jax import weights
 from empatheia_jax.dreamtalk import features, motion, portrait
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media.audio import read_audio, replacing
 from empatheia_jax.media.image import read_image
 
 MAX_SECONDS = 3600.0
+RELEASED, SHIPPED = "dreamtalk", "drawn-face"
+
+
+def _default_weights() -> str:
+    """The released weights where a user has them, else the small face that ships, with a note on what that means."""
+    try:
+        weights.find(RELEASED)
+    except UserError:
+        print(
+            f"note: no weights folder {RELEASED!r} (DreamTalk's authors give them out on request), so this is {SHIPPED!r}, "
+            "a small network that has seen drawn faces only, with coefficients of its own; expect no photograph to come alive",
+            file=sys.stderr,
+        )
+        return SHIPPED
+    return RELEASED
 
 
 def _rectangle(text: str) -> portrait.Box:
@@ -37,7 +53,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--pose", type=Path, help="head movements (.mat, .npy, .txt); default: the weights' own, or still"
     )
     parser.add_argument("--output", type=Path, required=True, help="the mp4 to write")
-    parser.add_argument("--weights", default="dreamtalk", help="weights folder (default: dreamtalk)")
+    parser.add_argument(
+        "--weights", help=f"weights folder (default: {RELEASED}; where there is none, the {SHIPPED} that comes with us)"
+    )
     parser.add_argument("--guidance", type=float, default=1.0, help="strength of the style; 1 = as trained (default)")
     parser.add_argument("--steps", type=int, default=10, help="steps of DDIM (default 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the motion's noise (default 0)")
@@ -66,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from empatheia_jax.dreamtalk.animator import Animator
 
-    animator = Animator.load(options.weights)
+    animator = Animator.load(options.weights or _default_weights())
     if picture is None:
         face = animator.portrait_for(age=1, gender=1, tone=1)
     else:

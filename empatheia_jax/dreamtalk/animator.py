@@ -15,16 +15,16 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Float, UInt8
 from PIL import Image
 
 from empatheia_jax import weights
 from empatheia_jax.dreamtalk import features, motion, windows
 from empatheia_jax.dreamtalk import portrait as portraits
+from empatheia_jax.dreamtalk.compiled import Compiled
 from empatheia_jax.dreamtalk.model import KIND, DreamTalk, DreamTalkConfig
 from empatheia_jax.dreamtalk.renderer import normalise_image, to_uint8
-from empatheia_jax.encoders import wav2vec2
+from empatheia_jax.dreamtalk.speech import SpeechFeatures
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import VideoWriter
 
@@ -33,9 +33,6 @@ POSE_FILE = "pose.npy"
 MOTION_PIECE = 64  # frames that the denoiser treats at once
 RENDER_BATCH = 8  # frames that the renderer treats at once
 SAMPLE_RATE = features.SAMPLE_RATE
-SPEECH_PIECE = 20 * SAMPLE_RATE  # samples that wav2vec 2.0 attends over at once …
-SPEECH_MARGIN = 100  # … in speech of more than one piece, with so many rows of context on either side
-SPEECH_BUCKET = 5 * SAMPLE_RATE  # shorter speech is padded (and masked) to a multiple of this
 WORDS = ("age", "gender", "tone")
 
 
@@ -73,12 +70,12 @@ class Animator:
         self.motion_piece, self.render_batch = motion_piece, render_batch
         self.portraits = self._read_portraits()
         self.pose_clip = self._read_pose_clip()
-        self._speech = _Compiled(model.speech, _speech_features) if model.speech is not None else None
-        self._content = _Compiled(model.denoiser, lambda denoiser, audio: denoiser.content_encoder(audio))
-        self._style = _Compiled(model.denoiser, lambda denoiser, clip, padding: denoiser.style_encoder(clip, padding))
-        self._null_style = _Compiled(model.denoiser, lambda denoiser: denoiser.null_style())
-        self._sample = _Compiled(model.denoiser, _sample, static=("steps",))
-        self._render = _Compiled(
+        self._speech = SpeechFeatures(model.speech, model.config.denoiser.audio_feature_dim)
+        self._content = Compiled(model.denoiser, lambda denoiser, audio: denoiser.content_encoder(audio))
+        self._style = Compiled(model.denoiser, lambda denoiser, clip, padding: denoiser.style_encoder(clip, padding))
+        self._null_style = Compiled(model.denoiser, lambda denoiser: denoiser.null_style())
+        self._sample = Compiled(model.denoiser, _sample, static=("steps",))
+        self._render = Compiled(
             model.renderer, lambda renderer, portrait, window: to_uint8(renderer(portrait, window).image)
         )
 
@@ -96,34 +93,8 @@ class Animator:
     # ------------------------------------------------------------------------------------------- speech
 
     def features(self, wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "rows C"]:
-        """Speech features, 50 rows per second, of 16 kHz mono samples in [-1, 1].
-
-        wav2vec 2.0 attends over the whole clip as the released program does, up to 20 s; longer speech is read in
-        pieces of that length that overlap by two seconds on either side.
-
-        Raises:
-            UserError: see `features.check_wave`.
-        """
-        wave = features.check_wave(wave)
-        if self._speech is None:
-            return features.log_mel(wave, self.config.denoiser.audio_feature_dim)
-        wave = features.standardise(wave)
-        rows = features.rows_of(len(wave))
-        if len(wave) <= SPEECH_PIECE:
-            padded = np.zeros(-(-len(wave) // SPEECH_BUCKET) * SPEECH_BUCKET, np.float32)
-            padded[: len(wave)] = wave
-            return np.asarray(self._speech(padded[None], np.asarray([len(wave)])))[0, :rows]
-        out = np.empty((rows, self.config.denoiser.audio_feature_dim), np.float32)
-        kept = SPEECH_PIECE // features.HOP - 2 * SPEECH_MARGIN
-        for begin in range(0, rows, kept):
-            first = max(0, begin - SPEECH_MARGIN)
-            piece = wave[first * features.HOP : first * features.HOP + SPEECH_PIECE]
-            padded = np.zeros(SPEECH_PIECE, np.float32)
-            padded[: len(piece)] = piece
-            got = np.asarray(self._speech(padded[None], np.asarray([len(piece)])))[0]
-            end = min(begin + kept, rows)
-            out[begin:end] = got[begin - first : end - first]
-        return out
+        """Speech features, 50 rows per second, of 16 kHz mono samples in [-1, 1]: see `speech.SpeechFeatures`."""
+        return self._speech(wave)
 
     def content(
         self, wave: Float[np.ndarray, " samples"], frames: int | None = None
@@ -291,27 +262,6 @@ class Animator:
         if self.folder is None or not (self.folder / POSE_FILE).is_file():
             return None
         return motion.read_pose(self.folder / POSE_FILE)
-
-
-class _Compiled:
-    """A function of a module, compiled once per shape of its inputs, the weights passed as an argument."""
-
-    def __init__(self, module: nnx.Module, function, static: Sequence[str] = ()):
-        graph, self.state = nnx.split(module)
-        self.traces = 0
-
-        def call(state, *inputs, **options):
-            self.traces += 1
-            return function(nnx.merge(graph, state), *inputs, **options)
-
-        self._call = jax.jit(call, static_argnames=static)
-
-    def __call__(self, *inputs, **options):
-        return self._call(self.state, *inputs, **options)
-
-
-def _speech_features(speech: wav2vec2.Wav2Vec2, values, lengths):
-    return speech(values, lengths=lengths).last
 
 
 def _sample(denoiser, content, style, seed, piece, guidance, *, steps: int):

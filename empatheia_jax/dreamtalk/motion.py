@@ -6,6 +6,7 @@ Sources are the 3DMM tracks of Deep3DFaceRecon (`.mat` with `coeff` (N, 257) and
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def pose_of(coefficients: Float[np.ndarray, "N 257"], transform: Float[np.ndarra
 
 
 def read_expression(path: str | Path, width: int = EXPRESSION) -> Float[np.ndarray, "N C"]:
-    """Expression of a clip: a `.mat` track, a `.txt` table, or a `.npy` array of `width`, 73 or 257 columns.
+    """Expression of a clip: a `.mat` track, a `.txt` table, or a `.npy` or `.npz` array of `width`, 73 or 257 columns.
 
     Raises:
         UserError: what `read_mat` and `read_array` refuse, or another number of columns.
@@ -98,15 +99,22 @@ def read_pose(path: str | Path) -> Float[np.ndarray, "N 9"]:
 
 
 def read_array(path: str | Path) -> Float[np.ndarray, "N C"]:
-    """A two-dimensional `.npy` or `.txt` table of finite numbers as float32; refuses anything else."""
+    """A two-dimensional `.npy`, `.npz` (its only array) or `.txt` table of finite numbers as float32; refuses else."""
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} does not exist; expected a .mat, .npy or .txt file")
+        raise UserError(f"{path} does not exist; expected a .mat, .npy, .npz or .txt file")
     try:
         array = np.loadtxt(path, ndmin=2) if path.suffix == ".txt" else np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        if isinstance(array, np.lib.npyio.NpzFile):
+            with array as archive:
+                if len(archive.files) != 1:
+                    raise UserError(f"{path} holds the arrays {archive.files}; expected one (frames, coefficients)")
+                array = archive[archive.files[0]]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{path} cannot be read ({reason}); expected a .mat, .npy or .txt file of numbers") from None
+        raise UserError(
+            f"{path} cannot be read ({reason}); expected a .mat, .npy, .npz or .txt file of numbers"
+        ) from None
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu":
         raise UserError(f"{path} holds no table of numbers; expected (frames, coefficients)")
     _check(array, path)

@@ -5,6 +5,7 @@ The perceptual loss is Johnson et al. 2016's; layers, scales and the Gram term f
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import jax
@@ -17,10 +18,20 @@ from empatheia_jax.dreamtalk.renderer_layers import average_pool
 
 Features = Callable[[Float[Array, "B H W 3"]], Sequence[Array]]  # image in [-1, 1] → feature maps (B, h, w, C)
 
-_VGG19_CONVS = (2, 2, 4, 4, 1)  # convolutions per block; the fifth is needed up to relu5_1 only
-_VGG19_WIDTHS = (64, 128, 256, 512, 512)
+KIND = "vgg19"
 _IMAGENET_MEAN = np.asarray([0.485, 0.456, 0.406])
 _IMAGENET_STD = np.asarray([0.229, 0.224, 0.225])
+
+
+@dataclasses.dataclass(frozen=True)
+class Vgg19Config:
+    """Blocks of 3 × 3 convolutions with a pooling between them: how many in each, and how wide they are."""
+
+    convolutions: tuple[int, ...]
+    widths: tuple[int, ...]
+
+
+VGG19 = Vgg19Config((2, 2, 4, 4, 1), (64, 128, 256, 512, 512))  # of the fifth block only relu5_1 is needed
 
 
 class Vgg19(nnx.Module):
@@ -29,9 +40,9 @@ class Vgg19(nnx.Module):
     Weights come from torchvision's `vgg19` through `converters.tables.dreamtalk.vgg19`.
     """
 
-    def __init__(self, *, rngs: nnx.Rngs, dtype=jnp.float32, param_dtype=jnp.float32):
+    def __init__(self, config: Vgg19Config = VGG19, *, rngs: nnx.Rngs, dtype=jnp.float32, param_dtype=jnp.float32):
         blocks, width = [], 3
-        for count, out in zip(_VGG19_CONVS, _VGG19_WIDTHS, strict=True):
+        for count, out in zip(config.convolutions, config.widths, strict=True):
             convs = []
             for _ in range(count):
                 convs.append(nnx.Conv(width, out, (3, 3), padding=1, rngs=rngs, dtype=dtype, param_dtype=param_dtype))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from dreamtalk_sizes import DENOISER, WHOLE, build
+from flax import nnx
 from PIL import Image
 
 from empatheia_jax import weights
+from empatheia_jax.dreamtalk import features
+from empatheia_jax.dreamtalk import speech as speech_features
 from empatheia_jax.dreamtalk.animator import Animator
 from empatheia_jax.dreamtalk.model import KIND
+from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import audio_info
 from empatheia_jax.media.video import read_frames, video_info
@@ -77,17 +82,80 @@ def test_frames_come_in_batches_under_one_compilation(animator):
     assert animator._render.traces == 1
 
 
-@pytest.mark.parametrize("seconds", [0.2, 0.3449, 1.0])
-def test_a_film_has_its_speech_and_differs_from_it_by_a_frame_at_most(animator, tmp_path, seconds):
+def test_pictures_and_sound_are_as_long_for_every_number_of_samples():
+    """From 0.2 s to 10 min: all lengths of the first second, and as many around each of a thousand later ones."""
+    near = [
+        np.arange(3200, 2 * RATE),
+        *(s + np.arange(-3, 700) for s in np.linspace(2 * RATE, 600 * RATE, 1000, dtype=int)),
+    ]
+    for samples in np.unique(np.concatenate(near)):
+        assert abs(samples / RATE - features.frames_of(int(samples)) / 25) <= 1 / 25 + 1e-9
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.3449, 1.0, 7.777, 600.0])
+def test_a_film_has_its_speech_and_differs_from_it_by_a_frame_at_most(model, tmp_path, seconds):
+    animator = Animator(model, motion_piece=500, render_batch=250)
     wave = speech(seconds)
-    moves = animator.motion(wave)
+    moves = animator.motion(wave, steps=1)
     path = tmp_path / "film.mp4"
     assert animator.film(path, wave, picture(48), moves) == len(moves)
     info = video_info(path)
     assert info.frames == len(moves) and info.fps == 25 and (info.height, info.width) == (32, 32)
     assert abs(len(wave) / RATE - info.frames / 25) <= 1 / 25 + 1e-9
     assert audio_info(path).seconds == pytest.approx(seconds, abs=0.07)
-    assert read_frames(path).std() > 1
+    assert read_frames(path, count=2).std() > 1
+
+
+SPEECH = Wav2Vec2Config(
+    model_type="wav2vec2",
+    width=DENOISER.audio_feature_dim,
+    layers=1,
+    heads=2,
+    mlp=24,
+    conv_channels=(12,) * 7,
+    conv_widths=(10, 3, 3, 3, 3, 2, 2),
+    conv_strides=(5, 2, 2, 2, 2, 2, 2),
+    conv_bias=True,
+    conv_norm="layer",
+    conv_activation="gelu",
+    activation="gelu",
+    pre_norm=True,
+    position_width=8,
+    position_groups=2,
+    eps=1e-5,
+    vocabulary=None,
+)
+
+
+def test_with_wav2vec2_the_content_follows_the_network_and_not_its_padding():
+    animator = Animator(build(dataclasses.replace(WHOLE, speech=SPEECH)), motion_piece=8, render_batch=4)
+    wave = speech(0.7)
+    rows = animator.features(wave)
+    assert rows.shape == (34, SPEECH.width)
+    network = Wav2Vec2(SPEECH, rngs=nnx.Rngs(0))
+    alone = speech_features.SpeechFeatures(network, SPEECH.width, bucket=1)(wave)
+    padded = speech_features.SpeechFeatures(network, SPEECH.width, bucket=4000)(wave)
+    np.testing.assert_allclose(padded, alone, atol=2e-5)
+    assert animator.content(wave).shape == (17, DENOISER.window_slots, DENOISER.d_model)
+    moves = animator.motion(wave)
+    assert moves.shape == (17, 19) and np.isfinite(moves).all()
+    assert np.abs(moves - animator.motion(2 * wave)).max() < 1e-3  # loudness is standardised away
+    assert np.abs(moves - animator.motion(wave[::-1].copy())).max() > 1e-4  # what is said is not
+
+
+def test_long_speech_is_read_in_pieces_that_overlap():
+    network, margin, piece = Wav2Vec2(SPEECH, rngs=nnx.Rngs(0)), 5, 320 * 40
+    read = speech_features.SpeechFeatures(network, SPEECH.width, piece=piece, margin=margin, bucket=piece)
+    wave = features.standardise(speech(2.5))
+    rows = read(wave)
+    assert rows.shape == (features.rows_of(len(wave)), SPEECH.width)
+    for begin in (0, 30, 60, 90):  # 40 rows a piece, of which 30 count
+        first = max(0, begin - margin)
+        part = np.zeros(piece, np.float32)
+        given = wave[first * features.HOP :][:piece]
+        part[: len(given)] = given
+        want = np.asarray(network(part[None], lengths=np.asarray([len(given)])).last)[0, begin - first :][:30]
+        np.testing.assert_allclose(rows[begin : begin + 30], want[: len(rows) - begin], atol=2e-5)
 
 
 @pytest.mark.parametrize(

@@ -72,3 +72,14 @@ def test_what_cannot_be_used_is_refused_in_one_line_and_leaves_nothing(inputs, t
     assert error.startswith("error: ") and error.count("\n") == 1
     assert re.search(reason, error)
     assert not list(tmp_path.iterdir())
+
+
+def test_without_released_weights_the_shipped_face_speaks_and_says_so(inputs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(weights.ROOT_VARIABLE, str(tmp_path / "none"))
+    monkeypatch.chdir(tmp_path)
+    output = tmp_path / "x.mp4"
+    assert main([str(inputs / "silent.wav"), f"--output={output}", "--steps=2"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.startswith("note: no weights folder 'dreamtalk'") and printed.err.count("\n") == 1
+    info = video_info(output)
+    assert info.frames == 12 and (info.height, info.width) == (128, 128)

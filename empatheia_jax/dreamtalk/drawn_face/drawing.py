@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, UInt8
 from empatheia_jax.dreamtalk.drawn_face.identity import Identity
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION, FULL, MOTION, SIZE, coefficients
 from empatheia_jax.dreamtalk.drawn_face.shapes import (
+    Plane,
     blob,
     box,
     capsule,
@@ -395,13 +396,18 @@ def _mouth(canvas, p, a, mouth, x, y, pixel):
     return paint(canvas, cover(seam, pixel, 0.80), (0.34, 0.13, 0.13))
 
 
-def _hair_front(canvas, p, head, x, y, fx, fy, pixel):
-    share = jnp.clip(jnp.abs(fx) / p["head_width"], 0.0, 1.3)
-    edge = p["hairline"] + p["hairline_tilt"] * fx
+def hair_edge(p: dict, x: Plane) -> Plane:
+    """Where the front of the hair ends, by place across the face: what lies higher is hair (where there is any)."""
+    share = jnp.clip(jnp.abs(x) / p["head_width"], 0.0, 1.3)
+    edge = p["hairline"] + p["hairline_tilt"] * x
     edge = edge + (p["hair_sides"] - p["hairline"]) * share ** p["hairline_power"]
-    edge = edge - p["parting_depth"] * jnp.exp(-(((fx - p["parting"]) / 0.10) ** 2))
-    saw = jnp.abs(2.0 * (fx * 4.2 - jnp.floor(fx * 4.2 + 0.5)))  # a zigzag between 0 and 1
-    edge = edge + p["fringe"] * (saw - 0.5) * (1.0 - jnp.clip(share, 0.0, 1.0) ** 4)
+    edge = edge - p["parting_depth"] * jnp.exp(-(((x - p["parting"]) / 0.10) ** 2))
+    saw = jnp.abs(2.0 * (x * 4.2 - jnp.floor(x * 4.2 + 0.5)))  # a zigzag between 0 and 1
+    return edge + p["fringe"] * (saw - 0.5) * (1.0 - jnp.clip(share, 0.0, 1.0) ** 4)
+
+
+def _hair_front(canvas, p, head, x, y, fx, fy, pixel):
+    edge = hair_edge(p, fx)
     shell = head - p["hair_volume"] * jnp.clip(0.75 - 0.9 * y, 0.25, 1.1) - _curl(p, x, y)
     hair = jnp.maximum(shell, (fy - edge) * 0.7)
     colours = _hair_colours(p, x, y)

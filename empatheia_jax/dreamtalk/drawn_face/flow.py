@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from empatheia_jax.dreamtalk.drawn_face.drawing import _CURVE, _FACE, _LOW, _NECK, _OUTLINE, mouth_shape
+from empatheia_jax.dreamtalk.drawn_face.drawing import _CURVE, _FACE, _LOW, _NECK, _OUTLINE, hair_edge, mouth_shape
 from empatheia_jax.dreamtalk.drawn_face.identity import Identity
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION, FULL
+from empatheia_jax.dreamtalk.drawn_face.shapes import box
 
 _REST = dict.fromkeys(ACTIONS, 0.0)
 
@@ -34,16 +35,21 @@ def _mouth(p: dict, a: dict, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
     rest = p["mouth_y"] - 0.085 * 0.12 * s**2
     upper, lower = line - now["upper"] * bell, line + now["lower"] * bell
     beside = _fade(np.abs(x) - now["width"], 0.05)
-    above = (rest - upper) * _fade(upper - y, 0.08)
-    below = (rest - lower) * _fade(y - lower, 0.22)
-    dy = np.where(y < upper, above, np.where(y > lower, below, rest - y)) * beside
+    above = (rest - upper) * _fade(upper - y, 0.08) * beside
+    # The skin below goes from the lip's movement to the chin's, which only the jaw moves (see `drawing._head`).
+    drop = 0.055 * now["jaw"] - 0.012 * np.clip(a["chin_raise"], 0.0, 1.0)
+    chin = -drop * _fade(y - (0.155 + p["jaw_length"] + drop), 0.12) * _fade(np.abs(x) - 0.12, 0.16)
+    below = chin + ((rest - lower) * beside - chin) * _fade(y - lower, 0.09)
+    dy = np.where(y < upper, above, np.where(y > lower, below, (rest - y) * beside))
     near = _fade(np.maximum(upper - y, y - lower), 0.06) * beside
     dx = x * (rest_width / now["width"] - 1.0) * near - 0.02 * a["jaw_sideways"] * near
     return dx, dy
 
 
-def _eye(p: dict, a: dict, side: float, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same around one eye and its brow: see `drawing._eyes` and `drawing._brows`."""
+def _eye(
+    p: dict, a: dict, side: float, x: np.ndarray, y: np.ndarray, edge: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same around one eye and its brow, below the hair's `edge`: see `drawing._eyes`, `drawing._brows`."""
     blink = np.clip(a["blink_left" if side < 0 else "blink_right"], 0.0, 1.0)
     wide = np.clip(a["eyes_wide"], 0.0, 1.2)
     squint = np.clip(a["squint"] + 0.25 * a["cheek_raise"], 0.0, 1.2)
@@ -56,7 +62,7 @@ def _eye(p: dict, a: dict, side: float, x: np.ndarray, y: np.ndarray) -> tuple[n
     lower, upper = low * bulge, high * bulge
     lower_rest, upper_rest = 0.62 * height * bulge, -0.92 * height * bulge
     inside = (v >= upper) & (v <= lower) & (bulge > 0)
-    above = (upper_rest - upper) * np.clip(1.0 - (upper - v) / 0.06, 0.0, 1.0)
+    above = (upper_rest - upper) * np.clip(1.0 - (upper - v) / 0.045, 0.0, 1.0)
     below = (lower_rest - lower) * np.clip(1.0 - (v - lower) / 0.05, 0.0, 1.0)
     lids = np.where(v < upper, above, np.where(v > lower, below, 0.0)) * (bulge > 0)
     gaze_x = -0.040 * np.clip(a["gaze_right"], -1.2, 1.2) * inside
@@ -73,11 +79,22 @@ def _eye(p: dict, a: dict, side: float, x: np.ndarray, y: np.ndarray) -> tuple[n
         arch = p["brow_arch"] * (1.0 + 0.5 * np.clip(b["brow_raise"], 0.0, 1.0) - 0.6 * np.clip(frown, 0.0, 1.0))
         return -p["brow_y"] - rise - arch * (1.0 - ((u - 0.012) / 0.145) ** 2) + 0.05 * u
 
-    now, rest = brow(a), brow(_REST)
-    around = _fade(np.abs(u) - 0.13, 0.03) * np.where(y - p["eye_y"] < now, _fade(now - (y - p["eye_y"]), 0.10), 1.0)
-    down_to_lid = np.clip((upper - 0.01 - v) / np.maximum(upper - 0.01 - now, 0.03), 0.0, 1.0)
-    brows = (rest - now) * around * np.where(y - p["eye_y"] < now, 1.0, down_to_lid)
-    return gaze_x, lids + gaze_y + brows
+    # The skin above and below a brow stretches with it; the hair above and the frame of glasses do not, but a brow is
+    # drawn over hair (see the order in `drawing._picture`).
+    now, rest, height = brow(a), brow(_REST), y - p["eye_y"]
+    bottom, open_skin = upper - 0.01, 1.0
+    if p["glasses"] > 0:
+        high = 0.118 + 0.010 * p["glasses_round"]
+        rounded = 0.055 + 0.065 * p["glasses_round"]
+        lens = np.asarray(box(u, height, 0.008, 0.012, 0.150, high, rounded))
+        open_skin = np.clip((np.abs(lens) - 0.008) / 0.012, 0.0, 1.0)
+        bottom = np.minimum(bottom, np.where(np.abs(u - 0.008) < 0.15, 0.005 - high, bottom))
+    down = np.clip((bottom - height) / np.maximum(bottom - now, 0.03), 0.0, 1.0)
+    hidden = np.minimum(y, y + rest - now) < edge  # where hair is, or where it would come from
+    skin = np.where(height < now, _fade(now - height, 0.10), down) * ~hidden
+    stroke = np.abs(height - now) < 0.8 * p["brow_thickness"]
+    brows = (rest - now) * np.maximum(skin, stroke) * _fade(np.abs(u) - 0.13, 0.03)
+    return gaze_x * open_skin, (lids + gaze_y + brows) * open_skin
 
 
 def true_flow(
@@ -103,7 +120,8 @@ def true_flow(
     depth = _OUTLINE + (_FACE - _CURVE * (hx**2 + hy**2) - _OUTLINE) * np.clip(-outside / 0.2, 0.0, 1.0)
     fx, fy = hx - np.sin(yaw) * depth, hy - np.sin(pitch) * depth
     head = np.clip(0.75 - outside / 0.3, 0.0, 1.0)
-    parts = [_mouth(p, a, fx, fy), _eye(p, a, -1.0, fx, fy), _eye(p, a, 1.0, fx, fy)]
+    edge = np.asarray(hair_edge(p, fx)) if p["hair_top"] > 0 else np.full_like(fy, -1.0)
+    parts = [_mouth(p, a, fx, fy), *(_eye(p, a, side, fx, fy, edge) for side in (-1.0, 1.0))]
     move_x, move_y = sum(part[0] for part in parts) * head, sum(part[1] for part in parts) * head
     from_x = (fx + move_x) * p["size"]
     from_y = (fy + move_y - _NECK) * p["size"] + _NECK + _LOW

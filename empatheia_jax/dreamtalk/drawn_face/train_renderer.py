@@ -2,8 +2,8 @@
 
 A drawing knows where every point of a face goes, so the warping network is first taught the flow itself, alone (mean absolute
 error in pixels of its map, heavier where expression moves the face). The editing network then learns on portraits warped by the
-true and by the predicted flow; its loss is the mean absolute error (heavier where the frame differs from the warped portrait)
-and that of horizontal and vertical differences.
+true and by the predicted flow; its loss is the mean absolute error (heavier where the frame differs from the warped portrait
+and where expression moves the face) and that of horizontal and vertical differences.
 """
 
 from __future__ import annotations
@@ -123,6 +123,8 @@ def losses(renderer: Renderer, portrait, windows, frame, flow, moved, trust) -> 
         portrait, renderer_layers.warp(portrait, renderer_layers.flow_to_deformation(used)), descriptor
     )
     weight = 1.0 + 5.0 * jnp.minimum(1.0, 3.0 * jnp.abs(frame - true_warp).mean(-1, keepdims=True))
+    moving = jax.image.resize(jnp.minimum(1.0, moved), moved.shape[:1] + frame.shape[1:3], "linear")
+    weight = weight + 2.0 * moving[..., None]
     error = image - frame
     pixel = (weight * jnp.abs(error)).mean()
     edge = jnp.abs(error[:, 1:] - error[:, :-1]).mean() + jnp.abs(error[:, :, 1:] - error[:, :, :-1]).mean()
