@@ -149,8 +149,9 @@ def filmed_clips(root: Path, cache: Path, network: RendererConfig) -> list[Clip]
 
     clips = []
     for name, track, film in find(root, FILMS):
+        moves = _moves(track, network.coefficient_dim)
         frames = _cached(cache / f"{name}.npy", partial(decode, film))
-        clips.append(_clip(name, _moves(track, network.coefficient_dim), frames, len(frames)))
+        clips.append(_clip(name, moves, frames, len(frames)))
     return clips
 
 
