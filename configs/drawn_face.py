@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
     config.flow_steps = 1500  # of the warping network alone, on true flows
     config.flow_batch = 8
     config.flow_rate = 4e-3
-    config.renderer_steps = 1500  # of all of it, on drawn frames
+    config.renderer_steps = 6000  # of all of it, on drawn frames
     config.trust = 0.7  # share of examples that are warped by the predicted flow, not the true one
     config.renderer_batch = 4
     config.renderer_rate = 2e-3

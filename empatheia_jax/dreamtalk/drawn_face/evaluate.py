@@ -38,7 +38,7 @@ _FOLDER = flags.DEFINE_string("folder", "runs/drawn_face", "Where the judge is, 
 _SPEECH = flags.DEFINE_string("speech", "", "A folder of wav files to speak instead of babble.")
 _CLIPS = flags.DEFINE_integer("clips", 24, "Clips, each of another person; emotions take turns.")
 _SECONDS = flags.DEFINE_float("seconds", 2.0, "Length of a clip.")
-_JUDGE_STEPS = flags.DEFINE_integer("judge_steps", 2000, "Training steps of the judge.")
+_JUDGE_STEPS = flags.DEFINE_integer("judge_steps", 3000, "Training steps of the judge.")
 _SHEET = flags.DEFINE_string("sheet", "", "Where to write a contact sheet of the first eight clips.")
 _STYLE_FRAMES = 100
 

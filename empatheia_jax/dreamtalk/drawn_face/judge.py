@@ -60,7 +60,7 @@ def draw_lessons(path: Path, people: int) -> tuple[np.ndarray, np.ndarray]:
         return file["frames"], file["labels"]
 
 
-def train(folder: Path, steps: int, people: int = 300, seed: int = 0) -> Judge:
+def train(folder: Path, steps: int, people: int = 600, seed: int = 0) -> Judge:
     """Trains a judge on drawings of people whom nobody else sees, or restores the one in `folder`."""
     graph, params, rest = nnx.split(Judge(rngs=nnx.Rngs(seed)), nnx.Param, ...)
     optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-2)
