@@ -65,7 +65,8 @@ def test_a_smile_leaves_the_chin_where_it_is_and_an_open_jaw_takes_it_along():
     _, smiling = true_flow(person, coefficients(1, smile=1.0)[0], 64)
     _, open_mouth = true_flow(person, coefficients(1, jaw_open=1.0)[0], 64)
     chin = 32 + int(32 * (0.13 + 0.58 + (0.155 + person.jaw_length - 0.58) * person.size))
-    assert smiling[chin - 1, 30:34].max() < 0.15 < 1.0 < open_mouth[chin - 1, 30:34].min()
+    # In pixels of a map of 64: half a pixel of the picture at most, against two or more.
+    assert smiling[chin - 1, 30:34].max() < 0.25 < 1.0 < open_mouth[chin - 1, 30:34].min()
 
 
 def test_expression_moves_only_the_face():
