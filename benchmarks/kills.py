@@ -1,9 +1,11 @@
 """Kills a training run with `kill -9` at random moments, saves included, and compares the end with a run left alone.
 
     python -m benchmarks.kills --kills=20 [--seed=0] [--save_every=1]
+    python -m benchmarks.kills --kills=6 --schedule
 
 Every restart must succeed and the final parameters must be bit-identical. Prints one line per kill and a verdict; exits 1
-if anything differs. With `--save_every=1` a save is under way at almost any moment.
+if anything differs. With `--save_every=1` a save is under way at almost any moment. With `--schedule` the run is the real
+command on the debug config, all four stages; without, the tiny network of the tests.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from empatheia_jax.training.checkpoints import Checkpoints
+import numpy as np
+
+from empatheia_jax.training.checkpoints import Checkpoints, load_trainable
+from empatheia_jax.training.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,13 +40,57 @@ def finish(process: subprocess.Popen) -> str:
     return re.search(r"digest (\w+)", out).group(1)
 
 
+def launch(workdir: Path) -> subprocess.Popen:
+    """The real command: four stages of tiny networks."""
+    command = [sys.executable, "launch.py", "--config=configs/joint.py:debug", f"--workdir={workdir}"]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def saved_steps(workdir: Path) -> dict[str, int]:
+    """Stage → newest finished checkpoint, of the stages that have one."""
+    found = {stage: Checkpoints.steps_on_disk(workdir / "checkpoints" / stage) for stage in STAGES}
+    return {stage: steps[-1] for stage, steps in found.items() if steps}
+
+
+def kill_schedule(folder: Path, kills: int, rng: random.Random) -> bool:
+    """Whether a schedule that was killed again and again ends with the bits of one that was not."""
+    straight, hurt = folder / "straight", folder / "hurt"
+    for workdir in (straight, hurt):
+        for kill in range(1, kills + 1) if workdir == hurt else ():
+            before, process = saved_steps(hurt), launch(hurt)
+            while saved_steps(hurt) == before and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0.0, 2.0))
+            process.kill()
+            _, error = process.communicate()
+            if process.returncode not in (0, -9):
+                sys.exit(f"restart {kill} failed with code {process.returncode}:\n{error[-3000:]}")
+            print(f"kill {kill}: with {saved_steps(hurt)}", flush=True)
+        process = launch(workdir)
+        _, error = process.communicate()
+        if process.returncode:
+            sys.exit(f"{workdir.name}: ended with code {process.returncode}:\n{error[-3000:]}")
+    for stage in STAGES:
+        one, other = (load_trainable(workdir / "checkpoints" / stage) for workdir in (straight, hurt))
+        if any(np.asarray(one[path]).tobytes() != np.asarray(other[path]).tobytes() for path in one):
+            print(f"stage {stage} differs")
+            return False
+    return True
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--save_every", type=int, default=1)
     parser.add_argument("--pause", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--schedule", action="store_true", help="all four stages of the debug config")
     options = parser.parse_args()
+    if options.schedule:
+        with tempfile.TemporaryDirectory() as temporary:
+            same = kill_schedule(Path(temporary), options.kills, random.Random(options.seed))
+        print(f"{options.kills} kills over the schedule: final parameters {'equal' if same else 'DIFFER'}")
+        return 0 if same else 1
     rng, steps = random.Random(options.seed), 4 * options.kills + 10
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

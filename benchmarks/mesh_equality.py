@@ -1,6 +1,7 @@
 """Every stage of the debug model on several meshes of simulated devices: losses and updated weights must be equal.
 
     XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m benchmarks.mesh_equality [--stages=coe,content,style,joint]
+        [--meshes=8x1x1,2x4x1,1x4x2] [--accumulations=2,4]
 
 Two steps per mesh on the same made-up batch of 16, latents sampled with the same keys; also 1, 2 and 4 micro-batches on one
 device, where everything random is switched off. Prints the largest differences and exits 1 above 1e-5.
@@ -23,7 +24,6 @@ from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.training import optimizers, partition, preflight, schedule, stages
 from empatheia_jax.training import step as steps
 
-MESHES = ((1, 1, 1), (8, 1, 1), (2, 4, 1), (1, 4, 2))
 ROWS, BOUND = 16, 1e-5
 
 
@@ -81,14 +81,22 @@ def train(config, stage: str, shape, accumulation: int, still: bool):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stages", default=",".join(stages.STAGES))
+    parser.add_argument("--meshes", default="8x1x1,2x4x1,1x4x2", help="to compare with one device")
+    parser.add_argument("--accumulations", default="2,4", help="micro-batches to compare with one; empty = none")
     options = parser.parse_args()
+    meshes = [tuple(map(int, mesh.split("x"))) for mesh in options.meshes.split(",")]
+    counts = [int(count) for count in options.accumulations.split(",") if count]
+    if jax.device_count() < max(map(math.prod, meshes)):
+        parser.error(f"{jax.device_count()} devices; start with XLA_FLAGS=--xla_force_host_platform_device_count=8")
     config, worst = debug.get_config(), 0.0
     config.data.max_length = 96
     for stage in options.stages.split(","):
         for variants in (
-            [(shape, 1, False) for shape in MESHES if math.prod(shape) <= jax.device_count()],
-            [((1, 1, 1), count, True) for count in (1, 2, 4)],
+            [(shape, 1, False) for shape in ((1, 1, 1), *meshes)],
+            [((1, 1, 1), count, True) for count in (1, *counts) if counts],
         ):
+            if not variants:
+                continue
             reference = train(config, stage, *variants[0])
             for variant in variants[1:]:
                 losses, weights = train(config, stage, *variant)

@@ -206,12 +206,28 @@ def _bytes_of(shapes: str) -> int:
     return total
 
 
+def _loop_bounds(text: str) -> dict[str, int]:
+    """Computation → n, of those that end in `compare(i, n), direction=LT` with a constant n: conditions of counting loops."""
+    bounds, current, constants = {}, None, {}
+    for line in text.splitlines():
+        if header := _COMPUTATION.match(line):
+            current, constants = header.group(1), {}
+        elif constant := re.match(r"\s*%?([\w.\-]+) = s32\[\]\S* constant\((\d+)\)", line):
+            constants[constant.group(1)] = int(constant.group(2))
+        root = re.match(r"\s*ROOT .* compare\([^,]+, [^%]*%?([\w.\-]+)\), direction=LT", line)
+        if root and root.group(1) in constants:
+            bounds[current] = constants[root.group(1)]
+    return bounds
+
+
 def collective_bytes(text: str) -> int:
     """Bytes that a device receives per call in the collectives of a compiled program (HLO text).
 
     The result's bytes of every gather, scatter, permutation and exchange, twice those of an all-reduce (ring: reduce,
-    then gather); a loop's body times its trip count where the compiler knows it.
+    then gather); a loop's body times its trip count: the one that the compiler notes, else the constant with which the
+    loop's condition compares (TPU compilers note none).
     """
+    bounds = _loop_bounds(text)
     own: dict[str, int] = defaultdict(int)
     calls: dict[str, list[tuple[str, int]]] = defaultdict(list)
     current, entry = None, None
@@ -231,8 +247,11 @@ def collective_bytes(text: str) -> int:
                 size -= _bytes_of(rest.split("), ")[0])  # an asynchronous one lists its operands before its results
             own[current] += max(0, size) * (2 if kind == "all-reduce" else 1)
         times = 1
-        if name == "while" and (trips := re.search(r'known_trip_count"?:?\s*\{"?n"?:\s*"?(\d+)', rest)):
-            times = int(trips.group(1))
+        if name == "while":
+            if trips := re.search(r'known_trip_count"?:?\s*\{"?n"?:\s*"?(\d+)', rest):
+                times = int(trips.group(1))
+            elif condition := re.search(r"condition=%?([\w.\-]+)", rest):
+                times = bounds.get(condition.group(1), 1)
         for callee in re.findall(r"(?:body|to_apply|calls|branch_computations)=\{?%?([\w.\-]+)", rest):
             calls[current].append((callee, times))
 

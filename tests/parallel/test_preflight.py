@@ -84,6 +84,20 @@ def test_bytes_between_devices_count_loops_and_not_twice_what_starts_and_is_done
     assert preflight.collective_bytes(HLO) == 2 * 40 + 32 * 8 * 4 + 32 * (4 * 16 * 4)
 
 
+def test_a_loop_whose_length_is_not_noted_is_as_long_as_its_condition_says():
+    noted = ', backend_config={"known_trip_count":{"n":"32"}}'
+    assert noted in HLO
+    bound = "  %n = s32[]{:T(128)} constant(32)\n  %i = s32[]{:T(128)} parameter(0)\n  ROOT %less"
+    unnoted = HLO.replace(noted, "").replace("  ROOT %less", bound)
+    assert preflight.collective_bytes(unnoted) == preflight.collective_bytes(HLO)
+
+
+def test_a_refusal_of_a_tpu_compiler_says_how_much_it_would_take():
+    message = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 17.50G of 15.75G hbm. Exceeded by 1.75G."
+    assert preflight.refused_bytes(message) == int(17.5 * 2**30)
+    assert preflight.refused_bytes("INTERNAL: something else") is None
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -182,6 +182,20 @@ def test_eight_simulated_devices_give_the_same_numbers():
     assert run.stdout.count("equal") == 3
 
 
+def test_the_real_model_gives_the_same_numbers_on_a_split_mesh():
+    """Stage 1 of the debug model; all stages, meshes and accumulations: `python -m benchmarks.mesh_equality`."""
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.mesh_equality", "--stages=coe", "--meshes=1x4x2", "--accumulations="],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr[-2000:]
+    assert "mesh 1×4×2" in run.stdout and "equal within" in run.stdout
+
+
 def test_a_filter_that_matches_nothing_is_an_error():
     with pytest.raises(UserError, match="layers.lora_c"):
         partition.split(tiny.model(), "layers.lora_c*")
