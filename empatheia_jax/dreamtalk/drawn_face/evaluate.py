@@ -40,6 +40,7 @@ _CLIPS = flags.DEFINE_integer("clips", 24, "Clips, each of another person; emoti
 _SECONDS = flags.DEFINE_float("seconds", 2.0, "Length of a clip.")
 _JUDGE_STEPS = flags.DEFINE_integer("judge_steps", 3000, "Training steps of the judge.")
 _SHEET = flags.DEFINE_string("sheet", "", "Where to write a contact sheet of the first eight clips.")
+_GUIDANCE = flags.DEFINE_float("guidance", 1.0, "Strength of the style: scale of classifier-free guidance.")
 _STYLE_FRAMES = 100
 
 
@@ -58,7 +59,9 @@ def _sounds(count: int, seconds: float, folder: str) -> list[np.ndarray]:
     return out
 
 
-def evaluate(animator: Animator, reader: judges.Reader, sounds: list[np.ndarray], sheet: str = "") -> dict[str, float]:
+def evaluate(
+    animator: Animator, reader: judges.Reader, sounds: list[np.ndarray], sheet: str = "", guidance: float = 1.0
+) -> dict[str, float]:
     """The figures above. Person i, sound i and emotion i % 8 make clip i."""
     openings, read, read_true, scores, still = [], [], [], [], []
     rows = []
@@ -68,7 +71,7 @@ def evaluate(animator: Animator, reader: judges.Reader, sounds: list[np.ndarray]
         face = portrait(person)
         _, truth, _ = performance(HELD_OUT + i, 0.0, wave, emotion, 1.0, idle=False)
         style = perform(emotion, _STYLE_FRAMES, seed=HELD_OUT + i)[:, :EXPRESSION]
-        motion = animator.motion(wave, style, seed=i, pose=truth[:1, EXPRESSION:])
+        motion = animator.motion(wave, style, seed=i, guidance=guidance, pose=truth[:1, EXPRESSION:])
         frames = np.concatenate(list(animator.render(face, motion)))
         true_opening = measure.mouth_opening(person, truth)[: len(frames)]
         seen = measure.measure_opening(frames, person)[: len(true_opening)]
@@ -109,8 +112,8 @@ def main(_) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     reader = judges.Reader(judges.train(folder, _JUDGE_STEPS.value))
     sounds = _sounds(_CLIPS.value, _SECONDS.value, _SPEECH.value)
-    figures = evaluate(Animator.load(_WEIGHTS.value), reader, sounds, _SHEET.value)
-    print(json.dumps({"speech": _SPEECH.value or "babble", **figures}))
+    figures = evaluate(Animator.load(_WEIGHTS.value), reader, sounds, _SHEET.value, _GUIDANCE.value)
+    print(json.dumps({"speech": _SPEECH.value or "babble", "guidance": _GUIDANCE.value, **figures}))
 
 
 if __name__ == "__main__":
