@@ -8,6 +8,7 @@ fits hardware that is not there.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
@@ -54,6 +55,15 @@ def parse(argv: list[str]):
     return FLAGS.config
 
 
+def among_hosts(work: Callable[[], int]) -> int:
+    """Runs `work` as one process of as many as the environment says there are."""
+    from empatheia_jax.parallel import distributed
+
+    distributed.initialize()
+    with distributed.guard():
+        return work()
+
+
 @main_guard
 def main(argv: list[str]) -> int:
     config = parse(argv)
@@ -67,11 +77,8 @@ def main(argv: list[str]) -> int:
             )
         from data_pipeline import talking_heads
         from empatheia_jax.dreamtalk import train
-        from empatheia_jax.parallel import distributed
 
-        distributed.initialize()
-        with distributed.guard():
-            return train.run(config, workdir, talking_heads.open_folder)
+        return among_hosts(lambda: train.run(config, workdir, talking_heads.open_folder))
     if mode == "preflight":
         from empatheia_jax.training import preflight
 
@@ -79,17 +86,14 @@ def main(argv: list[str]) -> int:
     if mode == "extract":
         from data_pipeline import extract
 
-        return extract.run(config, workdir)
+        return among_hosts(lambda: extract.run(config, workdir))
     from empatheia_jax.dialogue import commands
     from empatheia_jax.training import schedule
 
     if mode == "train":
         from data_pipeline import loader
-        from empatheia_jax.parallel import distributed
 
-        distributed.initialize()
-        with distributed.guard():
-            return schedule.run(config, workdir, loader.make, commands.sample)
+        return among_hosts(lambda: schedule.run(config, workdir, loader.make, commands.sample))
     if mode == "chat":
         return commands.chat(config, workdir, Path(FLAGS.output or workdir / "chat"), schedule.load_stages)
     if FLAGS.input is None or FLAGS.output is None:
