@@ -76,9 +76,9 @@ def main(argv: list[str]) -> int:
                 f"--mode={mode} is not for {config.name}, which trains a part of DreamTalk; leave --mode out"
             )
         from data_pipeline import talking_heads
-        from empatheia_jax.dreamtalk import train
+        from empatheia_jax.training import talking_head
 
-        return among_hosts(lambda: train.run(config, workdir, talking_heads.open_folder))
+        return among_hosts(lambda: talking_head.run(config, workdir, talking_heads.open_folder))
     if mode == "preflight":
         from empatheia_jax.training import preflight
 

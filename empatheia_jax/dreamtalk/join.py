@@ -16,7 +16,7 @@ from empatheia_jax import weights
 from empatheia_jax.dreamtalk import motion, released
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.model import KIND, DreamTalkConfig
-from empatheia_jax.dreamtalk.train import LOG_MEL
+from empatheia_jax.dreamtalk.speech import LOG_MEL
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2Config
 from empatheia_jax.errors import UserError, main_guard
 

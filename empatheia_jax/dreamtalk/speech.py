@@ -9,6 +9,7 @@ from empatheia_jax.dreamtalk import features
 from empatheia_jax.dreamtalk.compiled import Compiled
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2
 
+LOG_MEL = "log-mel"  # the name of speech features that need no weights
 PIECE = 20 * features.SAMPLE_RATE  # samples that wav2vec 2.0 attends over at once …
 MARGIN = 100  # … in speech of more than one piece, with so many rows of context on either side
 BUCKET = 5 * features.SAMPLE_RATE  # shorter speech is padded (and masked) to a multiple of this

@@ -18,10 +18,12 @@ from ml_collections import ConfigDict
 from configs import dreamtalk_denoiser, dreamtalk_renderer
 from data_pipeline import talking_heads
 from empatheia_jax import weights
-from empatheia_jax.dreamtalk import join, train
+from empatheia_jax.dreamtalk import join
 from empatheia_jax.dreamtalk.animator import Animator
+from empatheia_jax.dreamtalk.speech import LOG_MEL
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.training import talking_head
 from empatheia_jax.training.checkpoints import load_trainable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,9 +39,9 @@ def settings(trains: str, data: Path) -> ConfigDict:
     config.valid_every, config.valid_batches, config.learning_rate = 3, 1, 1e-2
     config.mesh.data = 1
     if trains == "denoiser":
-        config.speech, config.frames, config.warmup = train.LOG_MEL, 8, 1
+        config.speech, config.frames, config.warmup = LOG_MEL, 8, 1
     else:
-        config.features, config.warp_steps, config.objective.scales = train.EDGES, 2, 1
+        config.features, config.warp_steps, config.objective.scales = talking_head.EDGES, 2, 1
     return config
 
 
@@ -102,7 +104,7 @@ def test_the_command_says_in_one_line_what_it_cannot_use(denoiser_run, tmp_path)
 @pytest.fixture(scope="module")
 def renderer_run(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("renderer")
-    assert train.run(settings("renderer", data), folder, talking_heads.open_folder) == 0
+    assert talking_head.run(settings("renderer", data), folder, talking_heads.open_folder) == 0
     return folder
 
 
@@ -120,7 +122,7 @@ def test_a_folder_that_belongs_to_another_run_is_left_alone(data, renderer_run):
     config = settings("renderer", data)
     config.seed = 5
     with pytest.raises(UserError, match="another run"):
-        train.run(config, renderer_run, talking_heads.open_folder)
+        talking_head.run(config, renderer_run, talking_heads.open_folder)
 
 
 def test_a_training_that_was_killed_ends_with_the_same_bits(data, renderer_run, tmp_path, monkeypatch):
@@ -134,9 +136,9 @@ def test_a_training_that_was_killed_ends_with_the_same_bits(data, renderer_run, 
     monkeypatch.setattr(talking_heads.Draws, "__next__", next_or_killed)
     config.save_every = 1
     with pytest.raises(KeyboardInterrupt):
-        train.run(config, tmp_path, talking_heads.open_folder)
+        talking_head.run(config, tmp_path, talking_heads.open_folder)
     monkeypatch.setattr(talking_heads.Draws, "__next__", original)
-    assert train.run(config, tmp_path, talking_heads.open_folder) == 0
+    assert talking_head.run(config, tmp_path, talking_heads.open_folder) == 0
     ours, theirs = weights.load(tmp_path / "renderer")[2], weights.load(renderer_run / "renderer")[2]
     assert ours.keys() == theirs.keys()
     for path, value in theirs.items():
@@ -164,7 +166,7 @@ def test_the_same_batch_number_is_the_same_batch_and_styles_come_from_another_ta
     config.valid_every = 0
 
     def folder():
-        return talking_heads.open_folder(config, tmp_path, DENOISER, train.speech_features(config))
+        return talking_heads.open_folder(config, tmp_path, DENOISER, talking_head.speech_features(config))
 
     first, again = folder(), folder()
     assert first.names == ("anna-happy/01", "anna-happy/02", "ben/take") and not list(first.validation())
@@ -211,7 +213,7 @@ def test_a_clip_that_does_not_fit_is_named_in_one_line(tmp_path, spoil, trains, 
     if trains == "denoiser":
         (root / "b.mp4").unlink()
     config = settings(trains, root)
-    speech = train.speech_features(config) if trains == "denoiser" else None
+    speech = talking_head.speech_features(config) if trains == "denoiser" else None
     with pytest.raises(UserError, match=reason) as error:
         talking_heads.open_folder(config, tmp_path / "run", NETWORKS[trains], speech)
     assert "\n" not in str(error.value)

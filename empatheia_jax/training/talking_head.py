@@ -24,7 +24,7 @@ from empatheia_jax.dreamtalk import perceptual, training
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.denoiser import Denoiser
 from empatheia_jax.dreamtalk.renderer import Renderer
-from empatheia_jax.dreamtalk.speech import SpeechFeatures
+from empatheia_jax.dreamtalk.speech import LOG_MEL, SpeechFeatures
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import replacing
@@ -35,7 +35,6 @@ from empatheia_jax.training.checkpoints import Checkpoints
 from empatheia_jax.training.metrics import Metrics
 from empatheia_jax.training.tables import format_table, parameter_table
 
-LOG_MEL = "log-mel"  # speech features that need no weights
 EDGES, VGG = "edges", "vgg19"  # what the renderer's pictures are compared by
 NETWORKS = {"denoiser": (DenoiserConfig, Denoiser), "renderer": (RendererConfig, Renderer)}
 
