@@ -31,13 +31,13 @@ def get_config() -> ConfigDict:
     config.lora.update({"rank": 16, "dropout": 0.05})
     config.coe = common.stage(steps=35, batch=4, accumulation=1, learning_rate=2e-3)
     # The new rows have everything to learn in 35 steps, the core little: at their rate it would unlearn how people talk.
-    config.coe.group_rates = "core.*=0.15"
+    config.coe.group_rates = "core.*=0.35"
     config.content = common.stage(steps=30, batch=4, accumulation=1, learning_rate=5e-4)
     config.style = common.stage(steps=30, batch=8, accumulation=1, learning_rate=2e-4)
     config.joint = common.stage(steps=10, batch=4, accumulation=1, learning_rate=1e-4)
     for stage in config.schedule.split(","):
         config[stage].update({"save_every": 10, "eval_every": config[stage].steps})
-    config.decoding.update({"max_new_tokens": 200, "no_repeat_ngram": 6, "repetition_penalty": 1.1})
+    config.decoding.update({"max_new_tokens": 200, "no_repeat_ngram": 6})
     # Minutes of training teach the bridge styles, not yet the sounds of words: the generators' own encoding of the reply leads.
     config.decoding.update({"content_blend": 0.1, "style_blend": 0.3})
     config.log_every = 5  # a line is the mean of five small, hence noisy, batches
