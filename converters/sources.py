@@ -74,7 +74,7 @@ class Source:
 
     def read(self, key: str) -> np.ndarray:
         """One tensor, read from where it lies."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must say how a tensor of its files is read")
 
 
 def _entry(shape, dtype) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -20,8 +21,9 @@ from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.model import DreamTalk, DreamTalkConfig
 from empatheia_jax.encoders.clip_image import ClipPreprocessor
 from empatheia_jax.encoders.clip_vision import ClipVision, ClipVisionConfig
+from empatheia_jax.encoders.released import HUBERT_LARGE
 from empatheia_jax.encoders.towers import SpeechTower, Towers, VideoTower
-from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
+from empatheia_jax.encoders.wav2vec2 import Wav2Vec2
 from empatheia_jax.styletts2.config import SYNTHESIS, BertConfig, DecoderConfig, StyleTTS2Config
 from empatheia_jax.styletts2.model import StyleTTS2
 from empatheia_jax.styletts2.speaker import Speaker
@@ -76,24 +78,15 @@ FLAN_T5 = T5Config(
 )
 CORES = {"debug": ("llama", LLM), "debug-chatglm3": ("chatglm", CHATGLM), "debug-flan-t5": ("t5", FLAN_T5)}
 """`config.networks.llm` → kind (`assemble.CORES`) and sizes."""
-HUBERT = Wav2Vec2Config(
-    model_type="hubert",
+HUBERT = dataclasses.replace(
+    HUBERT_LARGE,
     width=24,
     layers=1,
     heads=2,
     mlp=32,
     conv_channels=(8,) * 7,
-    conv_widths=(10, 3, 3, 3, 3, 2, 2),
-    conv_strides=(5, 2, 2, 2, 2, 2, 2),
-    conv_bias=True,
-    conv_norm="layer",
-    conv_activation="gelu",
-    activation="gelu",
-    pre_norm=True,
     position_width=8,
     position_groups=2,
-    eps=1e-5,
-    vocabulary=None,
 )
 CLIP = ClipVisionConfig(
     image=32, patch=8, channels=3, width=24, layers=2, heads=2, mlp=32, activation="quick_gelu", eps=1e-5

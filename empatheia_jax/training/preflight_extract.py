@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from empatheia_jax.dreamtalk import released as dreamtalk
 from empatheia_jax.dreamtalk.denoiser import Denoiser
+from empatheia_jax.encoders import released as encoders
 from empatheia_jax.encoders.clip_vision import ClipVision
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2
 from empatheia_jax.parallel import mesh as meshes
@@ -35,12 +36,12 @@ class Extractors(nnx.Module):
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": dtype}
         wide = {"rngs": rngs, "dtype": jnp.float32, "param_dtype": jnp.float32}
         self.layer = config.networks.video_layer
-        self.hubert = Wav2Vec2(released.HUBERT_LARGE, **kinds)
-        self.clip = ClipVision(released.CLIP_LARGE_336, **kinds)
+        self.hubert = Wav2Vec2(encoders.HUBERT_LARGE, **kinds)
+        self.clip = ClipVision(encoders.CLIP_LARGE_336, **kinds)
         self.text = TextEncoder(**released.STYLETTS2_TEXT, weight_norm=True, **wide)
         self.acoustic = StyleEncoder(**released.STYLETTS2_STYLE, **wide)
         self.prosodic = StyleEncoder(**released.STYLETTS2_STYLE, **wide)
-        self.wav2vec = Wav2Vec2(released.XLSR_53, **wide)
+        self.wav2vec = Wav2Vec2(encoders.XLSR_53, **wide)
         self.dreamtalk = Denoiser(dreamtalk.DENOISER, **wide)
 
     def __call__(self, wave, pictures, phonemes, mel, windows, expressions):
@@ -60,7 +61,7 @@ class Extractors(nnx.Module):
 
 def inputs(config, clips: int) -> tuple[jax.ShapeDtypeStruct, ...]:
     """Shapes of `clips` longest clips: as long as `data.frames` and `data.phonemes` allow."""
-    frames, image = config.data.frames, released.CLIP_LARGE_336.image
+    frames, image = config.data.frames, encoders.CLIP_LARGE_336.image
     denoiser = dreamtalk.DENOISER
     window = (2 * denoiser.window_radius + 1, denoiser.audio_feature_dim)
     array = lambda *shape, dtype=jnp.float32: jax.ShapeDtypeStruct((clips, *shape), dtype)  # noqa: E731

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from empatheia_jax.assemble import Widths
-from empatheia_jax.encoders.clip_vision import ClipVisionConfig
-from empatheia_jax.encoders.wav2vec2 import Wav2Vec2Config
 
 CORES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "vicuna-7b-v1.5": (
@@ -81,36 +79,6 @@ WIDTHS = Widths(
 """Of HuBERT-large, CLIP-L/14-336, StyleTTS2 and DreamTalk."""
 
 
-def _large(model_type: str) -> Wav2Vec2Config:
-    return Wav2Vec2Config(
-        model_type=model_type,
-        width=1024,
-        layers=24,
-        heads=16,
-        mlp=4096,
-        conv_channels=(512,) * 7,
-        conv_widths=(10, 3, 3, 3, 3, 2, 2),
-        conv_strides=(5, 2, 2, 2, 2, 2, 2),
-        conv_bias=True,
-        conv_norm="layer",
-        conv_activation="gelu",
-        activation="gelu",
-        pre_norm=True,
-        position_width=128,
-        position_groups=16,
-        eps=1e-5,
-        vocabulary=None,
-    )
-
-
-HUBERT_LARGE = _large("hubert")
-"""facebook/hubert-large-ls960-ft, without its CTC head."""
-XLSR_53 = _large("wav2vec2")
-"""facebook/wav2vec2-large-xlsr-53: DreamTalk's speech features are those of a fine-tuned one."""
-CLIP_LARGE_336 = ClipVisionConfig(
-    image=336, patch=14, channels=3, width=1024, layers=24, heads=16, mlp=4096, activation="quick_gelu", eps=1e-5
-)
-"""openai/clip-vit-large-patch14-336, the vision tower."""
 STYLETTS2_TEXT = {"symbols": 178, "features": 512, "width": 5, "depth": 3}
 """StyleTTS2's text encoder (LibriTTS configuration)."""
 STYLETTS2_STYLE = {"first": 64, "widest": 512, "style_dim": 128}

@@ -8,6 +8,7 @@ hidden, and it predicts their log-mel energies. The video tower learns to read t
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from empatheia_jax import weights
 from empatheia_jax.dreamtalk.features import log_mel
 from empatheia_jax.encoders.clip_image import ClipPreprocessor
 from empatheia_jax.encoders.clip_vision import ClipVision, ClipVisionConfig
+from empatheia_jax.encoders.released import HUBERT_LARGE
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config, normalize
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media.audio import read_audio
@@ -33,24 +35,15 @@ RATE, BANDS, SECONDS = 16_000, 40, 2
 SPAN, MASKED = 8, 0.4  # frames of 20 ms hidden together, and the share of all frames that is
 EXPRESSION = 64
 
-TOY_HUBERT = Wav2Vec2Config(
-    model_type="hubert",
+TOY_HUBERT = dataclasses.replace(
+    HUBERT_LARGE,
     width=128,
     layers=3,
     heads=4,
     mlp=256,
     conv_channels=(48,) * 7,
-    conv_widths=(10, 3, 3, 3, 3, 2, 2),
-    conv_strides=(5, 2, 2, 2, 2, 2, 2),
-    conv_bias=True,
-    conv_norm="layer",
-    conv_activation="gelu",
-    activation="gelu",
-    pre_norm=True,
     position_width=16,
     position_groups=4,
-    eps=1e-5,
-    vocabulary=None,
 )
 TOY_CLIP = ClipVisionConfig(
     image=64, patch=8, channels=3, width=128, layers=3, heads=4, mlp=256, activation="quick_gelu", eps=1e-5

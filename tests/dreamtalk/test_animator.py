@@ -11,12 +11,12 @@ from dreamtalk_sizes import DENOISER, WHOLE, build
 from flax import nnx
 from PIL import Image
 
-from empatheia_jax import weights
+from empatheia_jax import tiny, weights
 from empatheia_jax.dreamtalk import features
 from empatheia_jax.dreamtalk import speech as speech_features
 from empatheia_jax.dreamtalk.animator import Animator
 from empatheia_jax.dreamtalk.model import KIND
-from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
+from empatheia_jax.encoders.wav2vec2 import Wav2Vec2
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import audio_info
 from empatheia_jax.media.video import read_frames, video_info
@@ -106,24 +106,8 @@ def test_a_film_has_its_speech_and_differs_from_it_by_a_frame_at_most(model, tmp
     assert read_frames(path, count=2).std() > 1
 
 
-SPEECH = Wav2Vec2Config(
-    model_type="wav2vec2",
-    width=DENOISER.audio_feature_dim,
-    layers=1,
-    heads=2,
-    mlp=24,
-    conv_channels=(12,) * 7,
-    conv_widths=(10, 3, 3, 3, 3, 2, 2),
-    conv_strides=(5, 2, 2, 2, 2, 2, 2),
-    conv_bias=True,
-    conv_norm="layer",
-    conv_activation="gelu",
-    activation="gelu",
-    pre_norm=True,
-    position_width=8,
-    position_groups=2,
-    eps=1e-5,
-    vocabulary=None,
+SPEECH = dataclasses.replace(
+    tiny.HUBERT, model_type="wav2vec2", width=DENOISER.audio_feature_dim, mlp=24, conv_channels=(12,) * 7
 )
 
 
