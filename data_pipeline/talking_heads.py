@@ -172,8 +172,9 @@ def split(clips: Sequence[Clip], valid_every: int) -> tuple[list[Clip], list[Cli
     Raises:
         UserError: nothing would be left to train on.
     """
-    kept = [clip for i, clip in enumerate(clips) if valid_every and i % valid_every == valid_every - 1]
-    rest = [clip for clip in clips if all(clip is not other for other in kept)]
+    kept, rest = [], []
+    for number, clip in enumerate(clips, 1):
+        (kept if valid_every and number % valid_every == 0 else rest).append(clip)
     if not rest:
         raise UserError(
             f"valid_every={valid_every} keeps all {len(clips)} clips for validation; expected 2 or more, or 0"
