@@ -19,6 +19,7 @@ import base64
 import contextlib
 import errno
 import json
+import logging
 import os
 import shutil
 import time
@@ -28,12 +29,16 @@ from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint
+from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel import rules
 from empatheia_jax.training.step import TrainState
+
+_ORBAX = str(Path(orbax.checkpoint.__file__).parent)
 
 
 class CheckpointError(UserError):
@@ -63,6 +68,7 @@ class Checkpoints:
         keep: int = 2,
     ):
         self.folder = Path(folder).absolute()
+        absl_logging.get_absl_logger().addFilter(_told_once)  # adding it again changes nothing
         self._claim(fingerprint, metadata or {})
         self._pending: Any = None
         self._pending_step: int | None = None
@@ -340,6 +346,16 @@ def _gather(value: Any) -> list[Any]:
     longest = int(np.max(multihost_utils.process_allgather(np.asarray(raw.size))))
     rows = multihost_utils.process_allgather(np.pad(raw, (0, longest - raw.size), constant_values=ord(" ")))
     return [json.loads(bytes(row).decode()) for row in np.asarray(rows)]
+
+
+def _told_once(record: logging.LogRecord) -> bool:
+    """A logging filter that drops orbax's reports of failed saves.
+
+    Every one of its threads logs the traceback of the same failure, hundreds of lines, some of them after the command's
+    own last line; the failure itself is raised to `Checkpoints.wait`. Verbosity "debug" shows them.
+    """
+    ours = record.levelno >= logging.ERROR and record.pathname.startswith(_ORBAX)
+    return not ours or absl_logging.level_debug()
 
 
 def _first_line(text: str) -> str:

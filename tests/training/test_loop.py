@@ -237,6 +237,7 @@ def test_kill_9_and_a_full_disk_lose_nothing_that_was_saved(tmp_path):
     assert full.returncode == 2, error[-2000:]
     # Saves run in the background, so the one that the disk refuses is that of step 4 or of step 6.
     assert on_disk() in ([2], [2, 4])
+    assert "Traceback" not in error, error[:2000]
     last = error.splitlines()[-1]
     assert last.startswith("error: the disk of ") and f"the checkpoint of step {on_disk()[-1]} is intact" in last
 
