@@ -43,4 +43,5 @@ def get_config() -> ConfigDict:
     config.valid_every = 20  # every 20th clip is kept for validation; 0 = none
     config.valid_batches = 4  # of it, each time
     config.keep_checkpoints = 2
+    config.compiler_options = ""  # XLA's, of the training step: "name=value,…"
     return config

@@ -12,7 +12,7 @@ import pytest
 from configs import coe, debug, joint, quickstart
 from empatheia_jax import assemble
 from empatheia_jax.errors import UserError
-from empatheia_jax.training import schedule
+from empatheia_jax.training import schedule, step
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -68,12 +68,12 @@ def test_group_rates_are_globs_with_factors():
 
 
 def test_compiler_options_are_read_as_xla_wants_them():
-    options = schedule.compiler_options("xla_backend_optimization_level=0, xla_llvm_disable_expensive_passes=true")
+    options = step.compiler_options("xla_backend_optimization_level=0, xla_llvm_disable_expensive_passes=true")
     assert options == {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    assert schedule.compiler_options("") == {}
+    assert step.compiler_options("") == {}
     for wrong in ("xla_backend_optimization_level", "xla_no_such_option=1"):
         with pytest.raises(UserError, match=wrong):
-            schedule.compiler_options(wrong)
+            step.compiler_options(wrong)
 
 
 def test_a_stage_of_its_own_is_the_joint_experiment_with_one_stage():

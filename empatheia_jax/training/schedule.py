@@ -89,30 +89,8 @@ def build_step(config, stage: str, cut: partition.Partition, mesh) -> steps.Trai
         accumulation=settings.accumulation,
         clip=settings.clip,
         ema=settings.ema or None,
-        compiler_options=compiler_options(config.compiler_options),
+        compiler_options=steps.compiler_options(config.compiler_options),
     )
-
-
-def compiler_options(text: str) -> dict[str, str | bool | int]:
-    """`"name=value,…"` as XLA's options; true, false and whole numbers become what they say.
-
-    Raises:
-      UserError: a part is not `name=value`, or XLA does not know it.
-    """
-    options: dict[str, str | bool | int] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = part.partition("=")
-        if not equals or not name or not value:
-            raise UserError(f"compiler_options has {part!r}; expected name=value,… with XLA's names")
-        word = {"true": True, "false": False}.get(value.lower(), value)
-        options[name] = int(value) if value.isdecimal() else word
-    try:
-        jax.jit(lambda: 0, compiler_options=options)()  # refused now, not after the weights are read
-    except jax.errors.JaxRuntimeError as error:
-        raise UserError(
-            f"compiler_options={text!r}: XLA says {str(error).splitlines()[0]}; correct the config"
-        ) from None
-    return options
 
 
 def fingerprint(config, stage: str, hashes: Mapping[str, str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from empatheia_jax.errors import UserError
 from empatheia_jax.nn.sharding import batch_split_by
 from empatheia_jax.parallel import mesh as meshes
 from empatheia_jax.parallel import rules
@@ -297,6 +298,28 @@ def build(
         ema=ema,
         compiler_options=compiler_options,
     )
+
+
+def compiler_options(text: str) -> dict[str, str | bool | int]:
+    """`"name=value,…"` as XLA's options; true, false and whole numbers become what they say.
+
+    Raises:
+      UserError: a part is not `name=value`, or XLA does not know it.
+    """
+    options: dict[str, str | bool | int] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals or not name or not value:
+            raise UserError(f"compiler_options has {part!r}; expected name=value,… with XLA's names")
+        word = {"true": True, "false": False}.get(value.lower(), value)
+        options[name] = int(value) if value.isdecimal() else word
+    try:
+        jax.jit(lambda: 0, compiler_options=options)()  # refused now, not after the weights are read
+    except jax.errors.JaxRuntimeError as error:
+        raise UserError(
+            f"compiler_options={text!r}: XLA says {str(error).splitlines()[0]}; correct the config"
+        ) from None
+    return options
 
 
 def _nonzero(weight):

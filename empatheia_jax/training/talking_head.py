@@ -163,7 +163,8 @@ def run(config, workdir: Path, open_folder: Callable) -> int:
             temporary.write_text(json.dumps(plain, indent=1) + "\n")
     jax.config.update("jax_compilation_cache_dir", str((workdir / "compilation_cache").absolute()))
 
-    unlike = ("data", "mesh", "name", "log_every", "save_every", "eval_every", "keep_checkpoints", "valid_batches")
+    unlike = {"data", "mesh", "name", "log_every", "save_every", "eval_every", "keep_checkpoints", "valid_batches"}
+    unlike |= {"compiler_options"}
     identity = {key: value for key, value in plain.items() if key not in unlike}
     identity |= {"clips": list(data.names), **({} if speech is None else {"speech": speech[1]})}
     pupil = Pupil(constructor(values, rngs=nnx.Rngs(config.seed)), critic)
@@ -210,6 +211,7 @@ def _phase(config, phase: Phase, number: int, pupil: Pupil, mesh, data, workdir:
         coefficients={"loss": 1.0},
         clip=config.clip,
         ema=config.ema,
+        compiler_options=steps.compiler_options(config.compiler_options),
     )
     folder = workdir / "checkpoints" / phase.name
     with Checkpoints(folder, fingerprint=identity, keep=config.keep_checkpoints) as checkpoints:

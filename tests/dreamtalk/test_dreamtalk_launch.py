@@ -15,7 +15,7 @@ import soundfile
 from dreamtalk_sizes import DENOISER, RENDERER
 from ml_collections import ConfigDict
 
-from configs import dreamtalk_denoiser, dreamtalk_renderer
+from configs import debug, dreamtalk_denoiser, dreamtalk_renderer
 from data_pipeline import talking_heads
 from empatheia_jax import weights
 from empatheia_jax.dreamtalk import join
@@ -38,6 +38,7 @@ def settings(trains: str, data: Path) -> ConfigDict:
     config.log_every = config.save_every = config.eval_every = 2
     config.valid_every, config.valid_batches, config.learning_rate = 3, 1, 1e-2
     config.mesh.data = 1
+    config.compiler_options = debug.get_config().compiler_options
     if trains == "denoiser":
         config.speech, config.frames, config.warmup = LOG_MEL, 8, 1
     else:
