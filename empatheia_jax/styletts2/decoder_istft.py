@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from empatheia_jax.nn import sine
 from empatheia_jax.styletts2.config import DecoderConfig
 from empatheia_jax.styletts2.decoder import OUT, DecoderBody, SnakeResidualBlock
 from empatheia_jax.styletts2.layers import (
@@ -92,8 +93,8 @@ class ShortTimeFourier:
         angles, window = self._angles().T, self._window()
         cosines = np.cos(angles) * weight[:, None] * window / self.size
         sines = np.sin(angles) * weight[:, None] * window / self.size
-        frames = (magnitude * jnp.cos(phase)) @ jnp.asarray(cosines, magnitude.dtype)
-        frames = frames - (magnitude * jnp.sin(phase)) @ jnp.asarray(sines, magnitude.dtype)
+        frames = (magnitude * sine.cos(phase)) @ jnp.asarray(cosines, magnitude.dtype)
+        frames = frames - (magnitude * sine.sin(phase)) @ jnp.asarray(sines, magnitude.dtype)
         squared = jnp.broadcast_to(jnp.asarray(np.square(window), magnitude.dtype), frames[:1].shape)
         if valid is not None:
             frames, squared = masked(frames, valid), masked(jnp.broadcast_to(squared, frames.shape), valid)
@@ -195,7 +196,7 @@ class ISTFTGenerator(nnx.Module):
         """Body output, style and the source's spectrum → wave."""
         y, mask = self.spectrogram(x, style, har, lengths)
         bins = self.fourier.bins
-        return self.fourier.inverse(jnp.exp(y[..., :bins]), jnp.sin(y[..., bins:]), mask)
+        return self.fourier.inverse(jnp.exp(y[..., :bins]), sine.sin(y[..., bins:]), mask)
 
 
 class ISTFTDecoder(nnx.Module):

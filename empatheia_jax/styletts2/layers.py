@@ -20,6 +20,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from empatheia_jax.nn import sine, toom_cook
+
 Dtype = jax.typing.DTypeLike
 Mask = Float[Array, "B T 1"] | None
 
@@ -45,7 +47,7 @@ def leaky_relu(x: Array, slope: float) -> Array:
 
 def snake(x: Float[Array, "B T C"], alpha: Float[Array, " C"]) -> Float[Array, "B T C"]:
     """x + sin²(αx) / α, a periodic activation (Ziyin et al. 2020, "Neural Networks Fail to Learn Periodic Functions")."""
-    return x + jnp.square(jnp.sin(alpha * x)) / alpha
+    return x + sine.sin_squared(alpha * x) / alpha
 
 
 class WeightNormed(nnx.Module):
@@ -95,8 +97,22 @@ def fold_weight_norm(model: nnx.Module) -> nnx.Module:
     return model
 
 
+def prepare_for_cpu(model: nnx.Module) -> nnx.Module:
+    """Lets long float32 convolutions multiply less (`nn.toom_cook`), in place, for inference on a CPU. Returns `model`."""
+    for _, module in nnx.iter_modules(model):
+        if isinstance(module, Conv1d):
+            module.minimal = True
+    return model
+
+
 class Conv1d(WeightNormed):
-    """1-D convolution over time; kernel (width, in, out), the norm of weight norm taken per output channel."""
+    """1-D convolution over time; kernel (width, in, out), the norm of weight norm taken per output channel.
+
+    Attributes:
+      minimal: whether to take the algorithm of `nn.toom_cook` where it is faster.
+    """
+
+    minimal = False
 
     def __init__(
         self,
@@ -124,6 +140,8 @@ class Conv1d(WeightNormed):
         x = x.astype(self.dtype)
         if kernel.shape[0] == 1 and self.stride == 1 and not self.padding:
             y = x @ kernel[0]
+        elif self.minimal and self._gains_from_fewer_products(x, kernel):
+            y = toom_cook.correlate(x, kernel, self.dilation)
         else:
             y = lax.conv_general_dilated(
                 x,
@@ -134,6 +152,13 @@ class Conv1d(WeightNormed):
                 dimension_numbers=("NWC", "WIO", "NWC"),
             )
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+
+    def _gains_from_fewer_products(self, x: Array, kernel: Array) -> bool:
+        width, *channels = kernel.shape
+        same = width % 2 == 1 and self.padding == self.dilation * (width - 1) // 2 and self.stride == 1
+        # Transforming the kernel must be little beside the products, and transforming `x` too: three taps gain nothing.
+        large = width > 4 and min(channels) >= 64 and x.shape[1] >= 8 * max(channels)
+        return same and large and x.dtype == jnp.float32
 
 
 class ConvTranspose1d(WeightNormed):

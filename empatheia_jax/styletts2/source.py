@@ -18,6 +18,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from empatheia_jax.nn import sine
 from empatheia_jax.styletts2.layers import Dtype, Linear, length_mask
 
 SAMPLE_RATE = 24000
@@ -70,7 +71,7 @@ class HarmonicSource(nnx.Module):
         valid = None if lengths is None else length_mask(lengths, blocks, self.dtype)
         cycles = harmonic_cycles(f0, valid)
         # Whole cycles are taken off before the sine, whose argument is then exact to the last digits.
-        sines = jnp.sin(2 * jnp.pi * (cycles - jnp.round(cycles)))
+        sines = sine.sin(2 * jnp.pi * (cycles - jnp.round(cycles)))
         voiced = (f0 > VOICED_ABOVE).astype(self.dtype)[..., None, None]
         waves = AMPLITUDE * sines * voiced
         if noise is not None:

@@ -16,7 +16,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from empatheia_jax.nn.platform import platform
 from empatheia_jax.styletts2.joins import FRAME
+from empatheia_jax.styletts2.layers import prepare_for_cpu
 from empatheia_jax.styletts2.mel import log_mel
 from empatheia_jax.styletts2.sampler import adpm2
 from empatheia_jax.styletts2.sentences import bucket
@@ -65,7 +67,7 @@ class Synthesis:
     """A StyleTTS 2 model's networks, compiled per bucket."""
 
     def __init__(self, model: nnx.Module):
-        graph, self._state = nnx.split(model)
+        graph, self._state = nnx.split(prepare_for_cpu(model) if platform() == "cpu" else model)
         self.config = model.config
         self._late = model.config.decoder.type == "hifigan"
         self.last_extra = 0 if model.config.multispeaker else 5

@@ -1,0 +1,28 @@
+"""Networks prepared for a CPU compute what they computed before."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from empatheia_jax.styletts2.decoder import SnakeResidualBlock
+from empatheia_jax.styletts2.layers import length_mask, prepare_for_cpu
+
+
+@pytest.mark.parametrize(
+    ("width", "channels", "length", "fewer"), [(7, 64, 700, True), (3, 64, 700, False), (7, 64, 99, False)]
+)
+def test_convolutions_multiply_less_where_that_is_faster_and_give_the_same(width, channels, length, fewer):
+    kinds = {"rngs": nnx.Rngs(0), "dtype": jnp.float32, "param_dtype": jnp.float32}
+    block = SnakeResidualBlock(channels, width, (1, 3), 16, weight_norm=True, **kinds)
+    x = jax.random.normal(jax.random.key(0), (2, length, channels))
+    style = jax.random.normal(jax.random.key(1), (2, 16))
+    mask = length_mask(jnp.array([length, length - 20]), length, jnp.float32)
+    wanted = block(x, style, mask)
+    graph, state = nnx.split(prepare_for_cpu(block))
+    program = str(jax.make_jaxpr(lambda state: nnx.merge(graph, state)(x, style, mask))(state))
+    assert ("conv_general_dilated" not in program) == fewer
+    np.testing.assert_allclose(block(x, style, mask), wanted, atol=5e-5)
