@@ -1,6 +1,6 @@
 """The small DreamTalk of our own: a drawn face that speaks and feels, trained on pictures and sounds made from seeds.
 
-    python -m empatheia_jax.dreamtalk.drawn_face.train --folder=runs/drawn_face --network=renderer --minutes=60
+    python -m empatheia_jax.dreamtalk.drawn_face.train --folder=runs/drawn_face --network=renderer --minutes=90
     python -m empatheia_jax.dreamtalk.drawn_face.train --folder=runs/drawn_face --network=denoiser --minutes=20
 
 Log-mel features (80 bands, 50 rows per second) stand in for wav2vec2, and both networks are narrow.
@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
     config.flow_steps = 1500  # of the warping network alone, on true flows
     config.flow_batch = 8
     config.flow_rate = 4e-3
-    config.renderer_steps = 6000  # of all of it, on drawn frames
+    config.renderer_steps = 14_000  # of all of it, on drawn frames
     config.trust = 0.7  # share of examples that are warped by the predicted flow, not the true one
     config.renderer_batch = 4
     config.renderer_rate = 2e-3

@@ -36,9 +36,9 @@ from empatheia_jax.media.image import contact_sheet, write_image
 _WEIGHTS = flags.DEFINE_string("weights", "weights/drawn-face", "The weights folder to measure.")
 _FOLDER = flags.DEFINE_string("folder", "runs/drawn_face", "Where the judge is, or will be kept.")
 _SPEECH = flags.DEFINE_string("speech", "", "A folder of wav files to speak instead of babble.")
-_CLIPS = flags.DEFINE_integer("clips", 24, "Clips, each of another person; emotions take turns.")
+_CLIPS = flags.DEFINE_integer("clips", 96, "Clips, each of another person; emotions take turns.")
 _SECONDS = flags.DEFINE_float("seconds", 2.0, "Length of a clip.")
-_JUDGE_STEPS = flags.DEFINE_integer("judge_steps", 3000, "Training steps of the judge.")
+_JUDGE_STEPS = flags.DEFINE_integer("judge_steps", 9000, "Training steps of the judge.")
 _SHEET = flags.DEFINE_string("sheet", "", "Where to write a contact sheet of the first eight clips.")
 _GUIDANCE = flags.DEFINE_float("guidance", 1.0, "Strength of the style: scale of classifier-free guidance.")
 _STYLE_FRAMES = 100
