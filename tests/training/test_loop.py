@@ -24,7 +24,7 @@ from empatheia_jax.training.metrics import Metrics
 from tests.training import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
 
 
 class Interrupted(Exception):

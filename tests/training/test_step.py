@@ -21,6 +21,7 @@ from empatheia_jax.training import optimizers, partition, step, tables
 from tests.training import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
+EIGHT_DEVICES = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 CONFIG = optimizers.OptimizerConfig(learning_rate=1e-2, steps=20, weight_decay=0.01)
 
 
@@ -173,7 +174,7 @@ def test_eight_simulated_devices_give_the_same_numbers():
     run = subprocess.run(
         [sys.executable, "-m", "tests.training.mesh_equality"],
         cwd=ROOT,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": EIGHT_DEVICES},
         capture_output=True,
         text=True,
         timeout=300,
@@ -187,7 +188,7 @@ def test_the_real_model_gives_the_same_numbers_on_a_split_mesh():
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks.mesh_equality", "--stages=coe", "--meshes=1x4x2", "--accumulations="],
         cwd=ROOT,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": EIGHT_DEVICES},
         capture_output=True,
         text=True,
         timeout=300,
