@@ -12,9 +12,9 @@ Motion is a 3DMM track (`.mat`, see `dreamtalk.motion`) or a table (`.npz`, `.np
 (`.mp4`, `.mov`, `.webm`, `.mkv`) instead: square, cut out around the face as DreamTalk cuts portraits, one row of motion
 per frame, at most two minutes each.
 
-A style clip is another clip of the same folder, where there is one. Speech features and decoded frames are computed once,
-into the run's folder; a second of film takes 5 MB there at 256 × 256 pixels. Every `valid_every`-th clip is kept for
-validation.
+A style clip is another clip of the same folder, where there is one. Speech features and decoded frames are computed once
+for a file's content, into the run's folder; a second of film takes 5 MB there at 256 × 256 pixels. Every
+`valid_every`-th clip is kept for validation.
 
 A batch is a function of the seed and its number alone, so a run that was stopped goes on with the same batches.
 """
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from data_pipeline.cache import ContentHashes
 from empatheia_jax.dreamtalk import features, motion, windows
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.renderer import normalise_image
@@ -88,11 +89,12 @@ def find(root: Path, endings: Sequence[str]) -> list[tuple[str, Path, Path]]:
     return [found[name] for name in sorted(found)]
 
 
-def _cached(path: Path, make) -> np.ndarray:
-    """The array of a `.npy` file, memory-mapped; `make()` computes it where there is none."""
+def _cached(cache: Path, media: Path, hashes: ContentHashes, make: Callable[[Path], np.ndarray]) -> np.ndarray:
+    """`make(media)`, memory-mapped from the cache; files there are named by the content of `media`, not by its name."""
+    path = cache / f"{hashes(media)}.npy"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        array = make()
+        array = make(media)
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.save(file, array)
     return np.load(path, mmap_mode="r", allow_pickle=False)
@@ -125,14 +127,17 @@ def speaking_clips(
 ) -> list[Clip]:
     """Clips with speech features, for the denoiser. `source` says what computes them: another one is refused."""
     _same_source(cache, source)
+    hashes = ContentHashes(cache / "hashes.json")
+
+    def listen(path: Path) -> np.ndarray:
+        return speech(read_audio(path, features.SAMPLE_RATE)).astype(np.float32)
+
     clips = []
     for name, track, sound in find(root, SOUNDS):
-        rows = _cached(
-            cache / f"{name}.npy",
-            lambda sound=sound: speech(read_audio(sound, features.SAMPLE_RATE)).astype(np.float32),
-        )
+        rows = _cached(cache, sound, hashes, listen)
         expression = motion.read_expression(track, network.face3d_dim)
         clips.append(_clip(name, expression, rows, windows.video_frames(len(rows), network.audio_rows_per_frame)))
+    hashes.save()
     return clips
 
 
@@ -140,6 +145,7 @@ def filmed_clips(root: Path, cache: Path, network: RendererConfig) -> list[Clip]
     """Clips with frames, for the renderer."""
     size = network.image_size
     _same_source(cache, {"image_size": size})
+    hashes = ContentHashes(cache / "hashes.json")
 
     def decode(path: Path) -> np.ndarray:
         frames = read_frames(path, fps=motion.FRAMES_PER_SECOND, max_seconds=LONGEST_FILM)
@@ -150,8 +156,9 @@ def filmed_clips(root: Path, cache: Path, network: RendererConfig) -> list[Clip]
     clips = []
     for name, track, film in find(root, FILMS):
         moves = _moves(track, network.coefficient_dim)
-        frames = _cached(cache / f"{name}.npy", partial(decode, film))
+        frames = _cached(cache, film, hashes, decode)
         clips.append(_clip(name, moves, frames, len(frames)))
+    hashes.save()
     return clips
 
 

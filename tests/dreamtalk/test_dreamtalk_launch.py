@@ -20,7 +20,7 @@ from data_pipeline import talking_heads
 from empatheia_jax import weights
 from empatheia_jax.dreamtalk import join
 from empatheia_jax.dreamtalk.animator import Animator
-from empatheia_jax.dreamtalk.speech import LOG_MEL
+from empatheia_jax.dreamtalk.speech import LOG_MEL, SpeechFeatures
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import VideoWriter
 from empatheia_jax.training import talking_head
@@ -187,6 +187,29 @@ def test_the_same_batch_number_is_the_same_batch_and_styles_come_from_another_ta
         for motion, style, weight in zip(batch.motion, batch.style_clip, batch.frame_weight):
             assert whose(style[0]) == partner[whose(motion[0])]
             assert weight.sum() == (5 if whose(motion[0]) == "ben/take" else 8)
+
+
+def test_features_are_kept_by_the_content_of_a_recording_not_by_its_name(tmp_path):
+    root, calls = tmp_path / "clips", []
+    root.mkdir()
+
+    def record(name: str, seed: int) -> None:
+        np.save(root / f"{name}.npy", np.zeros((8, 19), np.float32))
+        wave = 0.1 * np.random.default_rng(seed).normal(size=8 * 640 + 80)
+        soundfile.write(root / f"{name}.wav", wave, 16_000)
+
+    def clips() -> dict[str, np.ndarray]:
+        plain = SpeechFeatures(None, DENOISER.audio_feature_dim)
+        counted = lambda wave: calls.append(len(wave)) or plain(wave)  # noqa: E731
+        found = talking_heads.speaking_clips(root, tmp_path / "cache", DENOISER, counted, {"speech": LOG_MEL})
+        return {clip.name: np.array(clip.media) for clip in found}
+
+    record("a", 0)
+    first = clips()["a"]
+    record("b", 0)
+    assert (clips()["b"] == first).all() and len(calls) == 1
+    record("a", 1)
+    assert not (clips()["a"] == first).all() and len(calls) == 2
 
 
 @pytest.mark.parametrize(
