@@ -1,7 +1,7 @@
 """Kills a training run with `kill -9` at random moments, saves included, and compares the end with a run left alone.
 
     python -m benchmarks.kills --kills=20 [--seed=0] [--save_every=1]
-    python -m benchmarks.kills --kills=6 --schedule
+    python -m benchmarks.kills --kills=20 --schedule [--steps=6]
 
 Every restart must succeed and the final parameters must be bit-identical. Prints one line per kill and a verdict; exits 1
 if anything differs. With `--save_every=1` a save is under way at almost any moment. With `--schedule` the run is the real
@@ -40,9 +40,12 @@ def finish(process: subprocess.Popen) -> str:
     return re.search(r"digest (\w+)", out).group(1)
 
 
-def launch(workdir: Path) -> subprocess.Popen:
-    """The real command: four stages of tiny networks."""
+def launch(workdir: Path, steps: int) -> subprocess.Popen:
+    """The real command: four stages of tiny networks, `steps` of each, all of them saved."""
     command = [sys.executable, "launch.py", "--config=configs/joint.py:debug", f"--workdir={workdir}"]
+    command += [
+        f"--config.{stage}.{key}={value}" for stage in STAGES for key, value in (("steps", steps), ("save_every", 1))
+    ]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -52,24 +55,30 @@ def saved_steps(workdir: Path) -> dict[str, int]:
     return {stage: steps[-1] for stage, steps in found.items() if steps}
 
 
-def kill_schedule(folder: Path, kills: int, rng: random.Random) -> bool:
-    """Whether a schedule that was killed again and again ends with the bits of one that was not."""
+def kill_schedule(folder: Path, kills: int, steps: int, rng: random.Random) -> bool:
+    """Whether a schedule that was killed again and again, before its end, ends with the bits of one that was not."""
     straight, hurt = folder / "straight", folder / "hurt"
-    for workdir in (straight, hurt):
-        for kill in range(1, kills + 1) if workdir == hurt else ():
-            before, process = saved_steps(hurt), launch(hurt)
-            while saved_steps(hurt) == before and process.poll() is None:
-                time.sleep(0.01)
-            time.sleep(rng.uniform(0.0, 2.0))
-            process.kill()
-            _, error = process.communicate()
-            if process.returncode not in (0, -9):
-                sys.exit(f"restart {kill} failed with code {process.returncode}:\n{error[-3000:]}")
-            print(f"kill {kill}: with {saved_steps(hurt)}", flush=True)
-        process = launch(workdir)
+    during = 0
+    for kill in range(1, kills + 1):
+        before, process = saved_steps(hurt), launch(hurt, steps)
+        while saved_steps(hurt) == before and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.0, 0.5))
+        process.kill()
+        _, error = process.communicate()
+        if process.returncode not in (0, -9):
+            sys.exit(f"restart {kill} failed with code {process.returncode}:\n{error[-3000:]}")
+        if process.returncode == 0:
+            sys.exit(f"the schedule ended before kill {kill}: choose more --steps")
+        writing = any("tmp" in path.name for path in (hurt / "checkpoints").glob("*/*"))
+        during += writing
+        print(f"kill {kill}: with {saved_steps(hurt)}{', during a save' if writing else ''}", flush=True)
+    for workdir in (hurt, straight):
+        process = launch(workdir, steps)
         _, error = process.communicate()
         if process.returncode:
             sys.exit(f"{workdir.name}: ended with code {process.returncode}:\n{error[-3000:]}")
+    print(f"{during} of the kills during a save")
     for stage in STAGES:
         one, other = (load_trainable(workdir / "checkpoints" / stage) for workdir in (straight, hurt))
         if any(np.asarray(one[path]).tobytes() != np.asarray(other[path]).tobytes() for path in one):
@@ -85,10 +94,11 @@ def main() -> int:
     parser.add_argument("--pause", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--schedule", action="store_true", help="all four stages of the debug config")
+    parser.add_argument("--steps", type=int, default=6, help="of each stage, with --schedule")
     options = parser.parse_args()
     if options.schedule:
         with tempfile.TemporaryDirectory() as temporary:
-            same = kill_schedule(Path(temporary), options.kills, random.Random(options.seed))
+            same = kill_schedule(Path(temporary), options.kills, options.steps, random.Random(options.seed))
         print(f"{options.kills} kills over the schedule: final parameters {'equal' if same else 'DIFFER'}")
         return 0 if same else 1
     rng, steps = random.Random(options.seed), 4 * options.kills + 10
