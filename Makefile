@@ -35,7 +35,7 @@ demo: data
 	$(BIN)/python launch.py --config=configs/quickstart.py --workdir=$(RUN) --mode=reply --input=$(INPUT) --output=out/demo
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
