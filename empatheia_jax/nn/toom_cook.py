@@ -53,9 +53,8 @@ def matrices(tile: int, taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     interpolation = _inverse(evaluation(size))
     transform = [list(column) for column in zip(*interpolation)]
     kernel = evaluation(taps)
-    for i, row in enumerate(
-        transform
-    ):  # whole numbers are exact in floating point: what divides them goes to the kernel
+    # Whole numbers are exact in floating point: what divides them goes to the kernel.
+    for i, row in enumerate(transform):
         scale = lcm(*(value.denominator for value in row))
         transform[i] = [value * scale for value in row]
         kernel[i] = [value / scale for value in kernel[i]]
@@ -84,11 +83,8 @@ def correlate(x: Float[Array, "B T I"], kernel: Float[Array, "width I O"], dilat
     taps = min(TILE, width)
     output, weights, transform = matrices(TILE, taps)
     size, parts = len(transform), -(-width // taps)
-    if parts > 1 and taps != TILE:
-        raise AssertionError("parts share tiles only where a part is as long as a tile")
-
     step = TILE * dilation  # a tile takes every dilation-th position, and that many tiles interleave
-    chunks = max(1, round(time / CHUNK))
+    chunks = max(1, min(round(time / CHUNK), time // step))
     each = -(-time // (chunks * step))  # tiles of a chunk
     length = each * step
     left = dilation * (width - 1) // 2

@@ -26,6 +26,7 @@ def reference(x, kernel, dilation):
         (7, 3, 1, 1),
         (11, 5, 1, 3001),
         (11, 1, 1, 400),
+        (5, 500, 1, 1700),  # a tile longer than a chunk
         (4 * 3 - 1, 3, 2, 37),
     ],
 )
