@@ -23,6 +23,7 @@ from converters.convert import to_weights
 from converters.registry import find_conversion
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError, main_guard
+from empatheia_jax.files import write_json
 
 RECORD = "fetched.json"
 _TEXT = ("*.json", "*.model", "*.jinja", "merges.txt", "vocab.txt")
@@ -237,9 +238,7 @@ def fetch(release: Release, folder: Path, origin: Origin) -> Path:
                 path.unlink(missing_ok=True)
                 raise UserError(f"{file.name} of {release.repository} arrived damaged and was removed; run it again")
         record["files"][file.name] = {"size": file.size, "sha256": file.sha256 or weights.file_hash(path)}
-    temporary = folder / f"{RECORD}.partial"
-    temporary.write_text(json.dumps(record, indent=1) + "\n")
-    temporary.replace(folder / RECORD)
+    write_json(folder / RECORD, record)
     return folder
 
 

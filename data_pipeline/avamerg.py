@@ -25,7 +25,7 @@ from data_pipeline.quarantine import Quarantine
 from empatheia_jax.dialogue import labels, schema
 from empatheia_jax.dialogue.schema import Conversation
 from empatheia_jax.errors import UserError, main_guard
-from empatheia_jax.media.audio import replacing
+from empatheia_jax.files import write_bytes, write_json
 
 DESCRIPTION = """
 AvaMERG (Zhang et al., WWW 2025): avatar-based multimodal empathetic dialogues. Every utterance has text, speech and a
@@ -215,8 +215,7 @@ def export(data_dir: str | Path, output: str | Path) -> dict[str, int]:
                     if name := _text(clip[f"{kind}_name"]):
                         _write(output, name, bytes(clip[kind]))
         values = [value for _, value in sorted(values, key=lambda pair: pair[0])]
-        with replacing(output / f"{split}.json") as temporary:
-            temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(output / f"{split}.json", values)
         counts[split] = len(values)
     return counts
 
@@ -235,8 +234,7 @@ def _write(output: Path, name: str, content: bytes) -> None:
             f"the data set holds a recording named {name!r}; expected a name like audio/{media_name('1', 0, 0, 'audio')}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(path, content)
 
 
 def _text(value: Any) -> str:

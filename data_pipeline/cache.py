@@ -25,7 +25,7 @@ from data_pipeline import records
 from data_pipeline.layout import Clip, file_hash
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.audio import replacing
+from empatheia_jax.files import replacing, write_json, write_text
 
 PART = 128
 """Records per file: at most this many clips are computed again after a kill."""
@@ -79,8 +79,7 @@ class ContentHashes:
     def save(self) -> None:
         """Writes what is known beside the cache."""
         if self.path is not None:
-            with replacing(self.path) as temporary:
-                temporary.write_text(json.dumps(self._known))
+            write_text(self.path, json.dumps(self._known))
 
 
 def clip_key(clip: Clip, fingerprint: str, hashes: ContentHashes) -> str:
@@ -157,8 +156,7 @@ class FeatureCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         about = self.folder / "about.json"
         if not about.is_file():
-            with replacing(about) as temporary:
-                temporary.write_text(json.dumps({"what": self.what, "fingerprint": self.fingerprint}, indent=1) + "\n")
+            write_json(about, {"what": self.what, "fingerprint": self.fingerprint})
         number = sum(1 for _ in self.folder.glob(f"part-h{host:03d}-*.json"))
         stem = self.folder / f"part-h{host:03d}-{number:05d}"
         data = [records.pack(arrays, {**note, "key": key}) for key, arrays, note in entries]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import collections
-import json
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.audio import replacing
+from empatheia_jax.files import write_json
 
 
 @dataclass(frozen=True)
@@ -87,5 +85,4 @@ class Quarantine:
             "counts": self.counts,
             "entries": [asdict(entry) for entry in self.entries],
         }
-        with replacing(Path(path)) as temporary:
-            temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(path, report)

@@ -14,7 +14,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.audio import replacing
+from empatheia_jax.files import replacing
 
 _MAGIC = b"EMPA"
 _HALF = {"bfloat16": ml_dtypes.bfloat16}

@@ -28,7 +28,8 @@ from data_pipeline.quarantine import Quarantine
 from empatheia_jax.dialogue import labels
 from empatheia_jax.dialogue.schema import Conversation
 from empatheia_jax.errors import UserError, main_guard
-from empatheia_jax.media.audio import audio_info, replacing
+from empatheia_jax.files import write_bytes
+from empatheia_jax.media.audio import audio_info
 
 PAPER: Mapping[str, Any] = {
     "dialogues, train": 24_696,
@@ -240,8 +241,7 @@ def main(argv: list[str]) -> int:
         ("statistics.png", picture),
         ("statistics.html", as_html(given.path.name, found, picture, quarantine)),
     ):
-        with replacing(output / name) as temporary:
-            temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
+        write_bytes(output / name, content if isinstance(content, bytes) else content.encode())
     print(as_text(table))
     if quarantine.entries:
         print(quarantine.summary())

@@ -39,7 +39,8 @@ from empatheia_jax.dreamtalk.renderer import normalise_image
 from empatheia_jax.dreamtalk.speech import SpeechFeatures
 from empatheia_jax.dreamtalk.training import FrameBatch, MotionBatch
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.audio import read_audio, replacing
+from empatheia_jax.files import replacing, write_json
+from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.video import read_frames
 
 MOTIONS = (".mat", ".npz", ".npy", ".txt")
@@ -107,8 +108,7 @@ def _same_source(folder: Path, source: dict[str, Any]) -> None:
         raise UserError(f"{folder} was computed by {found}; expected {source}; remove it or choose another --workdir")
     if not note.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(note) as temporary:
-            temporary.write_text(json.dumps(source) + "\n")
+        write_json(note, source, indent=None)
 
 
 def _clip(name: str, track: np.ndarray, media: np.ndarray, frames: int) -> Clip:

@@ -27,7 +27,7 @@ from data_pipeline.quarantine import Quarantine
 from empatheia_jax.dialogue import labels, schema
 from empatheia_jax.dialogue.schema import CHAIN_KEYS, ChainOfEmpathy, Conversation, Profile, Turn, Utterance
 from empatheia_jax.errors import UserError, main_guard
-from empatheia_jax.media.audio import replacing
+from empatheia_jax.files import write_json
 
 TOPICS = ("work", "school", "family", "friends", "love", "health", "animals", "money", "travel", "home", "hobbies")
 TRIES = 3
@@ -222,8 +222,7 @@ def annotate(
     quarantine.write(output / "quarantine.json")
     quarantine.enforce()
     schema.write(output / "draft.json", kept)
-    with replacing(output / "provenance.json") as temporary:
-        temporary.write_text(json.dumps(sources_of, indent=1, sort_keys=True) + "\n")
+    write_json(output / "provenance.json", sources_of, sort_keys=True)
     return kept
 
 
@@ -320,8 +319,7 @@ def main(argv: list[str]) -> int:
     print(f"{given.output}/draft.json: {len(kept)} dialogues; {quarantine.summary()}")
     if given.least:
         entries = rebalance(kept, given.least, Journal(given.output / "journal.jsonl", answerer), quarantine)
-        with replacing(given.output / "new_dialogues.json") as temporary:
-            temporary.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(given.output / "new_dialogues.json", entries)
         print(f"{given.output}/new_dialogues.json: {len(entries)} written for rare profiles; annotate them as a corpus")
     return 0
 

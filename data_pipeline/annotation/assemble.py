@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from data_pipeline.quarantine import Quarantine
 from empatheia_jax.dialogue import schema
 from empatheia_jax.dialogue.schema import Conversation
 from empatheia_jax.errors import UserError, main_guard
-from empatheia_jax.media.audio import replacing
+from empatheia_jax.files import replacing, write_json
 
 SHARES = {"train": 24_696 / 33_048, "valid": 4_373 / 33_048, "test": 3_979 / 33_048}
 """Of the paper's splits."""
@@ -104,8 +103,7 @@ def assemble(
         splits[split_of(conversation.conversation_id)].append(conversation)
     for split, members in splits.items():
         schema.write(output / f"{split}.json", members)
-    with replacing(output / "provenance.json") as temporary:
-        temporary.write_text(json.dumps(provenance, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(output / "provenance.json", provenance, sort_keys=True)
     quarantine.write(output / "quarantine.json")
     return {split: len(members) for split, members in splits.items()}
 

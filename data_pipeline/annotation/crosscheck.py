@@ -28,7 +28,7 @@ from data_pipeline.layout import Tree
 from empatheia_jax.dialogue import labels, schema
 from empatheia_jax.dialogue.schema import Conversation, Profile
 from empatheia_jax.errors import UserError, main_guard
-from empatheia_jax.media.audio import replacing
+from empatheia_jax.files import write_json, write_text
 
 PEOPLE = 3
 QUESTIONS: Mapping[str, Mapping[str, str]] = {
@@ -88,10 +88,8 @@ def make_forms(
     for annotator in annotators:
         items = _order(conversations, annotator, mark)
         path = output / f"{stage}-{annotator}.html"
-        with replacing(path) as temporary:
-            temporary.write_text(_page(items, stage, annotator, mark, tree), encoding="utf-8")
-        with replacing(path.with_suffix(".csv")) as temporary:
-            temporary.write_text(_sheet(items, stage, annotator, mark), encoding="utf-8")
+        write_text(path, _page(items, stage, annotator, mark, tree))
+        write_text(path.with_suffix(".csv"), _sheet(items, stage, annotator, mark))
         written.append(path)
     return written
 
@@ -397,8 +395,7 @@ def main(argv: list[str]) -> int:
     decision = decide(conversations, results, given.round)
     kept = set(decision.accepted)
     schema.write(given.output / f"accepted-{given.round}.json", [c for c in conversations if c.conversation_id in kept])
-    with replacing(given.output / f"decision-{given.round}.json") as temporary:
-        temporary.write_text(json.dumps(decision.__dict__, indent=1) + "\n", encoding="utf-8")
+    write_json(given.output / f"decision-{given.round}.json", decision.__dict__)
     print(report(decision, given.round))
     return 0
 

@@ -22,7 +22,7 @@ from data_pipeline.layout import media_name
 from empatheia_jax.dialogue import labels, schema
 from empatheia_jax.dialogue.schema import Conversation, Profile
 from empatheia_jax.errors import UserError, main_guard
-from empatheia_jax.media.audio import replacing
+from empatheia_jax.files import write_text
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ def write_sheets(conversations: Sequence[Conversation], output: str | Path) -> d
         writer.writerow(fields)
         writer.writerows([getattr(line, name) for name in fields] for line in lines)
         for suffix, content in ((".csv", text.getvalue()), (".html", _page(number, person, lines))):
-            with replacing(output / f"person-{number:02d}{suffix}") as temporary:
-                temporary.write_text(content, encoding="utf-8")
+            write_text(output / f"person-{number:02d}{suffix}", content)
     return dict(counts)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ from data_pipeline.layout import media_name
 from empatheia_jax.dialogue import labels, schema
 from empatheia_jax.dialogue.schema import Conversation, Profile
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.audio import replacing, write_wav
+from empatheia_jax.files import write_bytes, write_json
+from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter, frames_for
 
 RATE, FPS = 24_000, 25
@@ -184,7 +184,7 @@ def build(
         raise UserError(f"{output} is not empty and no toy set; choose another folder")
     for folder in FOLDERS.values():
         (output / folder).mkdir(parents=True, exist_ok=True)
-    _write_text(stamp, json.dumps(made_by, indent=1) + "\n")
+    write_json(stamp, made_by)
     jobs = [(c, said) for conversations in splits.values() for c in conversations for said in c.utterances()]
     for done, (conversation, said) in enumerate(jobs):
         progress(done, len(jobs))
@@ -215,10 +215,4 @@ def _record(output: Path, conversation: Conversation, said: schema.Utterance, vo
             video.write(batch)
     buffer = io.BytesIO()
     np.save(buffer, np.asarray(motion[:, :64], np.float32), allow_pickle=False)
-    with replacing(paths["motion"]) as temporary:
-        temporary.write_bytes(buffer.getvalue())
-
-
-def _write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(paths["motion"], buffer.getvalue())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from empatheia_jax.dialogue.faces import DrawnFaces, FaceFolder
 from empatheia_jax.dialogue.responder import Blend, Reply, Responder
 from empatheia_jax.dialogue.schema import Conversation, Profile, Turn, Utterance
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import write_json
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter
 from empatheia_jax.parallel.mesh import make_mesh
@@ -100,7 +100,7 @@ def write_reply(reply: Reply, output: Path, facts: Mapping[str, Any]) -> Path:
             "frames": reply.frame_count,
             "timings": timings,
         }
-        (place / "reply.json").write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(place / "reply.json", said)
         for name in FILES:
             shutil.move(place / name, output / name)
     return output

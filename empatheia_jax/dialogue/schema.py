@@ -27,7 +27,7 @@ from typing import Any
 
 from empatheia_jax.dialogue import labels
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.audio import replacing
+from empatheia_jax.files import write_text
 
 ROLES = ("speaker", "listener")
 CHAIN_KEYS = ("speaker_emotion", "event_scenario", "emotion_cause", "goal_to_response")
@@ -328,5 +328,4 @@ def read(path: str | os.PathLike) -> list[Conversation]:
 def write(path: str | os.PathLike, conversations: Iterable[Conversation]) -> None:
     """Writes a released-layout file, whole or not at all: UTF-8, indented, the same bytes for the same dialogues."""
     text = json.dumps([conversation_to_json(each) for each in conversations], indent=1, ensure_ascii=False)
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")

@@ -15,7 +15,8 @@ import numpy as np
 from empatheia_jax import weights
 from empatheia_jax.dreamtalk import features, motion, portrait
 from empatheia_jax.errors import UserError, main_guard
-from empatheia_jax.media.audio import read_audio, replacing
+from empatheia_jax.files import replacing
+from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.image import read_image
 
 MAX_SECONDS = 3600.0

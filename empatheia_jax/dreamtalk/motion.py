@@ -158,21 +158,6 @@ def with_pose(
     return np.concatenate([expression, hold_pose(pose, len(expression))], axis=1).astype(np.float32)
 
 
-def as_motion(array: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N 73"]:
-    """A motion of 73 columns, or a 3DMM track of 257, which gets the still pose.
-
-    Raises:
-        UserError: another number of columns.
-    """
-    if array.ndim == 2 and array.shape[1] == COEFFICIENTS:
-        return with_pose(expression_of(array))
-    if array.ndim == 2 and array.shape[1] == EXPRESSION + POSE:
-        return array
-    raise UserError(
-        f"a motion of shape {array.shape}; expected (frames, {EXPRESSION + POSE}) or (frames, {COEFFICIENTS})"
-    )
-
-
 def _check(array: np.ndarray, where: object) -> None:
     if not np.isfinite(array).all():
         raise UserError(

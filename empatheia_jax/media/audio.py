@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import soundfile
 from jaxtyping import Float
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import replacing
 
 MAX_SECONDS = 600.0
 """Longest recording that `read_audio` accepts unless told otherwise. An utterance of a dialogue lasts seconds."""
@@ -141,29 +141,6 @@ def read_audio(
     if samples.shape[1] == 0:
         raise UserError(f"{path} is too short to hold one sample at {rate} Hz; expected a recording")
     return np.ascontiguousarray(samples[0] if mono else samples.T)
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; on success it becomes `path` in one step, on an error it is removed."""
-    path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; expected the name of a file to write")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that nobody else may read
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def to_pcm16(samples: Float[np.ndarray, "*shape"]) -> np.ndarray:

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.audio import replacing
+from empatheia_jax.files import replacing
 
 MAX_SIDE = 16_384
 """Longest side, in pixels, of a picture that `read_image` accepts unless told otherwise."""
@@ -96,14 +96,6 @@ def resize(picture: UInt8[np.ndarray, "h w c"], height: int, width: int) -> UInt
     if picture.shape[:2] == (height, width):
         return picture
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
-
-
-def fit_square(picture: Picture, size: int) -> Picture:
-    """The largest square in the picture's middle, resized to `size`: nothing is squashed."""
-    height, width = picture.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return resize(picture[top : top + side, left : left + side], size, size)
 
 
 def contact_sheet(

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.audio import replacing
+from empatheia_jax.files import replacing
 
 MAX_SECONDS = 600.0
 """Longest video that `read_frames` accepts unless told otherwise."""

@@ -15,8 +15,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
 from empatheia_jax.errors import UserError
 
 INSTALL = "pip install 'empatheia-jax[preflight]'"
@@ -162,9 +160,3 @@ def _installed(package: str) -> bool:
     from importlib.util import find_spec
 
     return find_spec(package) is not None
-
-
-def describe_here() -> str:
-    """Devices that are here, in words."""
-    found = jax.devices()
-    return f"{len(found)} × {found[0].device_kind}"

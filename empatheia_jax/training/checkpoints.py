@@ -35,6 +35,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import write_text
 from empatheia_jax.parallel import rules
 from empatheia_jax.training.step import TrainState
 
@@ -363,9 +364,5 @@ def _first_line(text: str) -> str:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    part = path.with_suffix(f".part{os.getpid()}")
-    with part.open("w") as file:
-        json.dump({**value, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}, file, indent=2, default=str)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    value = {**value, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    write_text(path, json.dumps(value, indent=2, default=str), durable=True)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import write_text
 
 MFU_RULE = (
     "model FLOPs = tokens × (2 · forward parameters + 2 · parameters that activations' gradients pass + 2 · trainable "
@@ -72,9 +73,7 @@ class Metrics:
             for line in self.path.read_text().splitlines()
             if (entry := _parse(line)) is not None and not (entry["stage"] == stage and entry["step"] > step)
         ]
-        part = self.path.with_suffix(".part")
-        part.write_text("".join(line + "\n" for line in kept))
-        part.replace(self.path)
+        write_text(self.path, "".join(line + "\n" for line in kept))
 
     def write(self, stage: str, step: int, values: Mapping[str, Any]) -> None:
         """One line; values are numbers (arrays of one element are converted)."""

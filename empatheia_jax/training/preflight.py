@@ -8,7 +8,6 @@ checkpoint's own sizes stand in.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from jax.sharding import Mesh
 from empatheia_jax import assemble, tiny, weights
 from empatheia_jax.batch import Batch
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import write_json
 from empatheia_jax.parallel import targets
 from empatheia_jax.parallel.mesh import batch_shards, make_mesh
 from empatheia_jax.parallel.preflight import Footprint, analyse
@@ -219,11 +219,7 @@ def run(config, target: str, json_path: str | os.PathLike | None = None) -> int:
     for remark in remarks:
         print(f"  {remark}")
     if json_path is not None:
-        path = Path(json_path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(result, indent=1) + "\n")
-        part.replace(path)
+        write_json(json_path, result)
     parts = [*result["stages"], *filter(None, [result.get("extract")])]
     return 0 if all(part["fits"] for part in parts) else 1
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from empatheia_jax.media.audio import replacing
+from empatheia_jax.files import write_text
 
 WIDTH, HEIGHT, MARGIN = 520, 200, 40
 COLOURS = ("#1f6f8b", "#d1495b", "#edae49", "#66a182", "#8d6a9f", "#2e4057", "#b07d62", "#5f0f40")
@@ -104,8 +104,7 @@ def write(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(name)}</title>'
         f"<style>{STYLE}</style><body>{''.join(body)}</body></html>\n"
     )
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 

@@ -17,7 +17,7 @@ import jax
 
 from empatheia_jax import assemble
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.audio import replacing
+from empatheia_jax.files import write_text
 from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.training import loop, optimizers, partition, report, stages
 from empatheia_jax.training import step as steps
@@ -119,8 +119,7 @@ def run(config, workdir: Path, make_batches: MakeBatches, sample: Callable[..., 
     mesh = make_mesh(**config.mesh)
     workdir.mkdir(parents=True, exist_ok=True)
     if jax.process_index() == 0:
-        with replacing(workdir / "config.json") as temporary:
-            temporary.write_text(config.to_json_best_effort(indent=1) + "\n")
+        write_text(workdir / "config.json", config.to_json_best_effort(indent=1) + "\n")
     jax.config.update("jax_compilation_cache_dir", str((workdir / "compilation_cache").absolute()))
     assembly = assemble.empatheia(config, mesh)
     metrics = Metrics(workdir / "metrics")

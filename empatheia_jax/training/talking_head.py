@@ -27,7 +27,7 @@ from empatheia_jax.dreamtalk.renderer import Renderer
 from empatheia_jax.dreamtalk.speech import LOG_MEL, SpeechFeatures
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.audio import replacing
+from empatheia_jax.files import write_json
 from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.training import loop, optimizers, partition, report
 from empatheia_jax.training import step as steps
@@ -159,8 +159,7 @@ def run(config, workdir: Path, open_folder: Callable) -> int:
     plain = json.loads(config.to_json_best_effort())
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
-        with replacing(workdir / "config.json") as temporary:
-            temporary.write_text(json.dumps(plain, indent=1) + "\n")
+        write_json(workdir / "config.json", plain)
     jax.config.update("jax_compilation_cache_dir", str((workdir / "compilation_cache").absolute()))
 
     unlike = {"data", "mesh", "name", "log_every", "save_every", "eval_every", "keep_checkpoints", "valid_batches"}

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.image import contact_sheet, fit_square, read_image, resize, write_image
+from empatheia_jax.media.image import contact_sheet, read_image, resize, write_image
 
 
 def gradient(height=40, width=60):
@@ -76,9 +76,6 @@ def test_sizes():
     assert resize(gradient(), 20, 30).shape == (20, 30, 3)
     flat = np.full((9, 7, 3), 77, np.uint8)
     assert (resize(flat, 31, 5) == 77).all()
-    tall = np.zeros((100, 50, 3), np.uint8)
-    tall[25:75] = 200
-    assert (fit_square(tall, 10) == 200).all()
     with pytest.raises(UserError, match="0 × 5"):
         resize(flat, 0, 5)
 

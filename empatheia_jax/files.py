@@ -1,0 +1,125 @@
+"""Files of users: only regular files are opened, and a file that is written appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from empatheia_jax.errors import UserError
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def require_regular(path: str | os.PathLike, expected: str, *, may_be_empty: bool = False) -> os.stat_result:
+    """Checks that `path` is a regular file before anything opens it, and returns its `stat`.
+
+    Opening a FIFO waits for a writer, and a device may give bytes without end. Links are followed.
+
+    Args:
+        path: the file.
+        expected: what it should be, for the message: "a sound file (wav, m4a …)".
+        may_be_empty: accept a file of 0 bytes.
+
+    Raises:
+        UserError: nothing is there, it is a folder, a FIFO, a device or a socket, it may not be read, or it is empty.
+    """
+    name = os.fspath(path)
+    try:
+        found = os.stat(name)
+    except ValueError as error:  # a zero byte in the name, or a lone surrogate that no file system can hold
+        raise UserError(f"{name!r} is no file name ({error}); expected {expected}") from None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR) and os.path.islink(name):
+            raise UserError(f"{name} is a link to a file that does not exist; expected {expected}") from None
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise UserError(f"{name} does not exist; expected {expected}") from None
+        raise UserError(f"{name} cannot be read: {error.strerror}; expected {expected}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{name} is {_kind(found.st_mode)}; expected {expected}")
+    if found.st_size == 0 and not may_be_empty:
+        raise UserError(f"{name} is empty (0 bytes); expected {expected}")
+    if not os.access(name, os.R_OK):
+        raise UserError(f"{name} cannot be read: permission denied; expected {expected}")
+    return found
+
+
+def _kind(mode: int) -> str:
+    for test, words in (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a named pipe (FIFO)"),
+        (stat.S_ISSOCK, "a socket"),
+    ):
+        if test(mode):
+            return words
+    return "a device"
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike, *, durable: bool = False) -> Iterator[Path]:
+    """Gives a temporary path beside `path`. On success it becomes `path` in one step; on an error it is removed.
+
+    Args:
+        path: the file to write; its folders are made.
+        durable: wait until the content is on the disk, so that it survives a loss of power.
+
+    Raises:
+        UserError: `path` is a folder or a device, its folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is {_kind(path.stat().st_mode)}; expected the name of a file to write")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:100]}-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{str(path)!r} cannot be written: {error}") from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that nobody else may read
+        if durable:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise UserError(f"{path} cannot be written: {error.strerror}") from None
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str, *, durable: bool = False) -> None:
+    """Writes `text` in UTF-8, whole or not at all. Raises `UserError` as `replacing`."""
+    with replacing(path, durable=durable) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Writes `content`, whole or not at all. Raises `UserError` as `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(
+    path: str | os.PathLike, value: Any, *, indent: int | None = 1, sort_keys: bool = False, durable: bool = False
+) -> None:
+    """Writes `value` as JSON with a line end, whole or not at all. Raises `UserError` as `replacing`."""
+    text = json.dumps(value, indent=indent, sort_keys=sort_keys, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # file names that are no UTF-8 hold lone surrogates: escape them
+        text = json.dumps(value, indent=indent, sort_keys=sort_keys)
+    write_text(path, text + "\n", durable=durable)
