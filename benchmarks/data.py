@@ -37,9 +37,10 @@ from ml_collections import ConfigDict
 from configs import common
 from data_pipeline import extract, loader, toy
 from data_pipeline.features import ENCODED, TARGETS, CachedFeatures
-from data_pipeline.layout import Tree, media_name
+from data_pipeline.layout import Tree
 from data_pipeline.quarantine import Quarantine
-from empatheia_jax.dialogue import schema
+from empatheia_jax.conversation import schema
+from empatheia_jax.conversation.recordings import media_name
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter

@@ -22,8 +22,8 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from empatheia_jax import assemble
-from empatheia_jax.dialogue import prompt
-from empatheia_jax.dialogue.schema import Utterance
+from empatheia_jax.conversation import prompt
+from empatheia_jax.conversation.schema import Utterance
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.training import schedule

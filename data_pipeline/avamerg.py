@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipeline.layout import KINDS, Tree, media_name, parse_name
+from data_pipeline.layout import Tree
 from data_pipeline.quarantine import Quarantine
-from empatheia_jax.dialogue import labels, schema
-from empatheia_jax.dialogue.schema import Conversation
+from empatheia_jax.conversation import labels, schema
+from empatheia_jax.conversation.recordings import SUFFIXES, media_name, parse_name
+from empatheia_jax.conversation.schema import Conversation
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.files import write_bytes, write_json
 
@@ -64,8 +65,8 @@ class Avamerg(tfds.core.GeneratorBasedBuilder):
             "index": np.int32,
             "listener": np.bool_,
             "text": text(),
-            **{f"{kind}_name": text() for kind in KINDS},
-            **{kind: tfds.features.Tensor(shape=(), dtype=np.object_) for kind in KINDS},
+            **{f"{kind}_name": text() for kind in SUFFIXES},
+            **{kind: tfds.features.Tensor(shape=(), dtype=np.object_) for kind in SUFFIXES},
         }
         return tfds.core.DatasetInfo(
             builder=self,
@@ -161,7 +162,7 @@ def _example(tree: Tree, position: int, text: str) -> tuple[int, dict[str, Any]]
 def _clip(tree: Tree, conversation: Conversation, said: schema.Utterance) -> dict[str, Any]:
     clip = tree.clip(conversation, said.index, said.role, said.text)
     record: dict[str, Any] = {"index": said.index, "listener": said.role == "listener", "text": said.text}
-    for kind in KINDS:
+    for kind in SUFFIXES:
         path = getattr(clip, kind)
         record[f"{kind}_name"] = "" if path is None else path.relative_to(tree.root).as_posix()
         record[kind] = b"" if path is None else path.read_bytes()
@@ -211,7 +212,7 @@ def export(data_dir: str | Path, output: str | Path) -> dict[str, int]:
         for record in source:
             values.append((int(record["position"]), json.loads(_text(record["json"]))))
             for clip in _each_clip(record["clips"]):
-                for kind in KINDS:
+                for kind in SUFFIXES:
                     if name := _text(clip[f"{kind}_name"]):
                         _write(output, name, bytes(clip[kind]))
         values = [value for _, value in sorted(values, key=lambda pair: pair[0])]

@@ -19,7 +19,7 @@ from pathlib import Path
 from data_pipeline.examples import examples_of, read_conversations
 from data_pipeline.layout import Clip, Tree
 from data_pipeline.quarantine import Quarantine
-from empatheia_jax.dialogue import labels
+from empatheia_jax.conversation import labels
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media.audio import audio_info
 from empatheia_jax.media.video import video_info

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from data_pipeline.layout import Clip, Tree
 from data_pipeline.quarantine import Quarantine
-from empatheia_jax.dialogue import labels, schema
-from empatheia_jax.dialogue.schema import Conversation, Turn
+from empatheia_jax.conversation import labels, schema
+from empatheia_jax.conversation.schema import Conversation, Turn
 from empatheia_jax.errors import UserError
 
 

@@ -22,7 +22,7 @@ from data_pipeline.fingerprints import STORE, fingerprints
 from data_pipeline.layout import Clip, Tree
 from data_pipeline.loader import DEBUG, cache_folder, load_examples
 from data_pipeline.quarantine import Quarantine
-from empatheia_jax.dialogue import labels
+from empatheia_jax.conversation import labels
 from empatheia_jax.errors import UserError
 
 

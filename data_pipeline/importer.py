@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.examples import read_conversations
-from data_pipeline.layout import media_name
 from data_pipeline.quarantine import Quarantine
-from empatheia_jax.dialogue import labels, schema
-from empatheia_jax.dialogue.schema import Conversation, Profile
+from empatheia_jax.conversation import labels, schema
+from empatheia_jax.conversation.recordings import media_name
+from empatheia_jax.conversation.schema import Conversation, Profile
 from empatheia_jax.errors import UserError, main_guard
 
 SPLIT_SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}

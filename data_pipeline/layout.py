@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,31 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from empatheia_jax.dialogue.schema import Conversation, Profile
+from empatheia_jax.conversation.recordings import SUFFIXES, parse_name
+from empatheia_jax.conversation.schema import Conversation, Profile
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.video import read_frames
 
 SPLITS = ("train", "valid", "test")
 _ALIASES = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
-KINDS = {"audio": ".wav", "video": ".mp4", "motion": ".npy"}
-_NAME = re.compile(r"dia(\d+)utt(\d+)(?:_(\d+))?$")
-
-
-def media_name(conversation_id: str, index: int, avatar: int, kind: str) -> str:
-    """The released name of a recording, for instance `dia07170utt0_9.wav`."""
-    return f"dia{int(conversation_id):05d}utt{index}_{avatar}{KINDS[kind]}"
-
-
-def parse_name(name: str) -> tuple[int, int, int | None] | None:
-    """(conversation, utterance counted from 0, profile ID or None) of a file name, or None for any other file."""
-    found = _NAME.match(Path(name).stem)
-    if not found:
-        return None
-    conversation, utterance, avatar = found.groups()
-    if avatar is None:  # the baseline's form counts from 1
-        return (int(conversation), int(utterance) - 1, None) if int(utterance) else None
-    return int(conversation), int(utterance), int(avatar)
 
 
 @dataclass(frozen=True)
@@ -90,7 +72,7 @@ class Clip:
         """The file of a kind. Raises `UserError` where there is none."""
         path = getattr(self, kind)
         if path is None:
-            raise UserError(f"utterance {self.id} has no {KINDS[kind]} file; expected one in a folder '{kind}…'")
+            raise UserError(f"utterance {self.id} has no {SUFFIXES[kind]} file; expected one in a folder '{kind}…'")
         return path
 
 
@@ -124,11 +106,11 @@ class Tree:
 
     @cached_property
     def _media(self) -> dict[str, dict[tuple[int, int, int | None], Path]]:
-        found: dict[str, dict] = {kind: {} for kind in KINDS}
+        found: dict[str, dict] = {kind: {} for kind in SUFFIXES}
         for kind, folder in self.media_folders():
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    key = parse_name(entry.name) if entry.name.endswith(KINDS[kind]) else None
+                    key = parse_name(entry.name) if entry.name.endswith(SUFFIXES[kind]) else None
                     if key is not None:
                         found[kind][key] = Path(entry.path)
         return found
@@ -141,7 +123,7 @@ class Tree:
             each for parent in below if parent.name in names for each in sorted(parent.iterdir()) if each.is_dir()
         ]
         for folder in (*below, *nested):
-            for kind in KINDS:
+            for kind in SUFFIXES:
                 if folder.name.startswith(kind):
                     yield kind, folder
 
@@ -155,7 +137,7 @@ class Tree:
 
     def clip(self, conversation: Conversation, index: int, role: str, text: str) -> Clip:
         """One utterance with what was recorded of it."""
-        where = (self.media(kind, conversation, index, role) for kind in KINDS)
+        where = (self.media(kind, conversation, index, role) for kind in SUFFIXES)
         return Clip(conversation.conversation_id, index, role, text, *where, conversation.profile(role))
 
     def clips(self, conversation: Conversation) -> list[Clip]:

@@ -25,7 +25,7 @@ from data_pipeline.layout import Clip, Tree
 from data_pipeline.plan import EMPTY, Plan
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.batch import Batch
-from empatheia_jax.dialogue import prompt
+from empatheia_jax.conversation import prompt
 from empatheia_jax.errors import UserError
 from empatheia_jax.tokens import SLOTS
 

@@ -25,8 +25,8 @@ import numpy as np
 from data_pipeline.examples import read_conversations
 from data_pipeline.layout import Clip, Tree
 from data_pipeline.quarantine import Quarantine
-from empatheia_jax.dialogue import labels
-from empatheia_jax.dialogue.schema import Conversation
+from empatheia_jax.conversation import labels
+from empatheia_jax.conversation.schema import Conversation
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.files import write_bytes
 from empatheia_jax.media.audio import audio_info

@@ -11,6 +11,7 @@ import tokenizers
 from flax import nnx
 
 from empatheia_jax import weights
+from empatheia_jax.conversation.labels import AGES, GENDERS, TONES
 from empatheia_jax.core.chatglm import ChatGLMConfig
 from empatheia_jax.core.llama import Llama
 from empatheia_jax.core.llama_config import LlamaConfig
@@ -28,7 +29,7 @@ from empatheia_jax.styletts2.config import SYNTHESIS, BertConfig, DecoderConfig,
 from empatheia_jax.styletts2.model import StyleTTS2
 from empatheia_jax.styletts2.speaker import Speaker
 from empatheia_jax.styletts2.symbols import STYLETTS2
-from empatheia_jax.styletts2.voices import AGES, GENDERS, TONES, VoiceTable, for_profile
+from empatheia_jax.styletts2.voices import VoiceTable, for_profile
 
 BYTES = 256
 LLM = LlamaConfig(

@@ -24,8 +24,8 @@ from typing import Any, TypeVar
 
 from data_pipeline.annotation.models import Answerer, AnswerFile, Endpoint, Question, Unanswered, prompt_text
 from data_pipeline.quarantine import Quarantine
-from empatheia_jax.dialogue import labels, schema
-from empatheia_jax.dialogue.schema import CHAIN_KEYS, ChainOfEmpathy, Conversation, Profile, Turn, Utterance
+from empatheia_jax.conversation import labels, schema
+from empatheia_jax.conversation.schema import CHAIN_KEYS, ChainOfEmpathy, Conversation, Profile, Turn, Utterance
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.files import write_json
 

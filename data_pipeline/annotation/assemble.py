@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.check import check_clip
-from data_pipeline.layout import KINDS, Clip, file_hash, media_name
+from data_pipeline.layout import Clip, file_hash
 from data_pipeline.quarantine import Quarantine
-from empatheia_jax.dialogue import schema
-from empatheia_jax.dialogue.schema import Conversation
+from empatheia_jax.conversation import schema
+from empatheia_jax.conversation.recordings import SUFFIXES, media_name
+from empatheia_jax.conversation.schema import Conversation
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.files import replacing, write_json
 
@@ -45,7 +46,7 @@ def find_recordings(conversation: Conversation, folder: Path) -> list[Clip]:
     for said in conversation.utterances():
         person = conversation.profile(said.role)
         paths = {}
-        for kind in KINDS:
+        for kind in SUFFIXES:
             path = folder / media_name(conversation.conversation_id, said.index, person.media_id, kind)
             paths[kind] = path if path.is_file() else None
         clips.append(Clip(conversation.conversation_id, said.index, said.role, said.text, **paths, profile=person))
@@ -83,7 +84,7 @@ def assemble(
             continue
         hashes = {}
         for clip in clips:
-            for kind in KINDS:
+            for kind in SUFFIXES:
                 source = getattr(clip, kind)
                 if source is not None:
                     hashes[source.name] = _copy(source, output / f"{kind}_v5_0" / source.name)

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.layout import Tree
-from empatheia_jax.dialogue import labels, schema
-from empatheia_jax.dialogue.schema import Conversation, Profile
+from empatheia_jax.conversation import labels, schema
+from empatheia_jax.conversation.schema import Conversation, Profile
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.files import write_json, write_text
 

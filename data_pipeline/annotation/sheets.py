@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.layout import media_name
-from empatheia_jax.dialogue import labels, schema
-from empatheia_jax.dialogue.schema import Conversation, Profile
+from empatheia_jax.conversation import labels, schema
+from empatheia_jax.conversation.recordings import media_name
+from empatheia_jax.conversation.schema import Conversation, Profile
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.files import write_text
 

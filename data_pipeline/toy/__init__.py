@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from empatheia_jax.dialogue import schema
+from empatheia_jax.conversation import schema
 from empatheia_jax.errors import UserError
 
 SPLITS = ("train", "valid", "test")

@@ -18,9 +18,9 @@ import numpy as np
 import soxr
 
 from data_pipeline import toy
-from data_pipeline.layout import media_name
-from empatheia_jax.dialogue import labels, schema
-from empatheia_jax.dialogue.schema import Conversation, Profile
+from empatheia_jax.conversation import labels, schema
+from empatheia_jax.conversation.recordings import media_name
+from empatheia_jax.conversation.schema import Conversation, Profile
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_bytes, write_json
 from empatheia_jax.media.audio import write_wav

@@ -78,10 +78,6 @@ class CausalLM(nnx.Module):
             return self.embed_tokens.attend(hidden)
         return head_product(hidden.astype(self.dtype), self.lm_head.kernel[...])
 
-    def empty_cache(self, batch: int, slots: int) -> KVCache:
-        c = self.config
-        return KVCache.empty(c.num_layers, batch, slots, c.num_kv_heads, c.head_dim, self.dtype)
-
     def teacher_forced(
         self,
         embeds: Float[Array, "b t d"],

@@ -127,24 +127,6 @@ class Choices:
             row[len(row) - len(trigger) :] = trigger
         return cls(jnp.asarray(padded), jnp.asarray(tokens), jnp.asarray(following), lengths)
 
-    @classmethod
-    def from_text(cls, tokenizer, trigger: str, options: Sequence[str]) -> Choices:
-        """From texts: the options as they stand after `trigger`, each with its delimiter (`" sad </emo>"`).
-
-        Raises UserError where the tokenizer joins the end of the trigger with an option, so that no token border
-        parts them.
-        """
-        starts = [tokenizer.encode(before + trigger) for before in ("", " ", "\n")]
-        starts += [tokenizer.encode(before + trigger)[1:] for before in (".", ":")]
-        unique = [list(start) for start in dict.fromkeys(map(tuple, starts)) if start]
-        plain, tails = starts[0], []
-        for option in options:
-            ids = tokenizer.encode(trigger + option)
-            if ids[: len(plain)] != plain:
-                raise UserError(f"the tokenizer joins {trigger!r} with {option!r}; begin the options with a space")
-            tails.append(ids[len(plain) :])
-        return cls.of(unique, tails)
-
     def advance(self, state: Int[Array, " b"], recent: Int[Array, "b w"], token: Int[Array, " b"]) -> Int[Array, " b"]:
         """The state after `token`; `recent` are the last tokens, `token` included."""
         edge = self.tokens[state] == token[:, None]

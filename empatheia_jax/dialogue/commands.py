@@ -14,11 +14,12 @@ import numpy as np
 from tqdm import tqdm
 
 from empatheia_jax import assemble
+from empatheia_jax.conversation import labels, prompt, schema
+from empatheia_jax.conversation.schema import Conversation, Profile, Turn, Utterance
 from empatheia_jax.core.decoding import DecodingSettings
-from empatheia_jax.dialogue import labels, media_files, prompt, schema
+from empatheia_jax.dialogue import media_files
 from empatheia_jax.dialogue.faces import DrawnFaces, FaceFolder
 from empatheia_jax.dialogue.responder import Blend, Reply, Responder
-from empatheia_jax.dialogue.schema import Conversation, Profile, Turn, Utterance
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
 from empatheia_jax.media.audio import write_wav

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from empatheia_jax.dialogue import labels
-from empatheia_jax.dialogue.schema import Profile
+from empatheia_jax.conversation import labels
+from empatheia_jax.conversation.schema import Profile
 from empatheia_jax.dreamtalk.drawn_face.expressions import perform
 from empatheia_jax.dreamtalk.drawn_face.profiles import portrait_for_profile
 from empatheia_jax.dreamtalk.motion import read_expression

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from empatheia_jax.dialogue.schema import Conversation
+from empatheia_jax.conversation.recordings import SUFFIXES, parse_name
+from empatheia_jax.conversation.schema import Conversation
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import audio_info
 from empatheia_jax.media.video import video_info
 
-SUFFIXES = {"speech": ".wav", "video": ".mp4"}
+KINDS = {"speech": SUFFIXES["audio"], "video": SUFFIXES["video"]}
+"""Ending of a file by what a model receives of it."""
 LONGEST = 60.0
 """Seconds of one utterance; the longest of AvaMERG are under 30."""
-NAME = re.compile(r"dia(?P<conversation>\d+)utt(?P<index>\d+)_(?P<profile>\d+)")
-
-
-def file_name(conversation_id: str, index: int, media_id: int, kind: str) -> str:
-    """The released name of an utterance's recording; `kind` is "speech" or "video"."""
-    return f"dia{int(conversation_id):05d}utt{index}_{media_id}{SUFFIXES[kind]}"
 
 
 def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Mapping[str, Path]]:
@@ -34,13 +29,13 @@ def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Ma
     """
     found: dict[int, dict[str, Path]] = defaultdict(dict)
     number = int(conversation.conversation_id)
-    kinds = {suffix: kind for kind, suffix in SUFFIXES.items()}
+    kinds = {suffix: kind for kind, suffix in KINDS.items()}
     places = [folder, *sorted(folder.glob("audio*/")), *sorted(folder.glob("video*/"))]
     for path in (path for place in places for path in sorted(place.glob(f"dia*{number}utt*"))):
-        match = NAME.fullmatch(path.stem)
-        if match is None or int(match["conversation"]) != number or path.suffix not in kinds:
+        match = parse_name(path.name)
+        if match is None or match[0] != number or match[2] is None or path.suffix not in kinds:
             continue
-        kind, index = kinds[path.suffix], int(match["index"])
+        kind, index = kinds[path.suffix], match[1]
         if kind in found[index]:
             raise UserError(f"{found[index][kind]} and {path} are both the {kind} of utterance {index}; keep one")
         found[index][kind] = path
@@ -57,7 +52,7 @@ def check(media: Mapping[int, Mapping[str, Path]], conversation: Conversation) -
         files = media.get(said.index, {})
         if said.role != "speaker" or not files:
             continue
-        for kind, suffix in SUFFIXES.items():
+        for kind, suffix in KINDS.items():
             if kind not in files:
                 other = next(iter(files.values()))
                 raise UserError(

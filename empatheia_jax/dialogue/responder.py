@@ -19,9 +19,9 @@ import numpy as np
 import soxr
 from flax import nnx
 
+from empatheia_jax.conversation import labels, prompt
+from empatheia_jax.conversation.schema import Profile, Utterance
 from empatheia_jax.core.decoding import DecodingSettings, Generation, StopStrings, bucket, generate
-from empatheia_jax.dialogue import labels, prompt
-from empatheia_jax.dialogue.schema import Profile, Utterance
 from empatheia_jax.empatheia import Empatheia, Signals
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import frames_for

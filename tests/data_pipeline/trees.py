@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from data_pipeline import toy
-from data_pipeline.layout import media_name
-from empatheia_jax.dialogue import schema
+from empatheia_jax.conversation import schema
+from empatheia_jax.conversation.recordings import media_name
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter
 

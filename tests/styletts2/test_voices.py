@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
+from empatheia_jax.conversation.labels import AGES, GENDERS, TONES
 from empatheia_jax.errors import UserError
-from empatheia_jax.styletts2.voices import AGES, GENDERS, TONES, Voice, VoiceTable, for_profile
+from empatheia_jax.styletts2.voices import Voice, VoiceTable, for_profile
 
 SHIPPED = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_kumo")
 

@@ -2,10 +2,10 @@
 
 from empatheia_jax.dreamtalk.drawn_face.drawing import draw, draw_batches, portrait
 from empatheia_jax.dreamtalk.drawn_face.expressions import EMOTIONS, perform, template
-from empatheia_jax.dreamtalk.drawn_face.identity import AGES, GENDERS, TONES, Identity, sample_identity
+from empatheia_jax.dreamtalk.drawn_face.identity import Identity, sample_identity
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, FULL, MOTION, coefficients
 
 __all__ = [
-    "ACTIONS", "AGES", "EMOTIONS", "FULL", "GENDERS", "MOTION", "TONES", "Identity", "coefficients", "draw", "draw_batches",
+    "ACTIONS", "EMOTIONS", "FULL", "MOTION", "Identity", "coefficients", "draw", "draw_batches",
     "perform", "portrait", "sample_identity", "template",
 ]  # fmt: skip

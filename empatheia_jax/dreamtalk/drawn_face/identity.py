@@ -6,11 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from empatheia_jax.conversation.labels import AGES, GENDERS, TONES
 from empatheia_jax.errors import UserError
-
-AGES = ("child", "young", "middle-aged", "elderly")
-GENDERS = ("male", "female")
-TONES = ("emphatic", "mild", "gentle")
 
 Colour = tuple[float, float, float]
 

@@ -17,11 +17,11 @@ from flax import nnx
 from ml_collections import ConfigDict, config_flags
 
 from empatheia_jax import weights
+from empatheia_jax.conversation.labels import AGES, GENDERS, TONES
 from empatheia_jax.dreamtalk.animator import PORTRAITS_FILE, POSE_FILE
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.drawn_face import checkpoint
 from empatheia_jax.dreamtalk.drawn_face.expressions import idle_pose
-from empatheia_jax.dreamtalk.drawn_face.identity import AGES, GENDERS, TONES
 from empatheia_jax.dreamtalk.drawn_face.layout import NEUTRAL_POSE
 from empatheia_jax.dreamtalk.drawn_face.profiles import portrait_for_profile
 from empatheia_jax.dreamtalk.model import KIND, DreamTalk, DreamTalkConfig

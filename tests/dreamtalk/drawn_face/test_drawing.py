@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
+from empatheia_jax.conversation.labels import AGES, GENDERS, TONES
 from empatheia_jax.dreamtalk.drawn_face import (
-    AGES,
-    GENDERS,
-    TONES,
     coefficients,
     draw,
     measure,

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from empatheia_jax.dialogue import prompt
-from empatheia_jax.dialogue.schema import ChainOfEmpathy, Profile, Utterance
+from empatheia_jax.conversation import prompt
+from empatheia_jax.conversation.schema import ChainOfEmpathy, Profile, Utterance
 from empatheia_jax.errors import UserError
 
 CHAIN = ChainOfEmpathy("anxious", "an exam tomorrow", "too little time to study", "calm and encourage")

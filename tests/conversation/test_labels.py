@@ -6,7 +6,7 @@ import collections
 
 import pytest
 
-from empatheia_jax.dialogue import labels
+from empatheia_jax.conversation import labels
 from empatheia_jax.errors import UserError
 
 

@@ -24,8 +24,8 @@ from typing import Protocol
 
 import numpy as np
 
-from empatheia_jax.dialogue import labels
-from empatheia_jax.dialogue.schema import ChainOfEmpathy, Profile, Utterance
+from empatheia_jax.conversation import labels
+from empatheia_jax.conversation.schema import ChainOfEmpathy, Profile, Utterance
 from empatheia_jax.errors import UserError
 from empatheia_jax.tokens import ADDED_TOKENS, AUDIO_RUN, AUDIO_SIGNALS, SLOTS, TAGS, VIDEO_RUN, VIDEO_SIGNALS
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from empatheia_jax.dialogue import schema
+from empatheia_jax.conversation import schema
 from empatheia_jax.errors import UserError
 
 

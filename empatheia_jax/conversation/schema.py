@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from empatheia_jax.dialogue import labels
+from empatheia_jax.conversation import labels
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_text
 

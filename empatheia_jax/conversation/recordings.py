@@ -1,0 +1,30 @@
+"""The names of recordings, in both forms that are in use.
+
+dia07170utt0_9.wav    as released: conversation 07170, utterance 0, profile ID 9; the conversation may be unpadded
+dia7170utt1.mp4       as the released baseline renames them: counted from 1, without a profile
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+SUFFIXES = {"audio": ".wav", "video": ".mp4", "motion": ".npy"}
+"""Ending of a file by kind of recording."""
+_NAME = re.compile(r"dia(\d+)utt(\d+)(?:_(\d+))?")
+
+
+def media_name(conversation_id: str, index: int, avatar: int, kind: str) -> str:
+    """The released name of a recording, for instance `dia07170utt0_9.wav`; `kind` is one of `SUFFIXES`."""
+    return f"dia{int(conversation_id):05d}utt{index}_{avatar}{SUFFIXES[kind]}"
+
+
+def parse_name(name: str) -> tuple[int, int, int | None] | None:
+    """(conversation, utterance counted from 0, profile ID or None) of a file name, or None for any other file."""
+    found = _NAME.fullmatch(Path(name).stem)
+    if not found:
+        return None
+    conversation, utterance, avatar = found.groups()
+    if avatar is None:  # the baseline's form counts from 1
+        return (int(conversation), int(utterance) - 1, None) if int(utterance) else None
+    return int(conversation), int(utterance), int(avatar)
