@@ -1,7 +1,7 @@
 """The small DreamTalk of our own: a drawn face that speaks and feels, trained on pictures and sounds made from seeds.
 
-    python -m empatheia_jax.dreamtalk.drawn_face.train --folder=runs/drawn_face --network=renderer --minutes=90
-    python -m empatheia_jax.dreamtalk.drawn_face.train --folder=runs/drawn_face --network=denoiser --minutes=20
+    python -m empatheia_jax.training.drawn_face.train --folder=runs/drawn_face --network=renderer --minutes=90
+    python -m empatheia_jax.training.drawn_face.train --folder=runs/drawn_face --network=denoiser --minutes=20
 
 Log-mel features (80 bands, 50 rows per second) stand in for wav2vec2, and both networks are narrow.
 """

@@ -67,7 +67,7 @@ COMMANDS = {
     "kokoro": "python -m converters.convert --source=kokoro --output=weights/kokoro",
     "toy-hubert": "python -m empatheia_jax.training.towers --data=data/toy --output=weights",
     "toy-clip": "python -m empatheia_jax.training.towers --data=data/toy --output=weights",
-    "drawn-face": "python -m empatheia_jax.dreamtalk.drawn_face.ship --output=weights/drawn-face",
+    "drawn-face": "python -m empatheia_jax.training.drawn_face.export --output=weights/drawn-face",
     "styletts2-libritts": "python -m converters.convert --source=styletts2 --input=epochs_2nd_00020.pth "
     "--output=weights/styletts2-libritts (config.yml beside the checkpoint; see yl4579/StyleTTS2)",
     "dreamtalk": "python -m converters.convert --source=dreamtalk --input=FOLDER --output=weights/dreamtalk "

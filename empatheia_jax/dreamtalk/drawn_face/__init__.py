@@ -1,4 +1,4 @@
-"""A face that we draw ourselves: people, expressions and speaking mouths with exact ground truth, and a small DreamTalk on it."""
+"""A face that we draw ourselves: people, expressions and speaking mouths with exact ground truth."""
 
 from empatheia_jax.dreamtalk.drawn_face.drawing import draw, draw_batches, portrait
 from empatheia_jax.dreamtalk.drawn_face.expressions import EMOTIONS, perform, template

@@ -33,9 +33,9 @@ from empatheia_jax.dreamtalk.drawn_face.shapes import (
 from empatheia_jax.errors import UserError
 
 # How far the layers stand out towards the viewer, and how strongly the face curves away to its sides.
-_BACK, _OUTLINE, _FACE, _NOSE, _CURVE = -0.14, 0.03, 0.30, 0.42, 0.30
-_NECK = 0.58  # the head turns about this height of its own
-_LOW = 0.13  # and that point sits this much lower in the picture
+BACK, OUTLINE, FACE, NOSE, CURVE = -0.14, 0.03, 0.30, 0.42, 0.30
+NECK = 0.58  # the head turns about this height of its own
+LOW = 0.13  # and that point sits this much lower in the picture
 
 
 def mouth_shape(p: dict, a: dict) -> dict:
@@ -73,8 +73,8 @@ def _picture(p: dict, motion: Float[Array, " 73"], size: int):
     bx, by = (x0 - 0.3 * right) / 1.12, (y0 - 0.2 * down - 0.08) / 1.02
     cos, sin = jnp.cos(roll), jnp.sin(roll)
     scale = p["size"] * (1.0 + near)
-    dx, dy = x0 - right, y0 - down - _NECK - _LOW
-    hx, hy = (cos * dx + sin * dy) / scale, (-sin * dx + cos * dy) / scale + _NECK
+    dx, dy = x0 - right, y0 - down - NECK - LOW
+    hx, hy = (cos * dx + sin * dy) / scale, (-sin * dx + cos * dy) / scale + NECK
     pixel_head = pixel / (scale * crop)
     around = hx**2 + hy**2
     sin_yaw, sin_pitch = jnp.sin(yaw), jnp.sin(pitch)
@@ -84,10 +84,10 @@ def _picture(p: dict, motion: Float[Array, " 73"], size: int):
         z = depth - curve * around
         return hx - sin_yaw * z, hy - sin_pitch * z
 
-    ox, oy = layer(_OUTLINE)
-    fx, fy = layer(_FACE, _CURVE)
-    kx, ky = layer(_BACK)
-    nx, ny = layer(_NOSE, _CURVE)
+    ox, oy = layer(OUTLINE)
+    fx, fy = layer(FACE, CURVE)
+    kx, ky = layer(BACK)
+    nx, ny = layer(NOSE, CURVE)
     mouth = mouth_shape(p, a)
 
     head = _head(p, a, mouth, ox, oy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from empatheia_jax.conversation.labels import AGES, GENDERS, TONES
 from empatheia_jax.dreamtalk.drawn_face.identity import Identity, sample_identity
 
-# No person of these seeds trains the networks or tests them (`material.HELD_OUT`).
+# No person of these seeds trains the networks or tests them (`performances.HELD_OUT`).
 _FIRST = 5_000_000
 
 

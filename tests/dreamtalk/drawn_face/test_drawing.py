@@ -7,7 +7,6 @@ from empatheia_jax.conversation.labels import AGES, GENDERS, TONES
 from empatheia_jax.dreamtalk.drawn_face import (
     coefficients,
     draw,
-    measure,
     perform,
     portrait,
     sample_identity,
@@ -17,6 +16,7 @@ from empatheia_jax.dreamtalk.drawn_face.drawing import draw_many
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION, LOWER_INDICES, UPPER_INDICES
 from empatheia_jax.dreamtalk.drawn_face.profiles import identity_for_profile
 from empatheia_jax.errors import UserError
+from empatheia_jax.training.drawn_face import measure
 
 
 def test_a_seed_gives_one_person_and_another_seed_another():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from empatheia_jax.dreamtalk.drawn_face import visemes
-from empatheia_jax.dreamtalk.drawn_face.babble import babble
+from empatheia_jax.training.drawn_face.babble import babble
 
 
 def tone(frequencies, seconds=0.5):

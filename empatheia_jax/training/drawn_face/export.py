@@ -1,6 +1,6 @@
 """Packs the trained networks into a weights folder that `Animator` loads: weights, a portrait per profile, a pose clip.
 
-python -m empatheia_jax.dreamtalk.drawn_face.ship --folder=runs/drawn_face --output=weights/drawn-face
+python -m empatheia_jax.training.drawn_face.export --folder=runs/drawn_face --output=weights/drawn-face
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from empatheia_jax import weights
 from empatheia_jax.conversation.labels import AGES, GENDERS, TONES
 from empatheia_jax.dreamtalk.animator import PORTRAITS_FILE, POSE_FILE
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
-from empatheia_jax.dreamtalk.drawn_face import checkpoint
 from empatheia_jax.dreamtalk.drawn_face.expressions import idle_pose
 from empatheia_jax.dreamtalk.drawn_face.layout import NEUTRAL_POSE
 from empatheia_jax.dreamtalk.drawn_face.profiles import portrait_for_profile
 from empatheia_jax.dreamtalk.model import KIND, DreamTalk, DreamTalkConfig
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media.image import png_bytes
+from empatheia_jax.training.drawn_face import checkpoint
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/drawn_face.py", "The experiment.")
 _FOLDER = flags.DEFINE_string("folder", "runs/drawn_face", "Where the checkpoints are.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from empatheia_jax.dreamtalk.drawn_face.drawing import _CURVE, _FACE, _LOW, _NECK, _OUTLINE, hair_edge, mouth_shape
+from empatheia_jax.dreamtalk.drawn_face.drawing import CURVE, FACE, LOW, NECK, OUTLINE, hair_edge, mouth_shape
 from empatheia_jax.dreamtalk.drawn_face.identity import Identity
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION, FULL
 from empatheia_jax.dreamtalk.drawn_face.shapes import box
@@ -112,19 +112,19 @@ def true_flow(
     x0, y0 = (x - crop_x) / crop, (y - crop_y) / crop
     cos, sin = np.cos(roll), np.sin(roll)
     scale = p["size"] * (1.0 + near)
-    dx, dy = x0 - right, y0 - down - _NECK - _LOW
-    hx, hy = (cos * dx + sin * dy) / scale, (-sin * dx + cos * dy) / scale + _NECK
+    dx, dy = x0 - right, y0 - down - NECK - LOW
+    hx, hy = (cos * dx + sin * dy) / scale, (-sin * dx + cos * dy) / scale + NECK
     # Depth falls from the face to the outline of hair and ears; what is farther away stays.
     px, py = hx / 0.56, (hy + 0.05) / 0.70
     outside = (np.sqrt(px**2 + py**2) - 1.0) * 0.6
-    depth = _OUTLINE + (_FACE - _CURVE * (hx**2 + hy**2) - _OUTLINE) * np.clip(-outside / 0.2, 0.0, 1.0)
+    depth = OUTLINE + (FACE - CURVE * (hx**2 + hy**2) - OUTLINE) * np.clip(-outside / 0.2, 0.0, 1.0)
     fx, fy = hx - np.sin(yaw) * depth, hy - np.sin(pitch) * depth
     head = np.clip(0.75 - outside / 0.3, 0.0, 1.0)
     edge = np.asarray(hair_edge(p, fx)) if p["hair_top"] > 0 else np.full_like(fy, -1.0)
     parts = [_mouth(p, a, fx, fy), *(_eye(p, a, side, fx, fy, edge) for side in (-1.0, 1.0))]
     move_x, move_y = sum(part[0] for part in parts) * head, sum(part[1] for part in parts) * head
     from_x = (fx + move_x) * p["size"]
-    from_y = (fy + move_y - _NECK) * p["size"] + _NECK + _LOW
+    from_y = (fy + move_y - NECK) * p["size"] + NECK + LOW
     body = np.clip((y0 - 0.75) / 0.1, 0.0, 1.0)
     still_x, still_y = x0 - 0.3 * right * body, y0 - 0.2 * down * body
     at_x, at_y = still_x + head * (from_x - still_x), still_y + head * (from_y - still_y)

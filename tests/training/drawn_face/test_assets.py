@@ -5,11 +5,12 @@ import pytest
 
 from empatheia_jax import weights
 from empatheia_jax.dreamtalk.animator import Animator
-from empatheia_jax.dreamtalk.drawn_face import coefficients, draw, measure, perform, portrait, sample_identity
-from empatheia_jax.dreamtalk.drawn_face.babble import babble
+from empatheia_jax.dreamtalk.drawn_face import coefficients, draw, perform, portrait, sample_identity
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION
-from empatheia_jax.dreamtalk.drawn_face.material import HELD_OUT, performance
-from empatheia_jax.dreamtalk.drawn_face.quality import ssim
+from empatheia_jax.training.drawn_face import measure
+from empatheia_jax.training.drawn_face.babble import babble
+from empatheia_jax.training.drawn_face.performances import HELD_OUT, performance
+from empatheia_jax.training.drawn_face.quality import ssim
 
 SEED = HELD_OUT + 300  # a person and a sound that neither trained the networks nor gave the published figures
 

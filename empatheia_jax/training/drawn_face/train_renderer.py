@@ -24,13 +24,13 @@ from ml_collections import ConfigDict
 
 from empatheia_jax.dreamtalk import renderer_layers
 from empatheia_jax.dreamtalk.config import RendererConfig
-from empatheia_jax.dreamtalk.drawn_face import checkpoint
-from empatheia_jax.dreamtalk.drawn_face.flow import true_flow
 from empatheia_jax.dreamtalk.drawn_face.identity import sample_identity
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION
-from empatheia_jax.dreamtalk.drawn_face.material import HELD_OUT, widened_windows
 from empatheia_jax.dreamtalk.editing_net import EditingNet
 from empatheia_jax.dreamtalk.renderer import Renderer, normalise_image
+from empatheia_jax.training.drawn_face import checkpoint
+from empatheia_jax.training.drawn_face.flow import true_flow
+from empatheia_jax.training.drawn_face.performances import HELD_OUT, widened_windows
 
 _POSE_GAIN = 8.0  # angles and shifts are small numbers: the first layer starts by listening to them harder
 
@@ -87,12 +87,12 @@ def _pass_through(editing: EditingNet) -> None:
 
 def draw_shards(folder: str, first: int, count: int, people: int, frames_each: int) -> None:
     """Draws shards into a folder, one `.npz` each, leaving those that are there. Runs beside the training."""
-    from empatheia_jax.dreamtalk.drawn_face import material
+    from empatheia_jax.training.drawn_face import performances
 
     for number in range(first, first + count):
         path = Path(folder) / f"{number:05d}.npz"
         if not path.exists():
-            shard = material.shard(number, people, frames_each)
+            shard = performances.shard(number, people, frames_each)
             temporary = path.with_suffix(".tmp.npz")
             np.savez(temporary, **vars(shard))
             temporary.rename(path)

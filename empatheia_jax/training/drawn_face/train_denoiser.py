@@ -21,10 +21,10 @@ from ml_collections import ConfigDict
 from empatheia_jax.dreamtalk import features, training, windows
 from empatheia_jax.dreamtalk.config import DenoiserConfig
 from empatheia_jax.dreamtalk.denoiser import Denoiser
-from empatheia_jax.dreamtalk.drawn_face import checkpoint
 from empatheia_jax.dreamtalk.drawn_face.expressions import perform
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION
-from empatheia_jax.dreamtalk.drawn_face.material import performance
+from empatheia_jax.training.drawn_face import checkpoint
+from empatheia_jax.training.drawn_face.performances import performance
 
 _CLIP_SECONDS = 4.0
 

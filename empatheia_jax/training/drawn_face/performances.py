@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from empatheia_jax.dreamtalk.drawn_face import visemes
-from empatheia_jax.dreamtalk.drawn_face.babble import babble
 from empatheia_jax.dreamtalk.drawn_face.drawing import draw_many
 from empatheia_jax.dreamtalk.drawn_face.expressions import EMOTIONS, perform
 from empatheia_jax.dreamtalk.drawn_face.identity import sample_identity
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION, FULL, coefficients
 from empatheia_jax.dreamtalk.windows import motion_windows
+from empatheia_jax.training.drawn_face.babble import babble
 
 HELD_OUT = 1_000_000
 _NAMED = np.array(sorted(ACTIONS.values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from empatheia_jax.dreamtalk.drawn_face.drawing import _LOW, _NECK, mouth_shape
+from empatheia_jax.dreamtalk.drawn_face.drawing import LOW, NECK, mouth_shape
 from empatheia_jax.dreamtalk.drawn_face.identity import Identity
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION, FULL, POSE_NAMES, SIZE
 
@@ -37,7 +37,7 @@ def measure_opening(frames: UInt8[np.ndarray, "frames size size 3"], person: Ide
     frames = np.asarray(frames)
     size = frames.shape[1]
     scale = person.size * size / 2
-    middle = size / 2 + (_NECK + _LOW) * size / 2 + (person.mouth_y - _NECK) * scale
+    middle = size / 2 + (NECK + LOW) * size / 2 + (person.mouth_y - NECK) * scale
     rows = slice(int(middle - 0.10 * scale), int(middle + 0.24 * scale))
     columns = slice(int(size / 2 - 0.22 * scale), int(size / 2 + 0.22 * scale))
     area = frames[:, rows, columns].astype(np.float32)

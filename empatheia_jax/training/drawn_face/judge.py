@@ -11,11 +11,11 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from empatheia_jax.dreamtalk.drawn_face import checkpoint
 from empatheia_jax.dreamtalk.drawn_face.drawing import draw_many
 from empatheia_jax.dreamtalk.drawn_face.expressions import EMOTIONS
 from empatheia_jax.dreamtalk.drawn_face.identity import sample_identity
-from empatheia_jax.dreamtalk.drawn_face.material import performance
+from empatheia_jax.training.drawn_face import checkpoint
+from empatheia_jax.training.drawn_face.performances import performance
 
 _BATCH = 32
 _FIRST = 700_000  # seeds of the judge's people and sounds: neither trained on nor held out elsewhere

@@ -5,8 +5,8 @@ import pytest
 
 from empatheia_jax.dreamtalk import renderer_layers
 from empatheia_jax.dreamtalk.drawn_face import coefficients, draw, portrait, sample_identity
-from empatheia_jax.dreamtalk.drawn_face.flow import true_flow
-from empatheia_jax.dreamtalk.drawn_face.quality import ssim
+from empatheia_jax.training.drawn_face.flow import true_flow
+from empatheia_jax.training.drawn_face.quality import ssim
 
 PEOPLE = [sample_identity(seed) for seed in (31, 32, 33, 34)]
 

@@ -1,6 +1,6 @@
 """Measures a small DreamTalk on people and sounds that it never saw.
 
-    python -m empatheia_jax.dreamtalk.drawn_face.evaluate --weights=weights/drawn-face --folder=runs/drawn_face
+    python -m empatheia_jax.training.drawn_face.evaluate --weights=weights/drawn-face --folder=runs/drawn_face
 
 * opening: the mouth's opening measured on rendered frames (speech → motion → frames) against the ground truth that the same
   speech gives a drawn mouth; Pearson's r per clip, then the mean.
@@ -20,18 +20,18 @@ import numpy as np
 from absl import app, flags
 
 from empatheia_jax.dreamtalk.animator import Animator
-from empatheia_jax.dreamtalk.drawn_face import judge as judges
-from empatheia_jax.dreamtalk.drawn_face import measure
-from empatheia_jax.dreamtalk.drawn_face.babble import babble
 from empatheia_jax.dreamtalk.drawn_face.drawing import draw, portrait
 from empatheia_jax.dreamtalk.drawn_face.expressions import EMOTIONS, perform
 from empatheia_jax.dreamtalk.drawn_face.identity import sample_identity
 from empatheia_jax.dreamtalk.drawn_face.layout import EXPRESSION
-from empatheia_jax.dreamtalk.drawn_face.material import HELD_OUT, performance
-from empatheia_jax.dreamtalk.drawn_face.quality import ssim
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.image import contact_sheet, write_image
+from empatheia_jax.training.drawn_face import judge as judges
+from empatheia_jax.training.drawn_face import measure
+from empatheia_jax.training.drawn_face.babble import babble
+from empatheia_jax.training.drawn_face.performances import HELD_OUT, performance
+from empatheia_jax.training.drawn_face.quality import ssim
 
 _WEIGHTS = flags.DEFINE_string("weights", "weights/drawn-face", "The weights folder to measure.")
 _FOLDER = flags.DEFINE_string("folder", "runs/drawn_face", "Where the judge is, or will be kept.")

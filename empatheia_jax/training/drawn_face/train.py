@@ -7,8 +7,8 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from empatheia_jax.dreamtalk.drawn_face import train_denoiser, train_renderer
 from empatheia_jax.errors import main_guard
+from empatheia_jax.training.drawn_face import train_denoiser, train_renderer
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/drawn_face.py", "The experiment.")
 _FOLDER = flags.DEFINE_string("folder", "runs/drawn_face", "Where shards, checkpoints and logs go.")
