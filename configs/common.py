@@ -74,7 +74,7 @@ def data() -> ConfigDict:
     c.utterances = 4  # user utterances with media per example
     c.instruction = "paper"  # "short", "plain"
     c.chat_template = False  # the tokenizer's own template instead of Human / Assistant
-    c.steps = True  # False: the ablation without Chain of Empathy
+    c.chain_of_empathy = True  # False: the ablation without Chain of Empathy
     c.modalities = "speech,video"  # "" : text only (the ablation without speech and video)
     c.modality_dropout = 0.0
     c.last_turn_only = False

@@ -21,14 +21,14 @@ ABLATIONS = {
     "paper": {"objective.kl_weight": 0.0, "bridge.style_inputs": "speech"},
     # Tables 2 and 3, row by row
     "pipeline": {
-        "data.steps": False,
+        "data.chain_of_empathy": False,
         "data.instruction": "plain",
         "schedule": "coe",
         "decoding.content_blend": 0.0,
         "decoding.style_blend": 0.0,
     },
     **CORES,
-    "without-coe": {"data.steps": False, "data.instruction": "plain"},
+    "without-coe": {"data.chain_of_empathy": False, "data.instruction": "plain"},
     "without-media": {"data.modalities": ""},
     "without-cs": {"bridge.content_kind": "linear"},
     "without-sd": {"bridge.style_kind": "linear"},

@@ -47,7 +47,7 @@ class Settings:
     modalities      of ENCODED; () = text only
     modality_dropout    probability that an example loses one of its modalities, in training
     packing         several text-only examples per row
-    steps, persona, instruction, slots: see `prompt.encode`; label_map: see `labels.MAPS_TO_7`
+    chain_of_empathy (`steps` there), persona, instruction, slots: see `prompt.encode`; label_map: see `labels.MAPS_TO_7`
     """
 
     max_length: int
@@ -61,7 +61,7 @@ class Settings:
     targets: tuple[str, ...] = ()
     modality_dropout: float = 0.0
     packing: bool = False
-    steps: bool = True
+    chain_of_empathy: bool = True
     persona: bool = True
     instruction: str = "paper"
     label_map: str = "paper"
@@ -181,7 +181,7 @@ class BatchMaker:
             max_length=settings.max_length,
             chain=example.turn.chain,
             response=example.turn.response,
-            steps=settings.steps,
+            steps=settings.chain_of_empathy,
             listener=example.conversation.listener if settings.persona else None,
             instruction=settings.instruction,
             template=self.template,
@@ -357,7 +357,7 @@ def settings_of(config: Any, stage: str, training: bool) -> Settings:
         targets=TARGETS[stage],
         modality_dropout=data.modality_dropout,
         packing=packing,
-        steps=data.steps,
+        chain_of_empathy=data.chain_of_empathy,
         persona=data.get("persona", True),
         instruction=data.instruction,
         label_map=data.label_map,

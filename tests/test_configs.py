@@ -17,7 +17,7 @@ from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.training import preflight, schedule
 
 NAMES = sorted(path.stem for path in Path(joint.__file__).parent.glob("*.py"))
-STAGED = ("coe", "content", "debug", "joint", "quickstart", "style")
+STAGED = ("debug", "joint", "quickstart")
 # Networks of DreamTalk that train by themselves, on losses of their own: tests/dreamtalk builds their steps.
 ALONE = ("dreamtalk_denoiser", "dreamtalk_renderer", "drawn_face")
 SHAPING = ("max_length", "reply_tokens", "phonemes", "frames", "utterances", "modalities")  # of a batch

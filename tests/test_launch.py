@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import coe, debug, joint, quickstart
+from configs import debug, joint
 from empatheia_jax import assemble
 from empatheia_jax.errors import UserError
 from empatheia_jax.training import schedule, step
@@ -74,8 +74,3 @@ def test_compiler_options_are_read_as_xla_wants_them():
     for wrong in ("xla_backend_optimization_level", "xla_no_such_option=1"):
         with pytest.raises(UserError, match=wrong):
             step.compiler_options(wrong)
-
-
-def test_a_stage_of_its_own_is_the_joint_experiment_with_one_stage():
-    assert coe.get_config().schedule == "coe"
-    assert quickstart.get_config().schedule == joint.get_config().schedule

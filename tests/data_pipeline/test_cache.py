@@ -144,7 +144,13 @@ def test_the_key_follows_content_and_maker_and_nothing_else(tmp_path):
 def config_for(path):
     data = ConfigDict(
         dict(path=str(path), last_turn_only=False, max_length=600, phonemes=40, frames=30, utterances=2)
-        | dict(modalities="speech,video", modality_dropout=0.0, steps=True, instruction="short", label_map="paper")
+        | dict(
+            modalities="speech,video",
+            modality_dropout=0.0,
+            chain_of_empathy=True,
+            instruction="short",
+            label_map="paper",
+        )
         | dict(chat_template=False, workers=0, quarantine_limit=0.0)
     )
     return ConfigDict(dict(data=data, seed=1, coe=dict(batch=2), joint=dict(batch=2)))
