@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from converters import interpreter
+from converters.formats.safetensors_writer import write_safetensors
+from converters.parity.seeded import seeded_tensor
 from converters.registry import find_conversion
-from converters.safetensors_writer import write_safetensors
-from converters.seeded import seeded_tensor
 
 SIZES = {  # hidden, feed-forward, layers, heads, vocabulary, largest shard in bytes
     "small": (512, 1376, 12, 8, 4000, 60_000_000),

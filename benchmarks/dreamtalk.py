@@ -4,7 +4,7 @@
     pip install yacs
     python -m benchmarks.dreamtalk --reference=dreamtalk [--frames=125] [--threads=1,2] [--repeats=5] [--rows=motion,render]
 
-Two rows at the released sizes, with made-up weights (`converters.seeded`; speed does not depend on their values):
+Two rows at the released sizes, with made-up weights (`converters.parity.seeded`; speed does not depend on their values):
 
 * motion: speech windows and a style clip → the expression of all frames by guided DDIM of 10 steps, encoders included.
 * render: one frame of 256 × 256 pixels from a portrait and a window of motion, in batches: the original in the 16 of its own
@@ -65,7 +65,7 @@ def reference(checkout: Path):
 
 def seeded(module, prefix: str = "") -> dict:
     """The module's state dict with made-up parameters (its buffers stay), under the released file's keys."""
-    from converters.seeded import seeded_state_dict
+    from converters.parity.seeded import seeded_state_dict
 
     buffers = {f"{prefix}{key}": value.numpy() for key, value in module.named_buffers()}
     manifest = {f"{prefix}{key}": {"shape": list(value.shape)} for key, value in module.named_parameters()}

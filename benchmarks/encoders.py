@@ -103,7 +103,7 @@ def run_torch(name: str, size: str, repeats: int, folder: Path) -> dict[str, flo
     import torch
     import transformers
 
-    from converters.seeded import seeded_state_dict
+    from converters.parity.seeded import seeded_state_dict
 
     torch.set_grad_enabled(False)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -131,7 +131,7 @@ def run_jax(name: str, size: str, repeats: int, folder: Path) -> dict[str, float
     import jax.numpy as jnp
     from flax import nnx
 
-    from converters.seeded_network import seeded_network
+    from converters.parity.seeded_network import seeded_network
     from converters.tables import clip, hubert
     from empatheia_jax.encoders.clip_vision import ClipVision, ClipVisionConfig
     from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config

@@ -22,10 +22,11 @@ import ml_dtypes  # noqa: F401  (makes NumPy know "bfloat16" by name)
 import numpy as np
 
 from converters import interpreter
-from converters.registry import Conversion, conversions, find_conversion, recognize
-from converters.safetensors_writer import DEFAULT_SHARD_BYTES, write_safetensors
+from converters.conversion import Conversion
+from converters.formats.safetensors_writer import DEFAULT_SHARD_BYTES, write_safetensors
+from converters.formats.torch_writer import write_torch_file
+from converters.registry import conversions, find_conversion, recognize
 from converters.tables import peft_adapter
-from converters.torch_writer import write_torch_file
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError, main_guard
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.sources import Source, as_source
+from converters.formats.source import Source
+from converters.sources import as_source
 from converters.table import Ignore, Row, Same, Table, compile_pattern, fill, match, placeholders
 from empatheia_jax.errors import UserError
 from empatheia_jax.weights import Lazy, read_leaf

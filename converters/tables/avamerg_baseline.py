@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from converters.registry import Conversion, hf_config, hf_files
-from converters.sources import Source
+from converters.conversion import Conversion
+from converters.formats.source import Source
+from converters.huggingface import hf_config, hf_files
 from converters.table import Ignore, Row, Same, Table
 from converters.tables.llama import hf_table
 from converters.tables.peft import adapter_table

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from converters import sentencepiece_tokenizer as sentencepiece
-from converters.registry import Conversion, hf_config, hf_model_type
+from converters.conversion import Conversion
+from converters.huggingface import hf_config, hf_model_type
 from converters.table import Ignore, Row, Table, transpose
+from converters.tokenizer_files import sentencepiece
 from empatheia_jax.core.chatglm import ChatGLM, ChatGLMConfig
 
 

@@ -11,8 +11,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from converters.registry import Conversion, hf_config
-from converters.sources import JoinedSource, RenamedSource, Source, TorchSource, open_source
+from converters.conversion import Conversion
+from converters.formats.source import JoinedSource, RenamedSource, Source
+from converters.formats.torch_file import TorchSource
+from converters.huggingface import hf_config
+from converters.sources import open_source
 from converters.table import Ignore, Row, Table, chain, conv1d, conv2d, permute, prefixed, squeeze, transpose
 from converters.tables import hubert
 from empatheia_jax.dreamtalk import perceptual, released

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from converters.registry import Conversion, hf_config, hf_files, hf_model_type
-from converters.sources import Source
+from converters.conversion import Conversion
+from converters.formats.source import Source
+from converters.huggingface import hf_config, hf_files, hf_model_type
 from converters.table import Ignore, Row, Table, conv1d, prefixed, squeeze
 from converters.table import chain as chained
 from converters.tables.transformer import layer_rows, linear_rows, norm_rows

@@ -1,4 +1,4 @@
-"""Kokoro-82M, StyleTTS 2's modules with real trained weights, from its int8 ONNX file (see `converters.kokoro_onnx`).
+"""Kokoro-82M, StyleTTS 2's modules with real trained weights, from its int8 ONNX file (see `converters.formats.kokoro_package`).
 
 `--source=kokoro` without `--input` reads the installed packages; else `--input` is the ONNX file, or a folder with one
 and/or with more voices (`*.bin`, `*.npz`).
@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from converters import kokoro_onnx
-from converters.registry import Conversion
-from converters.sources import Source
+from converters.conversion import Conversion
+from converters.formats import kokoro_package
+from converters.formats.source import Source
 from converters.tables import styletts2
 from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2.config import SYNTHESIS, BertConfig, DecoderConfig, StyleTTS2Config
@@ -56,9 +56,9 @@ def config() -> StyleTTS2Config:
 
 
 def _default_input() -> Path:
-    for package in kokoro_onnx.MODEL_PACKAGES:
-        kokoro_onnx.package_folder(package)
-    return kokoro_onnx.package_folder(kokoro_onnx.VOICE_PACKAGE) / "data"
+    for package in kokoro_package.MODEL_PACKAGES:
+        kokoro_package.package_folder(package)
+    return kokoro_package.package_folder(kokoro_package.VOICE_PACKAGE) / "data"
 
 
 def _model_file(path: Path) -> Path | None:
@@ -72,9 +72,9 @@ def _model_file(path: Path) -> Path | None:
 
 
 def _files(path: Path, source: Source) -> dict[str, bytes]:
-    tables = kokoro_onnx.voices(path if path.is_dir() else None)
-    vocabulary = json.dumps({"vocab": kokoro_onnx.vocabulary()}, ensure_ascii=False, indent=1) + "\n"
-    return {VOICES_FILE: kokoro_onnx.voices_file(tables), VOCABULARY_FILE: vocabulary.encode()}
+    tables = kokoro_package.voices(path if path.is_dir() else None)
+    vocabulary = json.dumps({"vocab": kokoro_package.vocabulary()}, ensure_ascii=False, indent=1) + "\n"
+    return {VOICES_FILE: kokoro_package.voices_file(tables), VOCABULARY_FILE: vocabulary.encode()}
 
 
 CONVERSIONS = [
@@ -86,7 +86,7 @@ CONVERSIONS = [
         construct=lambda config: StyleTTS2,
         table=styletts2.table,
         recognizes=lambda path, source: False,
-        open=lambda path: kokoro_onnx.open_kokoro(_model_file(path)),
+        open=lambda path: kokoro_package.open_kokoro(_model_file(path)),
         files=_files,
         config_class=StyleTTS2Config,
         default_input=_default_input,

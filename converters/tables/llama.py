@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from converters.gguf_tokenizer import tokenizer_files
-from converters.registry import Conversion, hf_config, hf_model_type
-from converters.sentencepiece_tokenizer import LLAMA, language_files
-from converters.sources import Source
+from converters.conversion import Conversion
+from converters.formats.source import Source
+from converters.huggingface import hf_config, hf_model_type
 from converters.table import Ignore, Row, Same, Table, Transform, chain, identity, transpose
+from converters.tokenizer_files.gguf import tokenizer_files
+from converters.tokenizer_files.sentencepiece import LLAMA, language_files
 from empatheia_jax.core.llama import Llama
 from empatheia_jax.core.llama_config import LlamaConfig
 from empatheia_jax.errors import UserError

@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from converters import interpreter
-from converters.safetensors_writer import write_safetensors
+from converters.formats.safetensors_writer import write_safetensors
 from converters.sources import as_source, open_source
 from converters.table import Ignore, Row, Same, Shape, Table, Transform, transpose
 from empatheia_jax import weights

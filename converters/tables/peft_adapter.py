@@ -15,9 +15,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from converters.registry import Conversion, find_conversion, hf_files
-from converters.sources import Source
+from converters.conversion import Conversion
+from converters.formats.source import Source
+from converters.huggingface import hf_files
 from converters.table import Table
+from converters.tables import chatglm, llama, t5
 from converters.tables.peft import CONFIG_FILE, TENSOR_FILE, adapter_table, plan, read_folder
 from empatheia_jax import weights
 from empatheia_jax.core.added_tokens import AddedTokens
@@ -26,6 +28,16 @@ from empatheia_jax.errors import UserError
 
 NAME, KIND = "peft", "lora-adapter"
 _ADAPTER = "default"
+
+
+_BASES = {conversion.name: conversion for module in (chatglm, llama, t5) for conversion in module.CONVERSIONS}
+"""The language models, which an adapter may belong to."""
+
+
+def _base(name: str) -> Conversion:
+    if name not in _BASES:
+        raise UserError(f"an adapter of a model made from {name!r}; expected {', '.join(_BASES)}")
+    return _BASES[name]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +55,7 @@ class AdapterConfig:
     @property
     def base(self) -> Conversion:
         """How the base model was converted."""
-        return find_conversion(self.source)
+        return _base(self.source)
 
     def core_config(self) -> Any:
         """The base model's config as its own dataclass."""
@@ -67,7 +79,7 @@ def _config(folder: Path | None, path: Path, source: Source) -> AdapterConfig:
         raise UserError(f"{path} is an adapter; say which model it belongs to with --base=WEIGHTS_FOLDER")
     described = weights.describe(folder)
     origin = described["provenance"].get("source")
-    base = find_conversion(origin) if origin else None
+    base = _BASES.get(origin)
     if base is None or base.config_class is None:
         raise UserError(f"{folder} does not say which release it was made from; convert the base model again")
     # SmolLM2's GGUF names its tensors otherwise; adapters are made for the same model's Hugging Face form

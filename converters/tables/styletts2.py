@@ -8,8 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from converters.registry import Conversion
-from converters.sources import Source, open_source
+from converters.conversion import Conversion
+from converters.formats.source import Source
+from converters.sources import open_source
 from converters.table import Ignore, Row, Same, Table, chain, conv1d, conv2d, permute, prefixed, squeeze, transpose
 from converters.tables import albert
 from empatheia_jax.errors import UserError

@@ -14,10 +14,10 @@ import transformers
 from flax import nnx
 
 from converters import convert, interpreter
+from converters.formats.torch_writer import write_torch_file
 from converters.sources import open_source
 from converters.tables import avamerg_baseline
 from converters.tables.llama import hf_table
-from converters.torch_writer import write_torch_file
 from empatheia_jax import weights
 from empatheia_jax.core.llama import Llama
 from empatheia_jax.core.llama_config import LlamaConfig

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from converters import convert, interpreter, parity
-from converters.parity_sets.wav2vec2 import config_of
+from converters import convert, interpreter
+from converters.formats.safetensors_writer import write_safetensors
+from converters.parity import __main__ as parity
+from converters.parity.networks.wav2vec2 import config_of
+from converters.parity.seeded import seeded_state_dict
 from converters.registry import find_conversion
-from converters.safetensors_writer import write_safetensors
-from converters.seeded import seeded_state_dict
 from converters.sources import open_source
 from converters.tables.hubert import table as speech_table
 from empatheia_jax import weights

@@ -10,9 +10,9 @@ import pytest
 
 from converters import convert, fetch, inspect
 from converters.fetch import FetchedFolder, Release, RemoteFile
+from converters.formats.safetensors_writer import write_safetensors
+from converters.parity.seeded import seeded_state_dict
 from converters.registry import conversions
-from converters.safetensors_writer import write_safetensors
-from converters.seeded import seeded_state_dict
 from empatheia_jax.errors import UserError
 
 RELEASE = Release("tiny", "someone/tiny", "c0ffee", "albert", ("*.safetensors", "*.json"), "CC0")

@@ -11,8 +11,8 @@ import sentencepiece
 from safetensors.numpy import save_file
 
 from converters.convert import main
-from converters.seeded import seeded_state_dict
-from converters.sentencepiece_tokenizer import CHATGLM, LLAMA, T5, Pieces, build
+from converters.parity.seeded import seeded_state_dict
+from converters.tokenizer_files.sentencepiece import CHATGLM, LLAMA, T5, Pieces, build
 from empatheia_jax.core.tokenizer import Tokenizer
 from empatheia_jax.errors import UserError
 from empatheia_jax.tokens import TAGS

@@ -14,10 +14,13 @@ import pytest
 import safetensors.numpy
 import torch
 
-from converters.safetensors_writer import write_safetensors
-from converters.seeded import seeded_tensor
-from converters.sources import NpzSource, RenamedSource, TorchSource, open_source
-from converters.torch_file import UnsafePickleError
+from converters.formats.npz_file import NpzSource
+from converters.formats.safetensors_writer import write_safetensors
+from converters.formats.source import RenamedSource
+from converters.formats.torch_file import TorchSource
+from converters.formats.torch_pickle import UnsafePickleError
+from converters.parity.seeded import seeded_tensor
+from converters.sources import open_source
 from empatheia_jax.errors import UserError
 
 

@@ -10,9 +10,9 @@ import pytest
 from flax import nnx
 
 from converters import interpreter
-from converters.parity import run_all
+from converters.parity.run import run_all
+from converters.parity.seeded import seeded_state_dict
 from converters.registry import find_conversion
-from converters.seeded import seeded_state_dict
 from converters.tables import chatglm, llama, t5
 from empatheia_jax import weights
 from empatheia_jax.core.chatglm import ChatGLM, ChatGLMConfig

@@ -8,8 +8,8 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
-from converters.gguf_tokenizer import tokenizer_files
 from converters.tables.llama import smollm2_file
+from converters.tokenizer_files.gguf import tokenizer_files
 from empatheia_jax.core.tokenizer import Tokenizer, contains_any
 from empatheia_jax.errors import UserError
 

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from converters import interpreter
-from converters.seeded import seeded_state_dict
+from converters.parity.seeded import seeded_state_dict
 from converters.tables import dreamtalk as tables
 from empatheia_jax import weights
 from empatheia_jax.dreamtalk import released

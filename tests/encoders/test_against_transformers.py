@@ -9,8 +9,8 @@ import pytest
 import torch
 import transformers
 
-from converters import parity
-from converters.seeded import seeded_state_dict
+from converters.parity import __main__ as parity
+from converters.parity.seeded import seeded_state_dict
 
 
 def seed_model(model: torch.nn.Module, seed: int) -> dict[str, dict]:

@@ -12,7 +12,7 @@ from flax import nnx
 
 from converters import interpreter
 from converters.convert import to_weights
-from converters.parity_sets.styletts2 import published_config, source_config, state_dict
+from converters.parity.networks.styletts2.comparison import published_config, source_config, state_dict
 from converters.registry import find_conversion
 from converters.tables.styletts2 import network_table, table
 from empatheia_jax import weights

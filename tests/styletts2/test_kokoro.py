@@ -8,16 +8,16 @@ import jax
 import numpy as np
 import pytest
 
-from converters import kokoro_onnx
-from converters.onnx_file import read_onnx
-from converters.parity_sets import kokoro as parity
+from converters.formats import kokoro_package
+from converters.formats.onnx_file import read_onnx
+from converters.parity.networks import kokoro as parity
 from empatheia_jax.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def source():
     try:
-        return kokoro_onnx.open_kokoro(None)
+        return kokoro_package.open_kokoro(None)
     except UserError as error:
         pytest.skip(str(error))
 
@@ -38,7 +38,7 @@ def test_it_speaks_as_the_reference_does(source, shared):
 
 
 def test_voices_are_tables_of_510_styles(source):
-    tables = kokoro_onnx.voices()
+    tables = kokoro_package.voices()
     assert len(tables) >= 5
     for table in tables.values():
         assert table.shape == (510, 256)
@@ -49,7 +49,7 @@ def test_voices_are_tables_of_510_styles(source):
 def test_voices_of_a_wrong_size_are_refused(source, tmp_path):
     np.zeros(100, np.float32).tofile(tmp_path / "short.bin")
     with pytest.raises(UserError, match="short is no voice table"):
-        kokoro_onnx.voices(tmp_path)
+        kokoro_package.voices(tmp_path)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 40, b"\x3a\xff\xff\xff\xff\x0f", b"<html>not a model</html>"])
@@ -60,4 +60,4 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(data):
 
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
-        kokoro_onnx.open_kokoro(tmp_path / "absent.onnx")
+        kokoro_package.open_kokoro(tmp_path / "absent.onnx")

@@ -8,29 +8,30 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from converters.parity_sets import styletts2 as parity
+from converters.parity.networks.styletts2 import speech, text
+from converters.parity.networks.styletts2.comparison import Comparison
 from empatheia_jax.styletts2.config import DiffusionConfig
 from empatheia_jax.styletts2.diffusion import StyleDenoiser
 from empatheia_jax.styletts2.sampler import adpm2, carry_over, karras_schedule, mix_with_reference
 
-PARTS = ("mel", "text_encoder", "pitch_extractor", "text_aligner")
+PARTS = (speech.compare_mel, text.compare_text_encoder, speech.compare_pitch_extractor, speech.compare_text_aligner)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
 def test_network_equals_the_reference(shared, part):
-    comparison = parity.Comparison(shared / "parity" / "styletts2", "ljspeech", 0, False)
+    comparison = Comparison(shared / "parity" / "styletts2", "ljspeech", 0, False)
     with jax.default_matmul_precision("highest"):
-        results = list(getattr(parity, f"compare_{part}")(comparison))
+        results = list(part(comparison))
     assert results
     assert [r for r in results if not r.passed] == []
 
 
 def test_a_network_with_one_wrong_weight_does_not_pass(shared):
-    comparison = parity.Comparison(shared / "parity" / "styletts2", "ljspeech", 0, False)
+    comparison = Comparison(shared / "parity" / "styletts2", "ljspeech", 0, False)
     network = comparison.network("text_encoder")
     bias = jnp.asarray(network.cnn[0].norm.bias[...])
     network.cnn[0].norm.bias.set_value(bias.at[0].add(0.01))
-    assert any(not r.passed for r in parity.compare_text_encoder(comparison))
+    assert any(not r.passed for r in text.compare_text_encoder(comparison))
 
 
 def denoiser(features: int | None) -> StyleDenoiser:

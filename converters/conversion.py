@@ -1,0 +1,59 @@
+"""What `converters.tables` says about one released format."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+
+from converters.formats.source import Source
+from converters.sources import open_source
+from converters.table import Table
+from empatheia_jax import weights
+
+
+def _no_files(path: Path, source: Source) -> dict[str, str | Path | bytes]:
+    return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """How one released format becomes a weights folder, and how to get it back.
+
+    Attributes:
+      name: what `--source=` calls it.
+      kind: kind of the weights folder that it makes.
+      about: one line for the listing.
+      config: (input path, source) → our config; raises UserError for what we do not implement.
+      construct: our config → constructor `(config, *, rngs, dtype, param_dtype)`, the only truth about shapes.
+      table: our config → table.
+      recognizes: (input path, source) → whether the input is of this format; used where no name is given.
+      open: input path → source; renames and unwraps here what is needed.
+      files: (input path, source) → {name in the weights folder: path to copy, or bytes}.
+      tensor_file: name of the tensors' file in an export.
+      config_class: the config's dataclass, which reads it back from a weights folder; None for plain dictionaries.
+      default_input: finds the input where `--input` is left out (weights inside an installed package); raises UserError
+        with the command that installs it.
+    """
+
+    name: str
+    kind: str
+    about: str
+    config: Callable[[Path, Source], Any]
+    construct: Callable[[Any], Callable[..., nnx.Module]]
+    table: Callable[[Any], Table]
+    recognizes: Callable[[Path, Source], bool]
+    open: Callable[[Path], Source] = open_source
+    files: Callable[[Path, Source], Mapping[str, str | Path | bytes]] = _no_files
+    tensor_file: str = "model.safetensors"
+    config_class: type | None = None
+    default_input: Callable[[], Path] | None = None
+
+    def abstract(self, config: Any) -> dict[str, jax.ShapeDtypeStruct]:
+        """{our path: shape and type} of the full model, without allocating it."""
+        constructor = self.construct(config)
+        return weights.flatten(nnx.eval_shape(lambda: constructor(config, rngs=nnx.Rngs(0))))

@@ -1,0 +1,1 @@
+"""File formats of weights: readers, all with the interface of `source.Source`, and writers."""

@@ -1,0 +1,168 @@
+"""Reads files of `torch.save` without PyTorch.
+
+Such a file is a pickle (`torch_pickle`) beside raw storages: a zip archive since PyTorch 1.6, before that a sequence of
+pickles and buffers. The layout is described by `torch/serialization.py` of PyTorch.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.formats.source import Source, entry
+from converters.formats.torch_pickle import Storage, Tensor, plain, unpickle
+from empatheia_jax.errors import UserError
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+
+
+def _read_zip(path: Path) -> Any:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{path} is damaged or cut short: {error}") from error
+    with archive:
+        names = {entry.filename: entry for entry in archive.infolist()}
+        pickles = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
+        if len(pickles) != 1:
+            raise UserError(
+                f"{path} is no file of torch.save: a zip archive without data.pkl (TorchScript is not read)"
+            )
+        base = pickles[0].removesuffix("data.pkl")
+        if f"{base}constants.pkl" in names:
+            raise UserError(f"{path} is a TorchScript program, which holds code; save its state_dict instead")
+        order = archive.read(f"{base}byteorder").decode() if f"{base}byteorder" in names else "little"
+        if order != "little":
+            raise UserError(f"{path} was written on a {order}-endian machine, which is not read")
+
+        def storage(pid: tuple) -> Storage:
+            dtype, elements = pid[1].dtype, int(pid[4])
+            name = f"{base}data/{pid[2]}"
+            if name not in names:
+                raise UserError(f"{path} is damaged: it has no tensor data {name}")
+            size = names[name].file_size
+            if size < elements * dtype.itemsize:
+                raise UserError(f"{path} is cut short: {name} has {size} bytes, expected {elements * dtype.itemsize}")
+
+            def read(first: int, count: int, kind: np.dtype) -> np.ndarray:
+                with zipfile.ZipFile(path) as again, again.open(name) as file:
+                    file.seek(first * kind.itemsize)
+                    data = file.read(count * kind.itemsize)
+                if len(data) != count * kind.itemsize:
+                    raise UserError(f"{path} is cut short inside {name}")
+                return np.frombuffer(data, kind)
+
+            return Storage(dtype, elements, read)
+
+        return unpickle(io.BytesIO(archive.read(pickles[0])), path, storage)
+
+
+def _read_legacy(path: Path) -> Any:
+    places: dict[str, int] = {}
+
+    def storage(pid: tuple) -> Storage:
+        dtype, key, elements = pid[1].dtype, str(pid[2]), int(pid[4])
+        view = pid[5] if len(pid) > 5 else None
+        first_of_view = 0
+        if view is not None:
+            _view_key, first_of_view, elements = view
+
+        def read(first: int, count: int, kind: np.dtype) -> np.ndarray:
+            with open(path, "rb") as file:
+                file.seek(places[key] + first_of_view * dtype.itemsize + first * kind.itemsize)
+                data = file.read(count * kind.itemsize)
+            if len(data) != count * kind.itemsize:
+                raise UserError(f"{path} is cut short")
+            return np.frombuffer(data, kind)
+
+        sizes[key] = max(sizes.get(key, 0), dtype.itemsize)
+        return Storage(dtype, elements, read)
+
+    sizes: dict[str, int] = {}
+    with open(path, "rb") as file:
+        magic, protocol, system = (unpickle(file, path, storage) for _ in range(3))
+        if magic != LEGACY_MAGIC or protocol != LEGACY_PROTOCOL:
+            raise UserError(f"{path} is no file of torch.save")
+        if isinstance(system, dict) and system.get("little_endian") is False:
+            raise UserError(f"{path} was written on a big-endian machine, which is not read")
+        tree = unpickle(file, path, storage)
+        end = os.fstat(file.fileno()).st_size
+        for key in map(str, unpickle(file, path, storage)):
+            head = file.read(8)
+            if len(head) != 8 or key not in sizes:
+                raise UserError(f"{path} is cut short or damaged: the storage {key} has no data")
+            places[key] = file.tell()
+            after = file.tell() + struct.unpack("<q", head)[0] * sizes[key]
+            if not places[key] <= after <= end:
+                raise UserError(f"{path} is cut short: the storage {key} ends after the file")
+            file.seek(after)
+    missing = sorted(set(sizes) - set(places))
+    if missing:
+        raise UserError(f"{path} is cut short: no data for the storages {missing[:5]}")
+    return tree
+
+
+def read_torch_file(path: str | os.PathLike) -> Any:
+    """The object that `torch.save` wrote, with every tensor as a `Tensor` that reads itself from disk.
+
+    Raises: UnsafePickleError for a file that holds anything but tensors and plain containers; UserError for a damaged
+    one.
+    """
+    path = Path(path)
+    with open(path, "rb") as file:
+        head = file.read(4)
+    if head == b"PK\x03\x04":
+        return plain(_read_zip(path))
+    if head[:1] == b"\x80":
+        return plain(_read_legacy(path))
+    raise UserError(f"{path} is no file of torch.save: it begins with {head!r}")
+
+
+class TorchSource(Source):
+    """A file of `torch.save`, read without PyTorch (see `torch_pickle`).
+
+    Nested dictionaries are flattened, keys joined by dots; what is no tensor is found in `metadata`.
+
+    Args:
+      path: the file.
+      root: keys of the nested dictionary that holds the tensors, joined by "/", for example "net" or "state/model".
+    """
+
+    def __init__(self, path: str | os.PathLike, root: str = ""):
+        tree = read_torch_file(path)
+        for name in filter(None, root.split("/")):
+            if not isinstance(tree, Mapping) or name not in tree:
+                found = sorted(map(str, tree))[:20] if isinstance(tree, Mapping) else type(tree).__name__
+                raise UserError(f"{path} has no {root!r}; at {name!r} it holds {found}")
+            tree = tree[name]
+        self._tensors: dict[str, Tensor | np.ndarray] = {}
+        metadata: dict[str, Any] = {}
+        self._flatten("", tree, metadata)
+        name = f"{path}:{root}" if root else str(path)
+        super().__init__(name, {k: entry(v.shape, v.dtype) for k, v in self._tensors.items()}, metadata)
+
+    def _flatten(self, prefix: str, value: Any, metadata: dict[str, Any]) -> None:
+        if isinstance(value, Tensor | np.ndarray):
+            if prefix in self._tensors:
+                raise UserError(f"two tensors have the name {prefix!r} once nested names are joined")
+            self._tensors[prefix] = value
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                self._flatten(f"{prefix}.{key}" if prefix else str(key), inner, metadata)
+        elif isinstance(value, list | tuple) and any(isinstance(v, Tensor | np.ndarray | Mapping) for v in value):
+            for key, inner in enumerate(value):
+                self._flatten(f"{prefix}.{key}" if prefix else str(key), inner, metadata)
+        else:
+            metadata[prefix] = value
+
+    def read(self, key: str) -> np.ndarray:
+        value = self._tensors[key]
+        return value.read() if isinstance(value, Tensor) else value

@@ -1,0 +1,1 @@
+"""Our networks against vectors of their reference implementations (`python -m converters.parity DIR`)."""

@@ -1,0 +1,58 @@
+"""Compares every network with the vectors of its reference implementation.
+
+    python -m converters.parity [--seed=N] [--float64] DIR…
+
+Walks the folders below each DIR and runs every vector set that a network of `converters.parity.networks` claims. Prints
+one line an array: file, array, largest absolute difference, the same relative to the largest expected value, bound,
+verdict. Exits with 1 if an array lies outside its bound, with 2 where there is nothing to compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from converters.parity.run import run_all
+from empatheia_jax.errors import main_guard
+
+
+@main_guard
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        "converters.parity", description="Compare every network with its reference vectors."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the vectors' weights (default 0)")
+    parser.add_argument("--float64", action="store_true", help="compute in float64 (bound 1e-6)")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    options = parser.parse_args(arguments)
+    start, total, failed = time.monotonic(), 0, []
+    seen: set[str] = set()
+    print(f"{'file':34} {'array':40} {'max abs':>10} {'relative':>10} {'bound':>9}  verdict")
+    for result in run_all(options.folders, options.seed, options.float64):
+        total += 1
+        seen.add(result.file)
+        verdict = "ok" if result.passed else "FAILED"
+        print(
+            f"{result.file:34} {result.array:40} {result.max_abs:10.2e} {result.rel:10.2e} {result.bound:9.0e}  "
+            f"{verdict}" + (f"  ({result.note})" if result.note else ""),
+            flush=True,
+        )
+        if not result.passed:
+            failed.append(result)
+    unclaimed = sorted(f.name for root in options.folders for f in root.rglob("*.npz") if f.name not in seen)
+    if unclaimed:
+        print(f"not compared, no network claims them: {', '.join(unclaimed)}")
+    print(
+        f"{total - len(failed)} of {total} arrays within their bounds, {'float64' if options.float64 else 'float32'}, "
+        f"seed {options.seed}, {time.monotonic() - start:.0f} s on {jax.devices()[0].device_kind}"
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Builds a network from seeded weights, through the same table that converts the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from converters import interpreter
+from converters.parity.seeded import seeded_state_dict
+from converters.table import Table
+from empatheia_jax import weights
+
+
+def seeded_network(
+    model: Callable[..., nnx.Module],
+    config: Any,
+    table: Table,
+    manifest: Mapping[str, Mapping[str, Any]],
+    seed: int,
+    float64: bool,
+) -> nnx.Module:
+    """The model with the weights that `manifest` and `seed` describe, in float32 or float64 throughout."""
+    dtype = jnp.float64 if float64 else jnp.float32
+
+    def construct() -> nnx.Module:
+        return model(config, rngs=nnx.Rngs(0), dtype=dtype, param_dtype=dtype)
+
+    abstract = weights.flatten(nnx.eval_shape(construct))
+    flat = interpreter.load(
+        seeded_state_dict(manifest, seed), table, abstract, dtype, place=lambda _, array: jnp.asarray(array)
+    )
+    return weights.materialize(construct, flat)
+
+
+def compiled(model: nnx.Module, function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(model, *arguments)` as one compiled program."""
+    graph, state = nnx.split(model)
+    return jax.jit(lambda state, *a: function(nnx.merge(graph, state), *a))(state, *arguments)

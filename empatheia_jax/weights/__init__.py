@@ -1,0 +1,56 @@
+"""Weights folders: the one layout that our models read.
+
+    NAME/config.json   what the model is: kind, config, provenance, and every parameter's shape, type and SHA-256
+    NAME/params/       the parameters, by path, as an orbax checkpoint
+    NAME/…             files that belong to the model (tokenizer.json, a voice table), with their SHA-256
+
+A parameter's path is its place in the module, joined by dots (`layers.attention.query.kernel`). A folder appears
+complete or not at all: it is written beside its place and renamed. Parameters pass through memory one at a time in both
+directions.
+
+Modules: `lazy` (arrays made when asked for), `tree` (a module's parameters by path), `config_json` (configs as JSON),
+`hashes`, `layout` (finding and describing folders), `write`, `read`.
+"""
+
+from empatheia_jax.weights.config_json import config_from_dict, config_to_dict
+from empatheia_jax.weights.hashes import array_hash, file_hash
+from empatheia_jax.weights.layout import (
+    CONFIG_FILE,
+    FORMAT,
+    PARAMS_FOLDER,
+    ROOT_VARIABLE,
+    SHIPPED,
+    describe,
+    find,
+    root,
+)
+from empatheia_jax.weights.lazy import Lazy, read_leaf
+from empatheia_jax.weights.read import lazy_params, load, restore, verify
+from empatheia_jax.weights.tree import flatten, materialize, unflatten, update
+from empatheia_jax.weights.write import save
+
+__all__ = [
+    "CONFIG_FILE",
+    "FORMAT",
+    "PARAMS_FOLDER",
+    "ROOT_VARIABLE",
+    "SHIPPED",
+    "Lazy",
+    "array_hash",
+    "config_from_dict",
+    "config_to_dict",
+    "describe",
+    "file_hash",
+    "find",
+    "flatten",
+    "lazy_params",
+    "load",
+    "materialize",
+    "read_leaf",
+    "restore",
+    "root",
+    "save",
+    "unflatten",
+    "update",
+    "verify",
+]

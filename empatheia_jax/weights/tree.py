@@ -1,0 +1,78 @@
+"""A module's parameters by path, and back: `layers.attention.query.kernel` is the place in the module, joined by dots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+from empatheia_jax.errors import UserError
+
+# Variables that are no weights: random streams, attention caches, recorded activations.
+_NO_WEIGHTS = nnx.Any(nnx.RngState, nnx.Cache, nnx.Intermediate)
+
+
+def _state(module_or_state: nnx.Module | nnx.State) -> nnx.State:
+    return module_or_state if isinstance(module_or_state, nnx.State) else nnx.state(module_or_state)
+
+
+def _weights_of(state: nnx.State) -> Iterator[tuple[str, nnx.Variable]]:
+    for path, variable in nnx.to_flat_state(state):
+        if not _NO_WEIGHTS(path, variable):
+            yield ".".join(map(str, path)), variable
+
+
+def flatten(module_or_state: nnx.Module | nnx.State) -> dict[str, Any]:
+    """{path: array, or `jax.ShapeDtypeStruct` of an abstract module}: parameters and buffers, no random state."""
+    return {path: variable.get_value() for path, variable in _weights_of(_state(module_or_state))}
+
+
+def unflatten(flat: Mapping[str, Any], like: nnx.Module | nnx.State) -> nnx.State:
+    """State of the structure of `like` with the values of `flat`; other variables stay as they are.
+
+    Raises: UserError where a path is missing or unknown, or a shape differs; all are named.
+    """
+    state = _state(like)
+    ours = dict(_weights_of(state))
+    problems = [f"missing: {path}" for path in ours if path not in flat]
+    problems += [f"unknown: {path}" for path in flat if path not in ours]
+    problems += [
+        f"misshapen: {path}: found {tuple(flat[path].shape)}, expected {tuple(variable.get_value().shape)}"
+        for path, variable in ours.items()
+        if path in flat and tuple(flat[path].shape) != tuple(variable.get_value().shape)
+    ]
+    if problems:
+        shown = problems[:20] + ([f"… and {len(problems) - 20} more"] if len(problems) > 20 else [])
+        raise UserError("the parameters do not fit the model:\n  " + "\n  ".join(shown))
+    result = []
+    for path, variable in nnx.to_flat_state(state):
+        name = ".".join(map(str, path))
+        result.append((path, variable.replace(flat[name]) if name in ours else variable))
+    return nnx.from_flat_state(result)
+
+
+def update(module: nnx.Module, flat: Mapping[str, Any]) -> None:
+    """Puts `flat` into `module`, in place; strict as `unflatten`."""
+    nnx.update(module, unflatten(flat, module))
+
+
+def materialize(
+    construct: Callable[[], nnx.Module], flat: Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]]
+) -> nnx.Module:
+    """The module that `construct` makes, with the values of `flat`, without ever allocating its initial weights.
+
+    `flat` may be a function of the abstract parameters (path → shape and type), for values that follow from them.
+    """
+    abstract = nnx.eval_shape(construct)
+    if callable(flat):
+        flat = flat(flatten(abstract))
+    graph, state = nnx.split(abstract)
+    state = unflatten(flat, state)
+    if any(_NO_WEIGHTS(path, variable) for path, variable in nnx.to_flat_state(state)):
+        # Random streams of dropout and the like: compiled alone, so that the weights' initial values are never
+        # computed.
+        rest = jax.jit(lambda: nnx.state(construct(), _NO_WEIGHTS))()
+        state = nnx.merge_state(state, rest)
+    return nnx.merge(graph, state)
