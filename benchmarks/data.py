@@ -36,9 +36,11 @@ from ml_collections import ConfigDict
 
 from configs import common
 from data_pipeline import extract, loader, toy
+from data_pipeline.batches import BatchMaker
 from data_pipeline.features import ENCODED, TARGETS, CachedFeatures
 from data_pipeline.layout import Tree
 from data_pipeline.quarantine import Quarantine
+from data_pipeline.stream import Stream
 from empatheia_jax.conversation import schema
 from empatheia_jax.conversation.recordings import media_name
 from empatheia_jax.errors import UserError, main_guard
@@ -153,9 +155,7 @@ def decode_by_extraction(config: ConfigDict, limit: int) -> float:
         return added / (time.perf_counter() - began)
 
 
-def stream_of(
-    config: ConfigDict, stage: str, tokenizer, marks: dict[str, str], workers: int, **changes
-) -> loader.Stream:
+def stream_of(config: ConfigDict, stage: str, tokenizer, marks: dict[str, str], workers: int, **changes) -> Stream:
     """The stream of a stage as the loader makes it, with another tokenizer and the benchmark's cache."""
     import dataclasses
 
@@ -164,11 +164,11 @@ def stream_of(
     examples, tree = loader.load_examples(config, "train", quarantine)
     wanted = (*settings.modalities, *settings.targets)
     features = CachedFeatures(loader.cache_folder(config), {what: marks[what] for what in wanted}) if wanted else None
-    maker = loader.BatchMaker(examples, tree, features, tokenizer, settings, quarantine)
-    return loader.Stream(maker, workers)
+    maker = BatchMaker(examples, tree, features, tokenizer, settings, quarantine)
+    return Stream(maker, workers)
 
 
-def rate(stream: loader.Stream, seconds: float) -> float:
+def rate(stream: Stream, seconds: float) -> float:
     """Examples per second, read-ahead filled first."""
     for _ in range(3):
         next(stream)
@@ -178,7 +178,7 @@ def rate(stream: loader.Stream, seconds: float) -> float:
     return rows / (time.perf_counter() - began)
 
 
-def busy(stream: loader.Stream, step: float, seconds: float) -> float:
+def busy(stream: Stream, step: float, seconds: float) -> float:
     """Share of the time spent in steps that take `step` seconds each."""
     for _ in range(3):
         next(stream)
@@ -196,7 +196,7 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def memory(stream: loader.Stream, batches: int) -> list[tuple[int, float]]:
+def memory(stream: Stream, batches: int) -> list[tuple[int, float]]:
     """(batches, MiB) at ten points."""
     points = []
     for number in range(1, batches + 1):

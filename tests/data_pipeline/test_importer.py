@@ -7,11 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from data_pipeline import check, importer, loader
+from data_pipeline import check, importer
+from data_pipeline.batches import BatchMaker, Settings
 from data_pipeline.examples import examples_of, read_conversations
 from data_pipeline.features import TARGETS, MadeUpFeatures
 from data_pipeline.layout import Tree
 from data_pipeline.quarantine import Quarantine
+from data_pipeline.stream import Stream
 from empatheia_jax.conversation import schema
 from empatheia_jax.errors import UserError
 from empatheia_jax.tokens import SLOTS
@@ -71,10 +73,10 @@ def test_real_dialogues_and_recordings_go_through_every_stage(shared, tmp_path):
     examples = examples_of(conversations, checked)
     assert len(examples) > 25
     for stage, targets in TARGETS.items():
-        settings = loader.Settings(max_length=700, batch=4, seed=1, targets=targets, instruction="short")
+        settings = Settings(max_length=700, batch=4, seed=1, targets=targets, instruction="short")
         features = MadeUpFeatures(SHAPES, SLOTS)
-        maker = loader.BatchMaker(examples, tree, features, Words(), settings, Quarantine(0.0))
-        batch = next(loader.Stream(maker))
+        maker = BatchMaker(examples, tree, features, Words(), settings, Quarantine(0.0))
+        batch = next(Stream(maker))
         assert batch.weight.sum() == 4 and np.isfinite(batch.speech).all(), stage
         assert (batch.emotion32 >= 0).any()
 
@@ -89,4 +91,4 @@ def test_the_whole_real_half_of_the_test_split_is_read_without_a_crash(shared):
     assert [entry.id for entry in quarantine.entries if entry.kind == "wrong order"] == ["00113 turn 1"]
     with pytest.raises(UserError, match="no example"):
         usable = examples_of(conversations, quarantine)  # a test file: no turn has its response
-        loader.BatchMaker(usable, None, None, Words(), loader.Settings(512, 4, modalities=()), quarantine)
+        BatchMaker(usable, None, None, Words(), Settings(512, 4, modalities=()), quarantine)

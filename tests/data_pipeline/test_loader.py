@@ -8,10 +8,12 @@ import pickle
 import numpy as np
 import pytest
 
-from data_pipeline import loader, toy
+from data_pipeline import toy
+from data_pipeline.batches import BatchMaker, Settings
 from data_pipeline.examples import examples_of
 from data_pipeline.features import ENCODED, TARGETS, MadeUpFeatures
 from data_pipeline.quarantine import Quarantine
+from data_pipeline.stream import Stream
 from empatheia_jax.errors import UserError
 from empatheia_jax.tokens import SLOTS
 from tests.data_pipeline.words import Words
@@ -24,8 +26,8 @@ SHAPES = {
     "speech_style": (256,),
     "video_style": (7,),
 }
-TEXT = loader.Settings(max_length=512, batch=8, modalities=(), seed=3, instruction="short")
-MEDIA = loader.Settings(
+TEXT = Settings(max_length=512, batch=8, modalities=(), seed=3, instruction="short")
+MEDIA = Settings(
     max_length=512,
     batch=4,
     buckets=(300, 400),
@@ -44,7 +46,7 @@ def maker(settings, host=0, hosts=1, split="train", count=None):
     quarantine = Quarantine(0.0)
     examples = examples_of(toy.conversations(split, count), quarantine)
     features = MadeUpFeatures(SHAPES, SLOTS)
-    return loader.BatchMaker(examples, None, features, Words(), settings, quarantine, host=host, hosts=hosts)
+    return BatchMaker(examples, None, features, Words(), settings, quarantine, host=host, hosts=hosts)
 
 
 def fields(batch):
@@ -68,13 +70,13 @@ def test_a_stream_killed_anywhere_and_restored_is_the_uninterrupted_stream(setti
     random = np.random.default_rng([hosts, settings.batch])
     killed = int(random.integers(1, 20))
     for host in range(hosts):
-        whole = loader.Stream(maker(settings, host, hosts))
+        whole = Stream(maker(settings, host, hosts))
         expected = [next(whole) for _ in range(killed + 4)]
-        first = loader.Stream(maker(settings, host, hosts))
+        first = Stream(maker(settings, host, hosts))
         for _ in range(killed):
             next(first)
         state = first.get_state()
-        again = loader.Stream(maker(settings, host, hosts))
+        again = Stream(maker(settings, host, hosts))
         again.set_state(state)
         for batch in expected[killed:]:
             same(next(again), batch)
@@ -103,12 +105,12 @@ def test_the_union_over_hosts_is_the_whole_set_each_once_and_evaluation_drops_no
         assert sorted(numbers[weights == 1]) == list(range(116))
         assert (numbers[weights == 0] == -1).all()
         if settings.seed is None:
-            assert len(list(loader.Stream(makers[0]))) == steps == len(makers[0])
+            assert len(list(Stream(makers[0]))) == steps == len(makers[0])
 
 
 def test_worker_processes_give_the_same_batches():
-    expected = loader.Stream(maker(TEXT))
-    workers = loader.Stream(maker(TEXT), workers=2)
+    expected = Stream(maker(TEXT))
+    workers = Stream(maker(TEXT), workers=2)
     for _ in range(5):
         same(next(workers), next(expected))
 
@@ -177,8 +179,8 @@ def test_packed_rows_hold_whole_examples_with_their_own_positions():
 
 
 def test_a_position_of_another_set_is_refused():
-    state = loader.Stream(maker(TEXT)).get_state()
-    other = loader.Stream(maker(TEXT, count=20))
+    state = Stream(maker(TEXT)).get_state()
+    other = Stream(maker(TEXT, count=20))
     with pytest.raises(UserError, match="other data"):
         other.set_state(state)
 

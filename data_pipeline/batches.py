@@ -1,0 +1,277 @@
+"""Examples → tokens, features, targets and labels → the batch of a position of the stream.
+
+The order of the stream is a plan (`data_pipeline.plan`) that every host computes alike, and a batch is a pure function of its
+position, so any number of hosts and workers build the same batches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_pipeline.examples import Example, fingerprint
+from data_pipeline.features import ENCODED, Features
+from data_pipeline.layout import Clip, Tree
+from data_pipeline.plan import EMPTY, Plan
+from data_pipeline.quarantine import Quarantine
+from empatheia_jax.batch import Batch
+from empatheia_jax.conversation import prompt
+from empatheia_jax.errors import UserError
+from empatheia_jax.tokens import SLOTS
+
+_ENDLESS = 2**40
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How examples become batches.
+
+    max_length      tokens of the longest row
+    buckets         row lengths; () = max_length alone
+    batch           rows of the global batch
+    seed            None = evaluation: the set's order, one pass, padded with weight 0
+    phonemes, frames    longest targets; longer ones are cut there
+    utterances      user utterances with media per example, the last ones
+    modalities      of ENCODED; () = text only
+    modality_dropout    probability that an example loses one of its modalities, in training
+    packing         several text-only examples per row
+    chain_of_empathy (`steps` there), persona, instruction, slots: see `prompt.encode`; label_map: see `labels.MAPS_TO_7`
+    """
+
+    max_length: int
+    batch: int
+    buckets: tuple[int, ...] = ()
+    seed: int | None = None
+    phonemes: int = 384
+    frames: int = 500
+    utterances: int = 4
+    modalities: tuple[str, ...] = ENCODED
+    targets: tuple[str, ...] = ()
+    modality_dropout: float = 0.0
+    packing: bool = False
+    chain_of_empathy: bool = True
+    persona: bool = True
+    instruction: str = "paper"
+    label_map: str = "paper"
+    slots: int = SLOTS
+
+    def __post_init__(self):
+        unknown = set(self.modalities) - set(ENCODED)
+        if unknown:
+            raise UserError(f"modality {sorted(unknown)[0]!r} is unknown; expected some of {', '.join(ENCODED)}")
+        if self.packing and (self.modalities or self.targets):
+            raise UserError("packing is for text-only batches of the stage coe; empty data.modalities or leave it off")
+        if any(not 0 < bucket <= self.max_length for bucket in self.buckets):
+            raise UserError(f"buckets {self.buckets}; expected lengths of 1 to max_length {self.max_length}")
+        if not 0 <= self.modality_dropout <= 1:
+            raise UserError(f"modality_dropout {self.modality_dropout}; expected 0 to 1")
+
+
+class BatchMaker:
+    """Builds the batches of a list of examples; picklable, without state, a pure function of the position.
+
+    Raises:
+        UserError: no example is usable, or too many are not.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        tree: Tree | None,
+        features: Features | None,
+        tokenizer: prompt.Tokenizer,
+        settings: Settings,
+        quarantine: Quarantine,
+        template: prompt.Template = prompt.human_assistant,
+        host: int = 0,
+        hosts: int = 1,
+    ):
+        if settings.batch % hosts:
+            raise UserError(
+                f"a global batch of {settings.batch} does not divide by {hosts} hosts; change the stage's batch"
+            )
+        self.tree, self.features, self.tokenizer, self.settings = tree, features, tokenizer, settings
+        self.template, self.host, self.hosts = template, host, hosts
+        self.examples: list[Example] = []
+        self.numbers: list[int] = []  # position in the given list: the example's id
+        lengths = []
+        for number, example in enumerate(examples):
+            quarantine.saw()
+            try:
+                self._require_features(example)
+                lengths.append(len(self.encode(example).tokens))
+            except UserError as error:
+                quarantine.add(example.id, "unusable", error)
+                continue
+            self.examples.append(example)
+            self.numbers.append(number)
+        quarantine.enforce()
+        self.shapes = self._shapes()
+        buckets = (*settings.buckets, settings.max_length)
+        self.plan = Plan(lengths, settings.batch, buckets, settings.seed, settings.packing)
+        self.identity = hashlib.sha256(f"{fingerprint(self.examples)} {settings} {lengths}".encode()).hexdigest()
+
+    def __len__(self) -> int:
+        """Number of batches: one pass in evaluation, endless in training."""
+        return len(self.plan.epoch(0)) if self.settings.seed is None else _ENDLESS
+
+    def _clip(self, example: Example, position: int) -> Clip:
+        said = example.turn.history[position]
+        return self._reach(example, said.index, said.role, said.text)
+
+    def _reach(self, example: Example, index: int, role: str, text: str) -> Clip:
+        if self.tree is None:
+            return Clip(example.conversation.conversation_id, index, role, text, None, None)
+        return self.tree.clip(example.conversation, index, role, text)
+
+    def _reply(self, example: Example) -> Clip:
+        return self._reach(example, example.turn.response_index, "listener", example.turn.response)
+
+    def _runs(self, example: Example) -> tuple[int, ...]:
+        return prompt.speaker_indices(example.turn.history)[-self.settings.utterances :]
+
+    def _require_features(self, example: Example) -> None:
+        wanted = [(what, self._clip(example, i)) for what in self.settings.modalities for i in self._runs(example)]
+        wanted += [(what, self._reply(example)) for what in self.settings.targets]
+        for what, clip in wanted:
+            if reason := self.features.missing(what, clip):
+                raise UserError(reason)
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each feature and target, without its length, from the first example: the same in all batches."""
+        if not self.examples:
+            return {}
+        first = self.examples[0]
+        clips = {what: self._clip(first, self._runs(first)[-1]) for what in self.settings.modalities}
+        clips |= {what: self._reply(first) for what in self.settings.targets}
+        shapes = {what: self.features.get(what, clip).shape for what, clip in clips.items()}
+        return {what: shape if what.endswith("style") else shape[1:] for what, shape in shapes.items()}
+
+    def _modalities(self, index: int, epoch: int) -> tuple[str, ...]:
+        """The modalities that this example keeps in this epoch."""
+        settings = self.settings
+        if settings.seed is None or not settings.modality_dropout or not settings.modalities:
+            return settings.modalities
+        random = np.random.Generator(np.random.Philox(key=[settings.seed + 2**32, epoch], counter=[0, 0, 0, index]))
+        if random.random() >= settings.modality_dropout:
+            return settings.modalities
+        lost = settings.modalities[random.integers(len(settings.modalities))]
+        return tuple(each for each in settings.modalities if each != lost)
+
+    def encode(self, example: Example, modalities: Sequence[str] | None = None) -> prompt.Encoded:
+        """Tokens of one example, with its target."""
+        settings = self.settings
+        modalities = settings.modalities if modalities is None else modalities
+        runs = self._runs(example)
+        return prompt.encode(
+            self.tokenizer,
+            example.turn.history,
+            max_length=settings.max_length,
+            chain=example.turn.chain,
+            response=example.turn.response,
+            steps=settings.chain_of_empathy,
+            listener=example.conversation.listener if settings.persona else None,
+            instruction=settings.instruction,
+            template=self.template,
+            speech=runs if "speech" in modalities else (),
+            video=runs if "video" in modalities else (),
+            slots=settings.slots,
+        )
+
+    def __getitem__(self, position: int) -> Batch:
+        """This host's rows of the global batch at a position of the stream."""
+        settings = self.settings
+        epoch, planned = self.plan[position]
+        here = settings.batch // self.hosts
+        rows = planned.rows[self.host * here : (self.host + 1) * here]
+        # An empty place repeats a real row, which keeps its numbers finite, with weight 0.
+        stand_in = next(index for row in planned.rows for index in row if index != EMPTY)
+        fields = _Fields(here, planned.length, settings, self.shapes)
+        for place, row in enumerate(rows):
+            real = row[0] != EMPTY
+            offset = 0
+            for segment, index in enumerate(row if real else (stand_in,), 1):
+                example = self.examples[index]
+                encoded = self.encode(example, self._modalities(index, epoch))
+                offset = fields.put_text(place, offset, segment, encoded)
+            fields.put_labels(
+                place, example.class_ids(settings.label_map), self.numbers[index] if real else EMPTY, real
+            )
+            for what, kept in (("speech", encoded.speech), ("video", encoded.video)):
+                if what in settings.modalities:
+                    clips = [self._clip(example, i) for i in kept]
+                    fields.put_slots(place, what, [self.features.get(what, clip) for clip in clips])
+            for what in settings.targets:
+                fields.put_target(place, what, self.features.get(what, self._reply(example)))
+        return fields.batch()
+
+
+class _Fields:
+    """The arrays of one batch while it is filled."""
+
+    def __init__(self, rows: int, length: int, settings: Settings, shapes: dict[str, tuple[int, ...]]):
+        self.rows, self.settings = rows, settings
+        self.text = {
+            "tokens": np.zeros((rows, length), np.int32),
+            "loss_mask": np.zeros((rows, length), bool),
+            "reply_mask": np.zeros((rows, length), bool),
+            "lengths": np.zeros(rows, np.int32),
+        }
+        if settings.packing:
+            self.text |= {name: np.zeros((rows, length), np.int32) for name in ("segments", "positions")}
+        self.labels = {name: np.full(rows, -1, np.int32) for name in ("emotion32", "emotion7", "age", "gender", "tone")}
+        self.labels |= {"weight": np.zeros(rows, np.float32), "example_id": np.full(rows, EMPTY, np.int64)}
+        lengths = {
+            "speech": (settings.utterances * settings.slots,),
+            "video": (settings.utterances * settings.slots,),
+            "speech_content": (settings.phonemes,),
+            "video_content": (settings.frames,),
+        }
+        self.arrays = {
+            what: np.zeros((rows, *lengths.get(what, ()), *shape), np.float32) for what, shape in shapes.items()
+        }
+        for what in shapes.keys() & {"speech_content", "video_content"}:
+            self.arrays[f"{what}_lengths"] = np.zeros(rows, np.int32)
+
+    def put_text(self, row: int, offset: int, segment: int, encoded: prompt.Encoded) -> int:
+        end = offset + len(encoded.tokens)
+        for name in ("tokens", "loss_mask", "reply_mask"):
+            self.text[name][row, offset:end] = getattr(encoded, name)
+        if self.settings.packing:
+            self.text["segments"][row, offset:end] = segment
+            self.text["positions"][row, offset:end] = np.arange(end - offset)
+        self.text["lengths"][row] = end
+        return end
+
+    def put_labels(self, row: int, ids: dict[str, int], number: int, real: bool) -> None:
+        for name, value in {**ids, "weight": float(real), "example_id": number}.items():
+            self.labels[name][row] = value
+
+    def put_slots(self, row: int, what: str, arrays: list[np.ndarray]) -> None:
+        """Features of the utterances one after another, from the first place of the row."""
+        room, slots = self.arrays[what][row], self.settings.slots
+        for place, array in enumerate(arrays):
+            self._check(what, array.shape, (slots, room.shape[1]))
+            room[place * slots : (place + 1) * slots] = array
+
+    def put_target(self, row: int, what: str, array: np.ndarray) -> None:
+        """A target; what is longer than its room is cut, and the length says how much of the room is filled."""
+        room = self.arrays[what][row]
+        if f"{what}_lengths" not in self.arrays:
+            self._check(what, array.shape, room.shape)
+            room[...] = array
+            return
+        kept = array[: len(room)]
+        self._check(what, kept.shape, (len(kept), *room.shape[1:]))
+        room[: len(kept)] = kept
+        self.arrays[f"{what}_lengths"][row] = len(kept)
+
+    def _check(self, what: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
+        if found != expected:
+            raise UserError(f"a record of {what} has shape {found}; expected {expected}; extract the features again")
+
+    def batch(self) -> Batch:
+        return Batch(**self.text, **self.labels, **self.arrays)
