@@ -79,6 +79,9 @@ def main(argv: list[str]) -> int:
         from empatheia_jax.training import talking_head
 
         return among_hosts(lambda: talking_head.run(config, workdir, talking_heads.open_folder))
+    from empatheia_jax import settings
+
+    config = settings.resolve(config)
     if mode == "preflight":
         from empatheia_jax.training import preflight
 

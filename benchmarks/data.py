@@ -32,7 +32,6 @@ from pathlib import Path
 
 import grain
 import numpy as np
-from ml_collections import ConfigDict
 
 from configs import common
 from data_pipeline import extract, loader, toy
@@ -46,6 +45,7 @@ from empatheia_jax.conversation.recordings import media_name
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.settings import Experiment, resolve
 from empatheia_jax.tokens import SLOTS
 
 CLIPS, HOURS = 152_021, 239.4
@@ -83,7 +83,7 @@ def made_up(what: str):
     return function
 
 
-def fill_cache(config: ConfigDict) -> dict[str, str]:
+def fill_cache(config: Experiment) -> dict[str, str]:
     """Features of the real sizes for every clip; returns the fingerprints."""
     made = [
         extract.PerClip(what, f"benchmark-{what}", ("speaker",) if what in ENCODED else ("listener",), made_up(what))
@@ -137,7 +137,7 @@ def decode_plainly(tree: Tree, seconds: float) -> dict[str, float]:
     }
 
 
-def decode_by_extraction(config: ConfigDict, limit: int) -> float:
+def decode_by_extraction(config: Experiment, limit: int) -> float:
     """Clips per second through the extraction pipeline, cache writing included."""
 
     def function(clip) -> np.ndarray:
@@ -155,7 +155,7 @@ def decode_by_extraction(config: ConfigDict, limit: int) -> float:
         return added / (time.perf_counter() - began)
 
 
-def stream_of(config: ConfigDict, stage: str, tokenizer, marks: dict[str, str], workers: int, **changes) -> Stream:
+def stream_of(config: Experiment, stage: str, tokenizer, marks: dict[str, str], workers: int, **changes) -> Stream:
     """The stream of a stage as the loader makes it, with another tokenizer and the benchmark's cache."""
     import dataclasses
 
@@ -252,7 +252,8 @@ def main(argv: list[str]) -> int:
         config.data.cache = str(Path(folder) / "features")
         config.data.instruction = "short"
         for stage in ("coe", "content", "style", "joint"):
-            config[stage].batch = given.batch
+            config[stage].update({"batch": given.batch, "accumulation": 1})
+        config = resolve(config)
         tokenizer = Bytes()
         if given.tokenizer:
             from empatheia_jax.core.tokenizer import Tokenizer

@@ -21,6 +21,7 @@ from configs import debug
 from empatheia_jax import assemble
 from empatheia_jax.batch import Batch
 from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.settings import resolve
 from empatheia_jax.training import optimizers, partition, preflight, schedule, stages
 from empatheia_jax.training import step as steps
 
@@ -90,6 +91,7 @@ def main() -> int:
         parser.error(f"{jax.device_count()} devices; start with XLA_FLAGS=--xla_force_host_platform_device_count=8")
     config, worst = debug.get_config(), 0.0
     config.data.max_length = 96
+    config = resolve(config)
     for stage in options.stages.split(","):
         for variants in (
             [(shape, 1, False) for shape in ((1, 1, 1), *meshes)],

@@ -19,13 +19,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from ml_collections import ConfigDict
 
 from empatheia_jax import assemble
 from empatheia_jax.conversation import prompt
 from empatheia_jax.conversation.schema import Utterance
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.settings import resolve
 from empatheia_jax.training import schedule
 from empatheia_jax.training.losses import token_losses
 
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--dialogues", type=Path, required=True)
     parser.add_argument("--count", type=int, default=64)
     options = parser.parse_args(argv[1:])
-    config = ConfigDict(json.loads((options.workdir / "config.json").read_text()))
+    config = resolve(json.loads((options.workdir / "config.json").read_text()))
     assembly = assemble.empatheia(config, make_mesh(1, 1, 1, devices=jax.devices()[:1]))
     template = assembly.tokenizer.chat if config.data.chat_template else prompt.human_assistant
     encoded = [

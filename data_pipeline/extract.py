@@ -10,7 +10,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -24,6 +23,7 @@ from data_pipeline.loader import DEBUG, cache_folder, load_examples
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.conversation import labels
 from empatheia_jax.errors import UserError
+from empatheia_jax.settings import Experiment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class PerClip:
         return results
 
 
-def extractors(config: Any) -> list[FeatureExtractor]:
+def extractors(config: Experiment) -> list[FeatureExtractor]:
     """The six extractors of a config, its networks loaded. Raises `UserError` where weights are missing."""
     from empatheia_jax import assemble
 
@@ -102,7 +102,7 @@ def clips_of(examples: Iterable[Example], tree: Tree, roles: Sequence[str]) -> l
 
 
 def run_extractors(
-    config: Any, made: Sequence[FeatureExtractor], *, host: int = 0, hosts: int = 1, show: bool = True
+    config: Experiment, made: Sequence[FeatureExtractor], *, host: int = 0, hosts: int = 1, show: bool = True
 ) -> dict[str, int]:
     """Fills the cache of `config.data` with what the extractors make; returns the records added by each.
 
@@ -112,7 +112,7 @@ def run_extractors(
     root = cache_folder(config)
     tree = Tree(config.data.path)
     hashes = ContentHashes(root / "hashes.json")
-    quarantine = Quarantine(config.data.get("quarantine_limit", 0.01))
+    quarantine = Quarantine(config.data.quarantine_limit)
     examples = [
         example for split in tree.splits() for example in load_examples(config, split, quarantine, replies=False)[0]
     ]
@@ -138,7 +138,7 @@ def run_extractors(
     return added
 
 
-def run(config: Any, workdir: Path) -> int:
+def run(config: Experiment, workdir: Path) -> int:
     """The mode `extract`. Raises `UserError` where weights, data or too many clips are missing."""
     import jax
 

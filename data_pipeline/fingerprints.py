@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 from empatheia_jax import assemble, weights
+from empatheia_jax.settings import Experiment
 from empatheia_jax.tokens import SLOTS
 
 VERSION = 1
@@ -24,7 +24,7 @@ STORE = {"video_content": "float16"}
 """Types in the cache that are not float32: eleven windows a frame would take the real set 120 GB."""
 
 
-def fingerprints(config: Any) -> dict[str, str]:
+def fingerprints(config: Experiment) -> dict[str, str]:
     """Fingerprint of each feature and target under this config: weights and settings, nothing that is not read."""
     hashes = {n: weights.describe(assemble.folder(config, n))["sha256"] for n in set(NETWORK.values())}
     networks = config.networks

@@ -14,46 +14,41 @@ from data_pipeline.layout import Tree
 from data_pipeline.quarantine import Quarantine
 from data_pipeline.stream import Stream
 from empatheia_jax.conversation import prompt
+from empatheia_jax.settings import Experiment
 
 DEBUG = "debug"
 """As `config.data.path`: the toy set's words with made-up features."""
 
 
-def settings_of(config: Any, stage: str, training: bool) -> Settings:
+def settings_of(config: Experiment, stage: str, training: bool) -> Settings:
     """`config.data` and the stage's block as `Settings`."""
     data = config.data
-    modalities = _words(data.modalities)
-    packing = bool(data.get("packing", False)) and stage == "coe" and not modalities
     return Settings(
         max_length=data.max_length,
-        buckets=tuple(int(each) for each in _words(data.get("buckets", ""))),
+        buckets=data.buckets,
         batch=config[stage].batch,
         seed=config.seed if training else None,
         phonemes=data.phonemes,
         frames=data.frames,
         utterances=data.utterances,
-        modalities=modalities,
+        modalities=data.modalities,
         targets=TARGETS[stage],
         modality_dropout=data.modality_dropout,
-        packing=packing,
+        packing=data.packing and stage == "coe",
         chain_of_empathy=data.chain_of_empathy,
-        persona=data.get("persona", True),
+        persona=data.persona,
         instruction=data.instruction,
         label_map=data.label_map,
     )
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(each.strip() for each in text.split(",") if each.strip())
-
-
-def cache_folder(config: Any) -> Path:
+def cache_folder(config: Experiment) -> Path:
     """`config.data.cache`, or `features` inside the data set."""
-    return Path(config.data.get("cache", "") or Path(config.data.path) / "features")
+    return Path(config.data.cache or Path(config.data.path) / "features")
 
 
 def load_examples(
-    config: Any, split: str, quarantine: Quarantine, replies: bool = True
+    config: Experiment, split: str, quarantine: Quarantine, replies: bool = True
 ) -> tuple[list[Example], Tree | None]:
     """The examples of a split and where their recordings are (None for the made-up set)."""
     if config.data.path == DEBUG:
@@ -65,7 +60,7 @@ def load_examples(
     return examples_of(conversations, quarantine, last_turn_only=last, replies=replies), tree
 
 
-def make(config: Any, stage: str, split: str, tokenizer: Any, widths: Any) -> Stream:
+def make(config: Experiment, stage: str, split: str, tokenizer: Any, widths: Any) -> Stream:
     """The batches of a stage: endless and shuffled for the split "train", one padded pass for any other.
 
     Args:
@@ -82,7 +77,7 @@ def make(config: Any, stage: str, split: str, tokenizer: Any, widths: Any) -> St
 
     training = split == "train"
     settings = settings_of(config, stage, training)
-    quarantine = Quarantine(config.data.get("quarantine_limit", 0.01))
+    quarantine = Quarantine(config.data.quarantine_limit)
     examples, tree = load_examples(config, split, quarantine)
     wanted = (*settings.modalities, *settings.targets)
     features: Features | None

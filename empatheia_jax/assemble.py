@@ -35,6 +35,7 @@ from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
 from empatheia_jax.nn import int8
 from empatheia_jax.parallel import rules
+from empatheia_jax.settings import Experiment
 from empatheia_jax.styletts2.speaker import Speaker
 from empatheia_jax.tokens import ADDED_TOKENS, TAGS
 
@@ -98,7 +99,7 @@ class Assembly:
     widths: Widths
 
 
-def folder(config, network: str) -> Path:
+def folder(config: Experiment, network: str) -> Path:
     """The weights folder of `config.networks.<network>`: below `weights_dir`, else among those that ship with the package."""
     name = config.networks[network]
     shipped = SHIPPED / name
@@ -106,12 +107,12 @@ def folder(config, network: str) -> Path:
     return shipped if not own.exists() and (shipped / weights.CONFIG_FILE).is_file() else own
 
 
-def is_debug(config, network: str = "llm") -> bool:
+def is_debug(config: Experiment, network: str = "llm") -> bool:
     """Whether that network is a tiny made-up one."""
     return config.networks[network] in ("debug", *tiny.CORES)
 
 
-def missing(config, *, networks=tuple(NETWORKS), data: bool = True) -> list[str]:
+def missing(config: Experiment, *, networks=tuple(NETWORKS), data: bool = True) -> list[str]:
     """One line per missing thing, with the command that gets it; empty when a run can start."""
     lines = []
     for network in networks:
@@ -131,13 +132,13 @@ def missing(config, *, networks=tuple(NETWORKS), data: bool = True) -> list[str]
     return lines
 
 
-def require(config, **what) -> None:
+def require(config: Experiment, **what) -> None:
     """Raises `UserError` with every line of `missing`."""
     if lines := missing(config, **what):
         raise UserError("\n       ".join(lines))
 
 
-def widths(config) -> Widths:
+def widths(config: Experiment) -> Widths:
     """Feature widths and target shapes from the folders' configs."""
     if is_debug(config):
         return Widths(**tiny.WIDTHS)
@@ -160,7 +161,7 @@ def words_of(network: nnx.Module) -> tuple[str, ...]:
     return next(core.words for core in CORES.values() if core.network is type(network))
 
 
-def empatheia_config(config, network: nnx.Module, sizes: Widths) -> EmpatheiaConfig:
+def empatheia_config(config: Experiment, network: nnx.Module, sizes: Widths) -> EmpatheiaConfig:
     """Sizes of the whole around a core."""
     hidden = network.config.hidden_size
     bridge = config.bridge
@@ -193,25 +194,25 @@ def empatheia_config(config, network: nnx.Module, sizes: Widths) -> EmpatheiaCon
     )
 
 
-def lora_config(config) -> lora.LoRAConfig:
+def lora_config(config: Experiment) -> lora.LoRAConfig:
     """`config.lora` as the core's dataclass."""
     values = config.lora
     return lora.LoRAConfig(
         rank=values.rank,
         alpha=values.alpha,
-        targets=tuple(values.targets.split(",")),
+        targets=values.targets,
         dropout=values.dropout,
         rslora=values.rslora,
     )
 
 
-def core_options(config) -> dict[str, Any]:
+def core_options(config: Experiment) -> dict[str, Any]:
     """What the config says of how the core computes."""
     values, dtype = config.networks, jnp.dtype(config.networks.dtype)
     return {"dtype": dtype, "param_dtype": dtype, "remat": values.remat, "implementation": values.attention}
 
 
-def core(config, mesh: Mesh) -> nnx.Module:
+def core(config: Experiment, mesh: Mesh) -> nnx.Module:
     """The language model with its weights, in the compute dtype, laid out on the mesh."""
     options = core_options(config)
     if is_debug(config):
@@ -227,7 +228,7 @@ def core(config, mesh: Mesh) -> nnx.Module:
     )
 
 
-def empatheia(config, mesh: Mesh) -> Assembly:
+def empatheia(config: Experiment, mesh: Mesh) -> Assembly:
     """The whole: frozen core with adapters, added rows, projections, CS and SD, the latter freshly initialised.
 
     Raises:
@@ -244,7 +245,7 @@ def empatheia(config, mesh: Mesh) -> Assembly:
     return Assembly(model, Tokenizer.load(path, words=words_of(model.core)), hashes, sizes)
 
 
-def whole(config, network: nnx.Module, sizes: Widths) -> Empatheia:
+def whole(config: Experiment, network: nnx.Module, sizes: Widths) -> Empatheia:
     """`Empatheia` around a core; traceable, so that `nnx.eval_shape` gives it without weights."""
     rngs = nnx.Rngs(config.seed)
     if config.networks.frozen_int8:
@@ -253,7 +254,7 @@ def whole(config, network: nnx.Module, sizes: Widths) -> Empatheia:
     return Empatheia(empatheia_config(config, network, sizes), network, rngs=rngs, dtype=network.dtype)
 
 
-def towers(config) -> Towers:
+def towers(config: Experiment) -> Towers:
     """The frozen encoders of speech and video. Raises `UserError` where a folder holds something else."""
     networks, dtype = config.networks, jnp.dtype(config.networks.dtype)
     if is_debug(config, "speech_encoder"):
@@ -270,12 +271,12 @@ def towers(config) -> Towers:
     return Towers(SpeechTower(speech), tower)
 
 
-def speaker(config) -> Speaker:
+def speaker(config: Experiment) -> Speaker:
     """The speech generator."""
     return tiny.speaker() if is_debug(config, "tts") else Speaker.load(folder(config, "tts"))
 
 
-def animator(config) -> Animator:
+def animator(config: Experiment) -> Animator:
     """The talking-head generator."""
     return tiny.animator() if is_debug(config, "talking_head") else Animator.load(folder(config, "talking_head"))
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 EXIT_USER_ERROR = 2
 
 
 class UserError(Exception):
     """Bad input, configuration or file. The message says what was found, what was expected and what to do."""
+
+    @classmethod
+    def of(cls, lines: Iterable[str]) -> UserError:
+        """Several faults at once, one line each, below each other when printed after "error: "."""
+        return cls("\n       ".join(lines))
 
 
 def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:

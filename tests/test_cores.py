@@ -15,6 +15,7 @@ from empatheia_jax import assemble, tiny, weights
 from empatheia_jax.core.decoding import DecodingSettings, generate
 from empatheia_jax.dialogue import commands
 from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.settings import resolve
 from empatheia_jax.tokens import ADDED_TOKENS, SIGNALS, TAGS
 from empatheia_jax.training import partition, preflight, schedule, stages
 from tests.dialogue.test_reply import DIALOGUE, load_nothing, recordings, write
@@ -34,7 +35,7 @@ def config(core):
     config = joint.get_config(f"debug-{core}")
     config.data.update({"reply_tokens": 6, "phonemes": 7, "frames": 5})
     config.coe.learning_rate = 0.05
-    return config
+    return resolve(config)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_a_reply_is_text_speech_and_film(tmp_path, core):
     config.decoding.max_new_tokens = 24
     recordings(tmp_path)
     output = tmp_path / "out"
-    assert commands.reply(config, tmp_path, write(tmp_path, DIALOGUE), output, load_nothing) == 0
+    assert commands.reply(resolve(config), tmp_path, write(tmp_path, DIALOGUE), output, load_nothing) == 0
     assert sorted(path.name for path in output.iterdir()) == ["reply.json", "reply.mp4", "reply.wav"]
     assert json.loads((output / "reply.json").read_text())["response"]
 
@@ -119,7 +120,7 @@ def test_a_vocabulary_without_angle_brackets_gets_the_tags_as_words_of_its_text(
 def test_full_size_variants_are_described_without_weights(variant, weights_of_core, tmp_path):
     config = joint.get_config(variant)
     config.networks.weights_dir = str(tmp_path)
-    model, _ = preflight.abstract_model(config)
+    model, _ = preflight.abstract_model(resolve(config))
     leaves = weights.flatten(model)
     base = [leaf for path, leaf in leaves.items() if path.startswith("core.") and ".lora." not in path]
     assert sum(leaf.size for leaf in base) == weights_of_core

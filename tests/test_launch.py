@@ -12,6 +12,7 @@ import pytest
 from configs import debug, joint
 from empatheia_jax import assemble
 from empatheia_jax.errors import UserError
+from empatheia_jax.settings import resolve
 from empatheia_jax.training import schedule, step
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,32 +46,22 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(arguments, message):
 def test_missing_weights_and_data_are_one_line_each_with_the_command():
     config = joint.get_config()
     config.networks.weights_dir, config.data.path = "no-such-weights", "no-such-data"
-    lines = assemble.missing(config)
+    lines = assemble.missing(resolve(config))
     assert len(lines) == 6
     assert sum("`python -m converters." in line for line in lines) == 5
-    assert assemble.missing(debug.get_config()) == []
+    assert assemble.missing(resolve(debug.get_config())) == []
 
 
 @pytest.mark.parametrize("variant", [*joint.ABLATIONS, "debug"])
 def test_every_variant_resolves_to_a_schedule_of_known_stages(variant):
-    config = joint.get_config(variant)
-    for stage in schedule.names(config):
+    config = resolve(joint.get_config(variant))
+    for stage in config.schedule:
         assert schedule.optimizer_config(config[stage]).steps > 0
     schedule.objective(config)
 
 
-def test_group_rates_are_globs_with_factors():
-    assert schedule.group_rates("core.*=0.2, synchronizer.*=1.5") == {"core.*": 0.2, "synchronizer.*": 1.5}
-    assert schedule.group_rates("") == {}
-    for wrong in ("core.*", "core.*=slow"):
-        with pytest.raises(UserError, match="GLOB=FACTOR"):
-            schedule.group_rates(wrong)
-
-
-def test_compiler_options_are_read_as_xla_wants_them():
-    options = step.compiler_options("xla_backend_optimization_level=0, xla_llvm_disable_expensive_passes=true")
-    assert options == {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    assert step.compiler_options("") == {}
-    for wrong in ("xla_backend_optimization_level", "xla_no_such_option=1"):
-        with pytest.raises(UserError, match=wrong):
-            step.compiler_options(wrong)
+def test_compiler_options_are_tried_on_xla_at_once():
+    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    assert step.accepted_options(options) == options
+    with pytest.raises(UserError, match="xla_no_such_option"):
+        step.accepted_options({"xla_no_such_option": 1})

@@ -25,25 +25,26 @@ from empatheia_jax.files import write_json
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter
 from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.settings import Experiment
 
 FRAME_RATE = 25
 DEFAULT_LISTENER = Profile("young", "female", "mid", None)
 FILES = ("reply.wav", "reply.mp4", "reply.json")
-Load = Callable[[Any, Path, Any], list[str]]
+Load = Callable[[Experiment, Path, Any], list[str]]
 """`(config, workdir, model)`: puts a run's trained leaves into the model and names their stages."""
 
 
 # ---------------------------------------------------------------- what both need
 
 
-def responder(config, workdir: Path, load: Load) -> Responder:
+def responder(config: Experiment, workdir: Path, load: Load) -> Responder:
     """The trained model of a run with its generators.
 
     Raises:
       UserError: weights or checkpoints are missing.
     """
     assemble.require(config, data=False)
-    mesh = make_mesh(**config.mesh)
+    mesh = make_mesh(*config.mesh.sizes)
     assembly = assemble.empatheia(config, mesh)
     if not load(config, workdir, assembly.model):
         raise UserError(
@@ -128,7 +129,7 @@ def last_turn(path: Path) -> tuple[Conversation, Turn]:
     return conversation, turn
 
 
-def reply(config, workdir: Path, source: Path, output: Path, load: Load) -> int:
+def reply(config: Experiment, workdir: Path, source: Path, output: Path, load: Load) -> int:
     """Answers the last turn of a dialogue file, whose recordings lie beside it; prints where the answer is."""
     conversation, turn = last_turn(source)
     media = media_files.of_conversation(source.parent, conversation)
@@ -156,7 +157,7 @@ def answer(model: Responder, conversation: Conversation, turn: Turn, media, outp
     return output
 
 
-def sample(config, workdir: Path, load: Load) -> Path | None:
+def sample(config: Experiment, workdir: Path, load: Load) -> Path | None:
     """A reply to the first test dialogue of the data set, for the report; None where there is no such file."""
     split = Path(config.data.path) / "test.json"
     if not split.is_file():
@@ -172,7 +173,7 @@ def sample(config, workdir: Path, load: Load) -> Path | None:
 # ---------------------------------------------------------------- chat
 
 
-def chat(config, workdir: Path, output: Path, load: Load) -> int:
+def chat(config: Experiment, workdir: Path, output: Path, load: Load) -> int:
     """A conversation in the terminal; every answer is also spoken and filmed into `output`.
 
     `:speech file.wav` and `:video file.mp4` add recordings to the next line, `:quit` (or the end of input) ends.

@@ -25,13 +25,14 @@ from empatheia_jax.parallel import targets
 from empatheia_jax.parallel.mesh import batch_shards, make_mesh
 from empatheia_jax.parallel.preflight import Footprint, analyse
 from empatheia_jax.parallel.targets import GIB
+from empatheia_jax.settings import Experiment
 from empatheia_jax.tokens import SLOTS
 from empatheia_jax.training import partition, preflight_extract, released, schedule, stages
 from empatheia_jax.training.step import TrainStep
 from empatheia_jax.training.tables import format_table
 
 
-def abstract_model(config) -> tuple[nnx.Module, assemble.Widths]:
+def abstract_model(config: Experiment) -> tuple[nnx.Module, assemble.Widths]:
     """The whole of a config without a single weight, and the widths around it.
 
     Raises:
@@ -71,14 +72,14 @@ def _core(folder: Path, name: str) -> tuple[type[nnx.Module], Any]:
     return core.network, read(core.config)
 
 
-def _widths(config) -> assemble.Widths:
+def _widths(config: Experiment) -> assemble.Widths:
     others = [name for name in assemble.NETWORKS if name != "llm"]
     if all((assemble.folder(config, name) / weights.CONFIG_FILE).is_file() for name in others):
         return assemble.widths(config)
     return released.WIDTHS
 
 
-def abstract_batch(config, stage: str, size: int, sizes: assemble.Widths) -> Batch:
+def abstract_batch(config: Experiment, stage: str, size: int, sizes: assemble.Widths) -> Batch:
     """The largest batch that the data pipeline makes for a stage: shapes and dtypes."""
     data = config.data
     length, needs = data.max_length, stages.parts(stage, schedule.objective(config))
@@ -87,8 +88,7 @@ def abstract_batch(config, stage: str, size: int, sizes: assemble.Widths) -> Bat
         return jax.ShapeDtypeStruct((size, *shape), dtype)
 
     wide: dict[str, Any] = {}
-    media = [name for name in data.modalities.split(",") if name]
-    for name in media:
+    for name in data.modalities:
         wide[name] = array(data.utterances * SLOTS, getattr(sizes, name), dtype=jnp.float32)
     if "ccl" in needs:
         wide["speech_content"] = array(data.phonemes, sizes.speech_content, dtype=jnp.float32)
@@ -119,7 +119,7 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan(config, stage: str, mesh: Mesh) -> Plan:
+def plan(config: Experiment, stage: str, mesh: Mesh) -> Plan:
     """The abstract step of a stage on a mesh. A batch that does not divide over the mesh is rounded up, with a note."""
     model, sizes = abstract_model(config)
     cut = partition.split(model, stages.TRAINABLE[stage])
@@ -148,7 +148,7 @@ def footprint(planned: Plan, target: targets.Target, mesh: Mesh) -> Footprint:
     )
 
 
-def advice(found: Footprint, config, planned: Plan, mesh: Mesh) -> list[str]:
+def advice(found: Footprint, config: Experiment, planned: Plan, mesh: Mesh) -> list[str]:
     """What to change when a stage does not fit, the least costly first."""
     if found.fits:
         return []
@@ -174,7 +174,7 @@ def advice(found: Footprint, config, planned: Plan, mesh: Mesh) -> list[str]:
     return lines
 
 
-def run(config, target: str, json_path: str | os.PathLike | None = None) -> int:
+def run(config: Experiment, target: str, json_path: str | os.PathLike | None = None) -> int:
     """Prints the table for every stage of the schedule on `target` and writes it as JSON; 0 if all fit, else 1.
 
     Raises:
@@ -183,7 +183,7 @@ def run(config, target: str, json_path: str | os.PathLike | None = None) -> int:
     wanted = targets.parse(target)
     devices = targets.devices(wanted)
     mesh = make_mesh(
-        **config.mesh, devices=devices[: max(wanted.count, 1)] if wanted.device.platform == "cuda" else devices
+        *config.mesh.sizes, devices=devices[: max(wanted.count, 1)] if wanted.device.platform == "cuda" else devices
     )
     result = {"target": wanted.name, "mesh": dict(mesh.shape), "stages": []}
     rows, remarks, hours = [], [], 0.0
@@ -194,7 +194,7 @@ def run(config, target: str, json_path: str | os.PathLike | None = None) -> int:
         remarks.append(
             f"extract: one longest clip ({config.data.frames / preflight_extract.FRAMES_PER_SECOND:.0f} s) per device at a time"
         )
-    for stage in schedule.names(config):
+    for stage in config.schedule:
         planned = plan(config, stage, mesh)
         found = footprint(planned, wanted, mesh)
         steps = config[stage].steps

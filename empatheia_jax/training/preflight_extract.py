@@ -19,6 +19,7 @@ from empatheia_jax.encoders.wav2vec2 import Wav2Vec2
 from empatheia_jax.parallel import mesh as meshes
 from empatheia_jax.parallel.preflight import Footprint, analyse
 from empatheia_jax.parallel.targets import Target
+from empatheia_jax.settings import Experiment
 from empatheia_jax.styletts2.mel import HOP
 from empatheia_jax.styletts2.style_encoder import StyleEncoder
 from empatheia_jax.styletts2.text_encoder import TextEncoder
@@ -31,7 +32,7 @@ FRAMES_PER_SECOND, SPEECH_RATE, VOICE_RATE, MELS = 25, 16_000, 24_000, 80
 class Extractors(nnx.Module):
     """The frozen encoders of speech and video, and the encoders that the generators' targets come from."""
 
-    def __init__(self, config, *, rngs: nnx.Rngs):
+    def __init__(self, config: Experiment, *, rngs: nnx.Rngs):
         dtype = jnp.dtype(config.networks.dtype)
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": dtype}
         wide = {"rngs": rngs, "dtype": jnp.float32, "param_dtype": jnp.float32}
@@ -59,7 +60,7 @@ class Extractors(nnx.Module):
         )
 
 
-def inputs(config, clips: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+def inputs(config: Experiment, clips: int) -> tuple[jax.ShapeDtypeStruct, ...]:
     """Shapes of `clips` longest clips: as long as `data.frames` and `data.phonemes` allow."""
     frames, image = config.data.frames, encoders.CLIP_LARGE_336.image
     denoiser = dreamtalk.DENOISER
@@ -75,7 +76,7 @@ def inputs(config, clips: int) -> tuple[jax.ShapeDtypeStruct, ...]:
     )
 
 
-def footprint(config, target: Target, mesh: Mesh) -> Footprint:
+def footprint(config: Experiment, target: Target, mesh: Mesh) -> Footprint:
     """Compiles the extraction of one clip per device; `tokens` of the result counts clips."""
     devices = mesh.devices.size
     graph, state = nnx.split(nnx.eval_shape(lambda: Extractors(config, rngs=nnx.Rngs(0))))

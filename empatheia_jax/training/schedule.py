@@ -16,9 +16,9 @@ from typing import Any
 import jax
 
 from empatheia_jax import assemble
-from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_text
 from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.settings import Experiment, Stage, plain
 from empatheia_jax.training import loop, optimizers, partition, report, stages
 from empatheia_jax.training import step as steps
 from empatheia_jax.training.checkpoints import Checkpoints, completion, load_trainable
@@ -31,53 +31,34 @@ MakeBatches = Callable[..., Any]
 (endless) and "valid" (one pass, padded with weight 0)."""
 
 
-def names(config) -> list[str]:
-    """The stages of `config.schedule`. Raises `UserError` for an unknown or repeated one."""
-    found = [name.strip() for name in config.schedule.split(",") if name.strip()]
-    unknown = [name for name in found if name not in stages.STAGES]
-    if unknown or not found or len(set(found)) != len(found):
-        raise UserError(f"schedule {config.schedule!r}; expected distinct stages out of {', '.join(stages.STAGES)}")
-    return found
-
-
-def objective(config) -> stages.Objective:
+def objective(config: Experiment) -> stages.Objective:
     """`config.objective` as a dataclass."""
     values = config.objective
-    without = tuple(filter(None, values.without.split(",")))
     return stages.Objective(
         values.alpha,
         values.beta,
         values.kl_weight,
         values.regression,
-        without,
+        values.without,
         classifies=config.bridge.style_kind != "linear",
     )
 
 
-def group_rates(text: str) -> dict[str, float]:
-    """`"core.*=0.2,synchronizer.*=1.5"` → glob → factor. Raises `UserError` for anything else."""
-    try:
-        pairs = [item.rsplit("=", 1) for item in text.split(",") if item.strip()]
-        return {glob.strip(): float(factor) for glob, factor in pairs}
-    except ValueError:
-        raise UserError(f"group_rates {text!r}; expected GLOB=FACTOR, several joined by commas") from None
-
-
-def optimizer_config(settings) -> optimizers.OptimizerConfig:
+def optimizer_config(settings: Stage) -> optimizers.OptimizerConfig:
     """A stage's block of the config as the optimizer's dataclass."""
     return optimizers.OptimizerConfig(
         learning_rate=settings.learning_rate,
         steps=settings.steps,
-        warmup_steps=min(settings.warmup, settings.steps),
+        warmup_steps=settings.warmup,
         decay=settings.decay,
         weight_decay=settings.weight_decay,
-        group_rates=group_rates(settings.group_rates),
-        clip=settings.clip,
+        group_rates=settings.group_rates,
+        clip=settings.clip or None,
         ema=settings.ema or None,
     )
 
 
-def build_step(config, stage: str, cut: partition.Partition, mesh) -> steps.TrainStep:
+def build_step(config: Experiment, stage: str, cut: partition.Partition, mesh) -> steps.TrainStep:
     """The compiled step of a stage; `cut` may be abstract."""
     settings, what = config[stage], objective(config)
     return steps.build(
@@ -87,22 +68,24 @@ def build_step(config, stage: str, cut: partition.Partition, mesh) -> steps.Trai
         mesh,
         coefficients=stages.coefficients(stage, what),
         accumulation=settings.accumulation,
-        clip=settings.clip,
+        clip=settings.clip or None,
         ema=settings.ema or None,
-        compiler_options=steps.compiler_options(config.compiler_options),
+        compiler_options=steps.accepted_options(config.compiler_options),
     )
 
 
-def fingerprint(config, stage: str, hashes: Mapping[str, str]) -> dict[str, Any]:
+def fingerprint(config: Experiment, stage: str, hashes: Mapping[str, str]) -> dict[str, Any]:
     """What must be equal for a run to go on: the networks, the data, the objective and this stage's settings."""
-    plain = json.loads(config.to_json())
-    settings = {key: plain[stage][key] for key in plain[stage] if key not in ("save_every", "eval_every")}
-    kept = {key: plain[key] for key in ("seed", "lora", "bridge", "objective")}
-    text = {key: value for key, value in plain["data"].items() if key not in ("path", "workers")}
+    values = plain(config)
+    settings = {key: values[stage][key] for key in values[stage] if key not in ("save_every", "eval_every")}
+    kept = {key: values[key] for key in ("seed", "lora", "bridge", "objective")}
+    text = {key: value for key, value in values["data"].items() if key not in ("path", "workers")}
     return {**kept, "data": text, stage: settings, "weights": dict(hashes)}
 
 
-def run(config, workdir: Path, make_batches: MakeBatches, sample: Callable[..., Path | None] | None = None) -> int:
+def run(
+    config: Experiment, workdir: Path, make_batches: MakeBatches, sample: Callable[..., Path | None] | None = None
+) -> int:
     """Trains the schedule, or what is left of it; writes checkpoints, metrics, a sampled reply and `report.html`.
 
     Args:
@@ -114,12 +97,11 @@ def run(config, workdir: Path, make_batches: MakeBatches, sample: Callable[..., 
     Raises:
       UserError: weights or data are missing; the folder belongs to another run; the loss is not finite; the disk is full.
     """
-    schedule = names(config)
     assemble.require(config)
-    mesh = make_mesh(**config.mesh)
+    mesh = make_mesh(*config.mesh.sizes)
     workdir.mkdir(parents=True, exist_ok=True)
     if jax.process_index() == 0:
-        write_text(workdir / "config.json", config.to_json_best_effort(indent=1) + "\n")
+        write_text(workdir / "config.json", json.dumps(plain(config), indent=1) + "\n")
     jax.config.update("jax_compilation_cache_dir", str((workdir / "compilation_cache").absolute()))
     assembly = assemble.empatheia(config, mesh)
     metrics = Metrics(workdir / "metrics")
@@ -127,8 +109,8 @@ def run(config, workdir: Path, make_batches: MakeBatches, sample: Callable[..., 
     for stage in stages.STAGES:
         folder = workdir / "checkpoints" / stage
         done = completion(folder)
-        if stage not in schedule:
-            if done and stages.STAGES.index(stage) < stages.STAGES.index(schedule[0]):
+        if stage not in config.schedule:
+            if done and stages.STAGES.index(stage) < stages.STAGES.index(config.schedule[0]):
                 assemble.overlay(assembly.model, load_trainable(folder, ema=bool(config[stage].ema)))
             continue
         began = time.time()
@@ -153,7 +135,7 @@ def run(config, workdir: Path, make_batches: MakeBatches, sample: Callable[..., 
     where = report.write(
         workdir / "report.html",
         name=config.name,
-        config=json.loads(config.to_json_best_effort()),
+        config=plain(config),
         stages=rows,
         entries=metrics.read(),
         reply=reply,
@@ -169,7 +151,7 @@ def averaged(state: steps.TrainState) -> dict[str, jax.Array]:
     return state.trainable if state.ema is None else state.ema
 
 
-def load_stages(config, workdir: Path, model) -> list[str]:
+def load_stages(config: Experiment, workdir: Path, model) -> list[str]:
     """Puts the trained leaves of every stage that a run has begun into the model, in the order of the paper; names them."""
     loaded = []
     for stage in stages.STAGES:
@@ -180,11 +162,11 @@ def load_stages(config, workdir: Path, model) -> list[str]:
     return loaded
 
 
-def _stage(config, stage, assembly, mesh, make_batches, folder, metrics) -> loop.StageResult:
+def _stage(config: Experiment, stage: str, assembly, mesh, make_batches, folder, metrics) -> loop.StageResult:
     settings = config[stage]
     cut = partition.split(assembly.model, stages.TRAINABLE[stage])
     step = build_step(config, stage, cut, mesh)
-    metadata = {"config": json.loads(config.to_json_best_effort()), "weights": dict(assembly.hashes)}
+    metadata = {"config": plain(config), "weights": dict(assembly.hashes)}
     identity = fingerprint(config, stage, assembly.hashes)
     with Checkpoints(folder, fingerprint=identity, metadata=metadata, keep=config.keep_checkpoints) as checkpoints:
         if checkpoints.complete is None:
@@ -219,7 +201,7 @@ def _stage(config, stage, assembly, mesh, make_batches, folder, metrics) -> loop
             save_every=settings.save_every,
             eval_fn=evaluate if settings.eval_every else None,
             eval_every=settings.eval_every,
-            profile_steps=tuple(int(k) for k in config.profile_steps.split(",") if k),
+            profile_steps=config.profile_steps,
             flops_per_token=flops_per_token(core, sum(v.size for v in cut.trainable.values())),
         )
     assemble.overlay(assembly.model, averaged(result.state))

@@ -300,24 +300,17 @@ def build(
     )
 
 
-def compiler_options(text: str) -> dict[str, str | bool | int]:
-    """`"name=value,…"` as XLA's options; true, false and whole numbers become what they say.
+def accepted_options(options: Mapping[str, str | bool | int]) -> Mapping[str, str | bool | int]:
+    """XLA's options as they are, once XLA has taken them: an unknown one is refused now, not after the weights are read.
 
     Raises:
-      UserError: a part is not `name=value`, or XLA does not know it.
+      UserError: XLA does not know an option, or not such a value.
     """
-    options: dict[str, str | bool | int] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = part.partition("=")
-        if not equals or not name or not value:
-            raise UserError(f"compiler_options has {part!r}; expected name=value,… with XLA's names")
-        word = {"true": True, "false": False}.get(value.lower(), value)
-        options[name] = int(value) if value.isdecimal() else word
     try:
-        jax.jit(lambda: 0, compiler_options=options)()  # refused now, not after the weights are read
+        jax.jit(lambda: 0, compiler_options=dict(options))()
     except jax.errors.JaxRuntimeError as error:
         raise UserError(
-            f"compiler_options={text!r}: XLA says {str(error).splitlines()[0]}; correct the config"
+            f"compiler_options={dict(options)}: XLA says {str(error).splitlines()[0]}; correct the config"
         ) from None
     return options
 

@@ -29,6 +29,7 @@ from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
 from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.settings import rules
 from empatheia_jax.training import loop, optimizers, partition, report
 from empatheia_jax.training import step as steps
 from empatheia_jax.training.checkpoints import Checkpoints
@@ -210,7 +211,7 @@ def _phase(config, phase: Phase, number: int, pupil: Pupil, mesh, data, workdir:
         coefficients={"loss": 1.0},
         clip=config.clip,
         ema=config.ema,
-        compiler_options=steps.compiler_options(config.compiler_options),
+        compiler_options=steps.accepted_options(rules.Options().read(config.compiler_options)),
     )
     folder = workdir / "checkpoints" / phase.name
     with Checkpoints(folder, fingerprint=identity, keep=config.keep_checkpoints) as checkpoints:

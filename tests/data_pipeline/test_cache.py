@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
+from configs import debug
 from data_pipeline import extract as extraction
 from data_pipeline import loader, records
 from data_pipeline.cache import PART, ContentHashes, FeatureCache, clip_key, extract
@@ -15,6 +15,7 @@ from data_pipeline.features import CachedFeatures
 from data_pipeline.layout import Clip, Tree
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.errors import UserError
+from empatheia_jax.settings import resolve
 from empatheia_jax.tokens import SLOTS
 from tests.data_pipeline.trees import small_tree
 from tests.data_pipeline.words import Words
@@ -142,18 +143,13 @@ def test_the_key_follows_content_and_maker_and_nothing_else(tmp_path):
 
 
 def config_for(path):
-    data = ConfigDict(
-        dict(path=str(path), last_turn_only=False, max_length=600, phonemes=40, frames=30, utterances=2)
-        | dict(
-            modalities="speech,video",
-            modality_dropout=0.0,
-            chain_of_empathy=True,
-            instruction="short",
-            label_map="paper",
-        )
-        | dict(chat_template=False, workers=0, quarantine_limit=0.0)
-    )
-    return ConfigDict(dict(data=data, seed=1, coe=dict(batch=2), joint=dict(batch=2)))
+    config = debug.get_config()
+    config.data.update({"path": str(path), "max_length": 600, "reply_tokens": 48, "phonemes": 40, "frames": 30})
+    config.data.update({"modalities": "speech,video", "quarantine_limit": 0.0})
+    config.seed = 1
+    for stage in (config.coe, config.joint):
+        stage.batch = 2
+    return resolve(config)
 
 
 SHAPES = {"speech": (SLOTS, 4), "video": (SLOTS, 5), "speech_content": (60, 8), "speech_style": (256,)}

@@ -15,6 +15,7 @@ from empatheia_jax.dialogue import commands
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.settings import resolve
 
 SAID = "My boss said she is disappointed with my work. I tried my best every day."
 PROFILE = {"age": "young", "gender": "female", "timbre": "low", "ID": 11}
@@ -64,7 +65,7 @@ def write(folder, dialogue):
 def config():
     config = debug.get_config()
     config.decoding.max_new_tokens = 24
-    return config
+    return resolve(config)
 
 
 def test_a_reply_is_text_speech_and_film_of_the_same_length(tmp_path, config, capsys):

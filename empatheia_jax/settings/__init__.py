@@ -1,0 +1,60 @@
+"""The settings of an experiment: a config (`configs/`, any mapping) read once into frozen, typed, validated blocks.
+
+    config = settings.resolve(configs.debug.get_config())
+    config.coe.learning_rate, config["coe"].steps, config.data.modalities
+
+A config file gives every value; nothing has a default here. Everything that is wrong is said at once, one line for each key.
+This package imports no network and no JAX, so that a wrong value is found before anything is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from empatheia_jax.settings.experiment import (
+    PARTS,
+    STAGES,
+    Bridge,
+    Data,
+    Decoding,
+    Experiment,
+    LoRA,
+    MeshShape,
+    Networks,
+    Objective,
+    Stage,
+)
+from empatheia_jax.settings.reading import Block, finding, keys, plain, read, unknown
+
+__all__ = [
+    "PARTS",
+    "STAGES",
+    "Block",
+    "Bridge",
+    "Data",
+    "Decoding",
+    "LoRA",
+    "MeshShape",
+    "Networks",
+    "Objective",
+    "Experiment",
+    "Stage",
+    "finding",
+    "keys",
+    "plain",
+    "read",
+    "resolve",
+    "unknown",
+]
+
+
+def resolve(config: Mapping[str, Any] | ConfigDict) -> Experiment:
+    """The settings of a config (a `ConfigDict`, or the JSON of a run's `config.json`).
+
+    Raises:
+      UserError: one line for each key that is unknown, missing or wrong.
+    """
+    return read(Experiment, config)

@@ -1,0 +1,29 @@
+"""The words that a switch of the config may have, each set once: a type that rules check and type checkers know.
+
+The networks and the conversation take these words too; they import them from here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Stage = Literal["coe", "content", "style", "joint"]
+"""The stages of training, in the order of the paper (§5)."""
+Loss = Literal["emp", "ccl", "sac"]
+"""L_emp (8), L_ccl (9), L_sac (12)."""
+Modality = Literal["speech", "video"]
+Dtype = Literal["bfloat16", "float16", "float32"]
+Remat = Literal["nothing", "dots", "full"]
+"""What the backward pass computes again; see `nn.stack`."""
+Attention = Literal["xla", "blocked", "cudnn", "splash", "auto"]
+"""Implementations of attention; see `nn.attention`."""
+VideoPooling = Literal["patches", "cls"]
+BridgeKind = Literal["vae", "linear"]
+"""A VAE block of the paper, or the linear map of the ablation without it."""
+Sharing = Literal["all", "modality", "none"]
+StyleInputs = Literal["own", "speech"]
+Fuse = Literal["linear", "mean"]
+Regression = Literal["mse", "l2"]
+Instruction = Literal["paper", "short", "plain"]
+LabelMap = Literal["paper", "e3rg_recognition", "e3rg_face"]
+Decay = Literal["cosine", "linear", "constant"]
