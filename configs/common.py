@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 
 def networks() -> ConfigDict:
@@ -95,10 +96,10 @@ def stage(steps: int, batch: int, accumulation: int, learning_rate: float) -> Co
     c.batch = batch
     c.accumulation = accumulation
     c.learning_rate = learning_rate
-    c.warmup = max(1, steps // 10)
+    c.warmup = placeholder(int)  # steps of rising rate; None = a tenth of the steps
     c.decay = "linear"
     c.weight_decay = 1e-3
-    c.clip = 1.0
+    c.clip = 1.0  # largest norm of the gradient; 0 = no limit
     c.group_rates = ""  # factors on the rate by glob of parameter paths: "core.*=0.2,synchronizer.*=1.5"
     c.ema = 0.0  # decay of a moving average of what trains, 0.999 say; evaluation, later stages and replies then use it
     c.save_every = 500

@@ -36,7 +36,8 @@ def get_config() -> ConfigDict:
     config.style = common.stage(steps=30, batch=8, accumulation=1, learning_rate=2e-4)
     config.joint = common.stage(steps=10, batch=4, accumulation=1, learning_rate=1e-4)
     for stage in config.schedule.split(","):
-        config[stage].update({"save_every": 10, "eval_every": config[stage].steps})
+        config[stage].save_every = 10
+        config[stage].eval_every = config[stage].get_oneway_ref("steps")  # once, at the end
     config.decoding.update({"max_new_tokens": 200, "no_repeat_ngram": 6})
     # Minutes of training teach the bridge styles, not yet the sounds of words: the generators' own encoding of the reply leads.
     config.decoding.update({"content_blend": 0.1, "style_blend": 0.3})
