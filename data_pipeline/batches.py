@@ -20,6 +20,7 @@ from data_pipeline.quarantine import Quarantine
 from empatheia_jax.batch import Batch
 from empatheia_jax.conversation import prompt
 from empatheia_jax.errors import UserError
+from empatheia_jax.parallel.mesh import WHOLE, Part
 from empatheia_jax.tokens import SLOTS
 
 _ENDLESS = 2**40
@@ -73,8 +74,10 @@ class Settings:
 class BatchMaker:
     """Builds the batches of a list of examples; picklable, without state, a pure function of the position.
 
+    `part` says which rows of the global batch are built.
+
     Raises:
-        UserError: no example is usable, or too many are not.
+        UserError: no example is usable, or too many are not; the batch does not divide into the shards of `part`.
     """
 
     def __init__(
@@ -86,15 +89,11 @@ class BatchMaker:
         settings: Settings,
         quarantine: Quarantine,
         template: prompt.Template = prompt.human_assistant,
-        host: int = 0,
-        hosts: int = 1,
+        part: Part = WHOLE,
     ):
-        if settings.batch % hosts:
-            raise UserError(
-                f"a global batch of {settings.batch} does not divide by {hosts} hosts; change the stage's batch"
-            )
+        self.rows = part.rows(settings.batch)
         self.tree, self.features, self.tokenizer, self.settings = tree, features, tokenizer, settings
-        self.template, self.host, self.hosts = template, host, hosts
+        self.template = template
         self.examples: list[Example] = []
         self.numbers: list[int] = []  # position in the given list: the example's id
         lengths = []
@@ -182,14 +181,13 @@ class BatchMaker:
         )
 
     def __getitem__(self, position: int) -> Batch:
-        """This host's rows of the global batch at a position of the stream."""
+        """This process's rows of the global batch at a position of the stream."""
         settings = self.settings
         epoch, planned = self.plan[position]
-        here = settings.batch // self.hosts
-        rows = planned.rows[self.host * here : (self.host + 1) * here]
+        rows = [planned.rows[row] for row in self.rows]
         # An empty place repeats a real row, which keeps its numbers finite, with weight 0.
         stand_in = next(index for row in planned.rows for index in row if index != EMPTY)
-        fields = _Fields(here, planned.length, settings, self.shapes)
+        fields = _Fields(len(rows), planned.length, settings, self.shapes)
         for place, row in enumerate(rows):
             real = row[0] != EMPTY
             offset = 0

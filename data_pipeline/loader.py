@@ -14,6 +14,7 @@ from data_pipeline.layout import Tree
 from data_pipeline.quarantine import Quarantine
 from data_pipeline.stream import Stream
 from empatheia_jax.conversation import prompt
+from empatheia_jax.parallel.mesh import WHOLE, Part
 from empatheia_jax.settings import Experiment
 
 DEBUG = "debug"
@@ -60,7 +61,7 @@ def load_examples(
     return examples_of(conversations, quarantine, last_turn_only=last, replies=replies), tree
 
 
-def make(config: Experiment, stage: str, split: str, tokenizer: Any, widths: Any) -> Stream:
+def make(config: Experiment, stage: str, split: str, tokenizer: Any, widths: Any, part: Part | None = None) -> Stream:
     """The batches of a stage: endless and shuffled for the split "train", one padded pass for any other.
 
     Args:
@@ -69,12 +70,15 @@ def make(config: Experiment, stage: str, split: str, tokenizer: Any, widths: Any
         split: "train", "valid" or "test".
         tokenizer: of the core, with the added tokens.
         widths: feature widths and target shapes (`empatheia_jax.assemble.Widths`), used for made-up features.
+        part: which rows this process builds (`parallel.mesh.batch_part`); one process may leave it out.
 
     Raises:
         UserError: data or features are missing, or more of them are unusable than `data.quarantine_limit` allows.
     """
     import jax
 
+    if part is None and jax.process_count() > 1:
+        raise ValueError("several processes: say with `part` which rows of the batch this one builds")
     training = split == "train"
     settings = settings_of(config, stage, training)
     quarantine = Quarantine(config.data.quarantine_limit)
@@ -96,8 +100,7 @@ def make(config: Experiment, stage: str, split: str, tokenizer: Any, widths: Any
         settings,
         quarantine,
         template,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
+        part or WHOLE,
     )
     if quarantine.entries and jax.process_index() == 0:
         where = cache_folder(config) / f"quarantine-{stage}-{split}.json" if tree else None

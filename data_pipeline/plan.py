@@ -1,8 +1,8 @@
 """Which examples stand in which batch: a pure function of (lengths, seed, epoch), the same on every host.
 
-A plan is made for the *global* batch and each host then takes its own rows. Therefore the batches do not depend on the
-number of hosts, every host has the same bucket (shape) at the same step, the union over hosts is the whole set with each
-example once per epoch, and the position in the stream is one number.
+A plan is made for the *global* batch and each host then takes the rows of its part (`parallel.mesh.Part`). Therefore the
+batches do not depend on the number of hosts, every host has the same bucket (shape) at the same step, the union over hosts is
+the whole set with each example once per epoch, and the position in the stream is one number.
 
 Example, 5 examples with lengths 3 9 4 8 2, buckets 4 and 10, batches of 2: bucket 4 gets 0 2 4, bucket 10 gets 1 3;
 0 and 2 make a batch of length 4; 4 is left over and moves up: [1 3] and [4 ·] of length 10, the dot an empty place

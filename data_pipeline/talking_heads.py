@@ -42,6 +42,7 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.files import replacing, write_json
 from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.video import read_frames
+from empatheia_jax.parallel.mesh import WHOLE, Part
 
 MOTIONS = (".mat", ".npz", ".npy", ".txt")
 FILMS = (".mp4", ".mov", ".webm", ".mkv")
@@ -191,18 +192,19 @@ def split(clips: Sequence[Clip], valid_every: int) -> tuple[list[Clip], list[Cli
 
 @dataclasses.dataclass
 class Draws:
-    """Batches without end: number `step` is drawn from (seed, step); every process takes its own rows."""
+    """Batches without end: row `row` of number `step` is drawn from (seed, step, row); a process takes the rows of its part."""
 
     draw: Any  # (rng) → one example, a dataclass of arrays
     size: int  # rows of the global batch
     seed: int
+    part: Part = WHOLE
     step: int = 0
 
     def __iter__(self) -> Draws:
         return self
 
     def __next__(self) -> Any:
-        rows = range(jax.process_index(), self.size, jax.process_count())
+        rows = self.part.rows(self.size)
         examples = [self.draw(np.random.default_rng([self.seed, self.step, row])) for row in rows]
         self.step += 1
         return jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
@@ -267,7 +269,9 @@ class Folder:
     names: tuple[str, ...]  # of all clips: part of the run's identity
 
 
-def open_folder(config, workdir: Path, network: DenoiserConfig | RendererConfig, speech=None) -> Folder:
+def open_folder(
+    config, workdir: Path, network: DenoiserConfig | RendererConfig, speech=None, part: Part = WHOLE
+) -> Folder:
     """The batches of a run.
 
     Args:
@@ -275,6 +279,7 @@ def open_folder(config, workdir: Path, network: DenoiserConfig | RendererConfig,
         workdir: the run's folder, where features or frames are kept.
         network: what is trained.
         speech: for the denoiser: (`SpeechFeatures`, JSON values that say which).
+        part: which rows of a batch this process builds (`parallel.mesh.batch_part`).
 
     Raises:
         UserError: clips are missing or do not fit, in one line that names the first.
@@ -301,7 +306,7 @@ def open_folder(config, workdir: Path, network: DenoiserConfig | RendererConfig,
                 network=network,
                 frames=config.frames,
             )
-        return Draws(draw, config.batch, seed)
+        return Draws(draw, config.batch, seed, part)
 
     def validation() -> Iterator[Any]:
         if kept:

@@ -7,6 +7,7 @@ with `NamedSharding` (what used to be called pjit), axis types Auto.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -56,6 +57,58 @@ def batch_shards(mesh: Mesh) -> int:
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The part of every global batch that one process builds: the shards `numbers`, ascending, out of `count` equal ones.
+
+    It follows from where the process's devices lie on the mesh (`batch_part`), not from the process's number: processes
+    that share a shard, because the axis `tensor` crosses them, all build the same rows.
+    """
+
+    numbers: tuple[int, ...] = (0,)
+    count: int = 1
+
+    def rows(self, size: int) -> list[int]:
+        """The rows of a global batch of `size` examples that belong to this part, ascending.
+
+        Raises:
+          UserError: the batch does not divide into `count` shards.
+        """
+        each, rest = divmod(size, self.count)
+        if rest:
+            raise UserError(
+                f"a batch of {size} examples does not divide over data×fsdp = {self.count} parts; use a multiple of "
+                f"{self.count}"
+            )
+        return [row for number in self.numbers for row in range(number * each, (number + 1) * each)]
+
+    def whole(self, size: int) -> int:
+        """Rows of the global batch of which `size` rows belong to this part.
+
+        Raises:
+          UserError: they are not the same number of rows in each shard.
+        """
+        each, rest = divmod(size, len(self.numbers))
+        if rest:
+            raise UserError(
+                f"{size} rows do not divide over the {len(self.numbers)} shards of this process; the global batch must "
+                f"divide over data×fsdp = {self.count} parts; use a multiple of {self.count}"
+            )
+        return each * self.count
+
+
+WHOLE = Part()
+"""The part of a process that is alone: every row."""
+
+
+def batch_part(mesh: Mesh, process: int | None = None) -> Part:
+    """The part of a batch whose shards lie on the devices of a process (None = this one)."""
+    process = jax.process_index() if process is None else process
+    owners = np.vectorize(lambda device: device.process_index, otypes=[int])(mesh.devices)
+    holds = (owners == process).reshape(batch_shards(mesh), -1).any(axis=1)
+    return Part(tuple(np.flatnonzero(holds).tolist()), len(holds))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of a value that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
@@ -69,21 +122,22 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def put_batch(batch: Any, mesh: Mesh) -> Any:
     """Places a host batch (a pytree whose arrays have a leading batch axis) on the mesh.
 
-    With several processes every process passes its own rows; together, in the order of the processes, they are the
-    global batch.
+    With several processes every process passes the rows of its own part (`batch_part`), in ascending order.
 
     Raises:
       UserError: the global batch does not divide over the mesh.
     """
-    sharding, shards, processes = batch_sharding(mesh), batch_shards(mesh), jax.process_count()
+    sharding, part = batch_sharding(mesh), batch_part(mesh)
 
     def put(x):
         x = np.asarray(x)
-        if (x.shape[0] * processes) % shards:
-            raise UserError(
-                f"a batch of {x.shape[0] * processes} examples does not divide over data×fsdp = {shards} parts; "
-                f"use a multiple of {shards}"
-            )
-        return jax.make_array_from_process_local_data(sharding, x)
+        size = part.whole(len(x))
+        place = {row: here for here, row in enumerate(part.rows(size))}
+
+        def shard(index):
+            rows = range(size)[index[0]]
+            return x[place[rows[0]] : place[rows[0]] + len(rows)]
+
+        return jax.make_array_from_callback((size, *x.shape[1:]), sharding, shard)
 
     return jax.tree.map(put, batch)

@@ -76,12 +76,15 @@ def shardings(state: Any, mesh: Mesh) -> dict[str, NamedSharding]:
 def place(value: Any, sharding: Any) -> Any:
     """Puts an array (or a pytree of arrays with a pytree of shardings) on the mesh.
 
-    With several processes every process holds the whole value and cuts its own part.
+    With several processes a value is either on their devices already, and moves between them, or every process holds
+    the whole and cuts its own part.
     """
     if jax.process_count() == 1:
         return jax.device_put(value, sharding)
 
     def leaf(x, where):
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return x if x.sharding.is_equivalent_to(where, x.ndim) else jax.jit(_same, out_shardings=where)(x)
         if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
             data = np.asarray(jax.random.key_data(x))
             return jax.jit(lambda: jax.random.wrap_key_data(data, impl=jax.random.key_impl(x)), out_shardings=where)()
@@ -89,6 +92,10 @@ def place(value: Any, sharding: Any) -> Any:
         return jax.make_array_from_callback(host.shape, where, lambda index: host[index])
 
     return jax.tree.map(leaf, value, sharding)
+
+
+def _same(x):
+    return x
 
 
 def match_sharding(value: Any, sharding: NamedSharding) -> Any:

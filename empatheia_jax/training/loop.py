@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.parallel.mesh import batch_part
 from empatheia_jax.training.checkpoints import Checkpoints
 from empatheia_jax.training.metrics import Metrics, StepTimer, peak_flops
 from empatheia_jax.training.step import TrainState, TrainStep
@@ -180,7 +181,8 @@ class _Loop:
         values |= self.timer.breakdown(count)
         text = f"loss {values['loss']:.4f}"
         if self.timed:
-            speed = self.tokens * jax.process_count() / seconds
+            here = batch_part(self.step.mesh)
+            speed = self.tokens * here.count / len(here.numbers) / seconds
             values |= {"steps_per_second": self.timed / seconds, "tokens_per_second": speed}
             text += f", {speed:,.0f} tokens/s"
             if self.flops_per_token is not None and (peak := peak_flops()) is not None:

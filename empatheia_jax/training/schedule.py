@@ -17,7 +17,7 @@ import jax
 
 from empatheia_jax import assemble
 from empatheia_jax.files import write_text
-from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.parallel.mesh import batch_part, make_mesh
 from empatheia_jax.settings import Experiment, Stage, plain
 from empatheia_jax.training import loop, optimizers, partition, report, stages
 from empatheia_jax.training import step as steps
@@ -27,8 +27,8 @@ from empatheia_jax.training.metrics import Metrics, flops_per_token
 from empatheia_jax.training.tables import format_table, parameter_table
 
 MakeBatches = Callable[..., Any]
-"""`(config, stage, split, tokenizer, widths) → iterator of host batches` with `get_state` / `set_state`; for the splits "train"
-(endless) and "valid" (one pass, padded with weight 0)."""
+"""`(config, stage, split, tokenizer, widths, part) → iterator of the host batches of a part` with `get_state` and
+`set_state`; for the splits "train" (endless) and "valid" (one pass, padded with weight 0)."""
 
 
 def objective(config: Experiment) -> stages.Objective:
@@ -175,7 +175,7 @@ def _stage(config: Experiment, stage: str, assembly, mesh, make_batches, folder,
         state = step.init(cut.trainable, config.seed + stages.STAGES.index(stage))
 
         def batches(split: str):
-            return make_batches(config, stage, split, assembly.tokenizer, assembly.widths)
+            return make_batches(config, stage, split, assembly.tokenizer, assembly.widths, batch_part(mesh))
 
         def evaluate(state) -> dict[str, float]:
             totals: dict[str, Any] = {}

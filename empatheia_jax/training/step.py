@@ -109,7 +109,7 @@ class TrainStep:
         return {path: rules.place(value, self.frozen_shardings[path]) for path, value in frozen.items()}
 
     def place_batch(self, batch: Any) -> Any:
-        """A host batch on the mesh; every process passes its own rows."""
+        """A host batch on the mesh; every process passes the rows of its part (`parallel.mesh.batch_part`)."""
         return meshes.put_batch(batch, self.mesh)
 
     def __call__(

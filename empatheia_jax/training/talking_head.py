@@ -28,7 +28,7 @@ from empatheia_jax.dreamtalk.speech import LOG_MEL, SpeechFeatures
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
-from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.parallel.mesh import batch_part, make_mesh
 from empatheia_jax.settings import rules
 from empatheia_jax.training import loop, optimizers, partition, report
 from empatheia_jax.training import step as steps
@@ -143,7 +143,7 @@ def run(config, workdir: Path, open_folder: Callable) -> int:
     Args:
         config: the resolved config of `configs/dreamtalk_denoiser.py` or `configs/dreamtalk_renderer.py`.
         workdir: the run's folder.
-        open_folder: `(config, workdir, network config, speech) → Folder` of `data_pipeline.talking_heads`.
+        open_folder: `(config, workdir, network config, speech, part) → Folder` of `data_pipeline.talking_heads`.
 
     Raises:
         UserError: clips or weights are missing or do not fit; the folder belongs to another run; the loss is not finite.
@@ -155,8 +155,8 @@ def run(config, workdir: Path, open_folder: Callable) -> int:
     phases = (denoiser_phases if config.trains == "denoiser" else renderer_phases)(config)
     critic = _critic(config)
     speech = speech_features(config) if config.trains == "denoiser" else None
-    data = open_folder(config, workdir, values, speech)
     mesh = make_mesh(**config.mesh)
+    data = open_folder(config, workdir, values, speech, batch_part(mesh))
     plain = json.loads(config.to_json_best_effort())
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from data_pipeline.features import ENCODED, TARGETS, MadeUpFeatures
 from data_pipeline.quarantine import Quarantine
 from data_pipeline.stream import Stream
 from empatheia_jax.errors import UserError
+from empatheia_jax.parallel.mesh import WHOLE, Part
 from empatheia_jax.tokens import SLOTS
 from tests.data_pipeline.words import Words
 
@@ -42,11 +43,11 @@ MEDIA = Settings(
 PACKED = dataclasses.replace(TEXT, packing=True, max_length=1024, batch=4)
 
 
-def maker(settings, host=0, hosts=1, split="train", count=None):
+def maker(settings, part=WHOLE, split="train", count=None):
     quarantine = Quarantine(0.0)
     examples = examples_of(toy.conversations(split, count), quarantine)
     features = MadeUpFeatures(SHAPES, SLOTS)
-    return BatchMaker(examples, None, features, Words(), settings, quarantine, host=host, hosts=hosts)
+    return BatchMaker(examples, None, features, Words(), settings, quarantine, part=part)
 
 
 def fields(batch):
@@ -70,13 +71,14 @@ def test_a_stream_killed_anywhere_and_restored_is_the_uninterrupted_stream(setti
     random = np.random.default_rng([hosts, settings.batch])
     killed = int(random.integers(1, 20))
     for host in range(hosts):
-        whole = Stream(maker(settings, host, hosts))
+        part = Part((host,), hosts)
+        whole = Stream(maker(settings, part))
         expected = [next(whole) for _ in range(killed + 4)]
-        first = Stream(maker(settings, host, hosts))
+        first = Stream(maker(settings, part))
         for _ in range(killed):
             next(first)
         state = first.get_state()
-        again = Stream(maker(settings, host, hosts))
+        again = Stream(maker(settings, part))
         again.set_state(state)
         for batch in expected[killed:]:
             same(next(again), batch)
@@ -87,7 +89,7 @@ def test_a_stream_killed_anywhere_and_restored_is_the_uninterrupted_stream(setti
 @pytest.mark.parametrize("hosts", [2, 4])
 def test_hosts_together_hold_the_batches_of_one_host(settings, hosts):
     alone = maker(settings)
-    parts = [maker(settings, host, hosts) for host in range(hosts)]
+    parts = [maker(settings, Part((host,), hosts)) for host in range(hosts)]
     for position in (0, 7, 31):
         whole = fields(alone[position])
         for name, value in joined([part[position] for part in parts]).items():
@@ -97,7 +99,7 @@ def test_hosts_together_hold_the_batches_of_one_host(settings, hosts):
 @pytest.mark.parametrize("hosts", [1, 2, 4])
 def test_the_union_over_hosts_is_the_whole_set_each_once_and_evaluation_drops_nobody(hosts):
     for settings in (dataclasses.replace(MEDIA, seed=None), MEDIA):
-        makers = [maker(settings, host, hosts) for host in range(hosts)]
+        makers = [maker(settings, Part((host,), hosts)) for host in range(hosts)]
         steps = len(makers[0].plan.epoch(0))
         batches = [each[position] for each in makers for position in range(steps)]
         numbers = np.concatenate([batch.example_id for batch in batches])
@@ -204,9 +206,9 @@ def test_settings_that_make_no_sense_are_one_line(settings, message):
         dataclasses.replace(MEDIA, **settings)
 
 
-def test_a_batch_that_hosts_cannot_share_and_a_row_that_is_too_short_are_errors():
-    with pytest.raises(UserError, match="3 hosts"):
-        maker(MEDIA, 0, 3)
+def test_a_batch_that_does_not_divide_and_a_row_that_is_too_short_are_errors():
+    with pytest.raises(UserError, match="use a multiple of 3"):
+        maker(MEDIA, Part((0,), 3))
     with pytest.raises(UserError, match="set aside"):
         maker(dataclasses.replace(MEDIA, max_length=100, buckets=()))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -30,6 +32,36 @@ def test_axes_are_auto_and_one_device_is_a_mesh_too():
     assert set(found.axis_types) == {AxisType.Auto}
     placed = mesh.put_batch({"x": np.arange(6).reshape(3, 2)}, found)
     np.testing.assert_array_equal(placed["x"], np.arange(6).reshape(3, 2))
+
+
+def owned(owners):
+    """A mesh of devices that belong to these processes."""
+    devices = np.vectorize(lambda owner: SimpleNamespace(process_index=owner), otypes=[object])(np.asarray(owners))
+    return SimpleNamespace(devices=devices, shape=dict(zip(mesh.AXES, devices.shape)))
+
+
+@pytest.mark.parametrize(
+    ("owners", "process", "expected"),
+    [
+        ([[[0]], [[1]]], 1, mesh.Part((1,), 2)),  # data=2: a half each
+        ([[[0], [1]]], 1, mesh.Part((1,), 2)),  # fsdp=2: a half each
+        ([[[0, 1]]], 1, mesh.Part((0,), 1)),  # tensor=2: both hold every row
+        ([[[0, 1]], [[0, 1]]], 1, mesh.Part((0, 1), 2)),  # data=2, local; tensor=2 across
+        ([[[0, 1]], [[2, 3]]], 1, mesh.Part((0,), 2)),  # four processes
+        ([[[0], [1]], [[0], [1]]], 0, mesh.Part((0, 2), 4)),  # shards that are no neighbours
+    ],
+)
+def test_a_process_builds_the_rows_of_the_shards_that_it_holds(owners, process, expected):
+    assert mesh.batch_part(owned(owners), process) == expected
+
+
+def test_rows_of_a_part_and_the_whole_from_its_rows():
+    part = mesh.Part((0, 2), 4)
+    assert part.rows(8) == [0, 1, 4, 5] and part.whole(4) == 8
+    with pytest.raises(UserError, match="use a multiple of 4"):
+        part.rows(6)
+    with pytest.raises(UserError, match="use a multiple of 4"):
+        part.whole(3)
 
 
 def abstract(data, fsdp, tensor):

@@ -18,7 +18,7 @@ import numpy as np
 
 from empatheia_jax.errors import main_guard
 from empatheia_jax.parallel import distributed
-from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.parallel.mesh import batch_part, make_mesh
 from empatheia_jax.training import loop, optimizers, step
 from empatheia_jax.training.checkpoints import Checkpoints
 from empatheia_jax.training.metrics import Metrics
@@ -33,19 +33,18 @@ def digest(trainable) -> str:
 
 
 class Slow(tiny.Batches):
-    """Every process draws the same global batch and keeps its own rows."""
+    """Every process draws the same global batch and keeps the rows of its part."""
 
-    def __init__(self, options):
+    def __init__(self, options, part):
         super().__init__()
-        self.options = options
+        self.options, self.part = options, part
 
     def __next__(self):
         time.sleep(self.options.pause)
         if self.position == 5 and self.options.file_limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.options.file_limit, self.options.file_limit))
-        rows = self.size // jax.process_count()
-        mine = slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
-        return jax.tree.map(lambda x: x[mine], super().__next__())
+        rows = self.part.rows(self.size)
+        return jax.tree.map(lambda x: x[rows], super().__next__())
 
 
 @main_guard
@@ -84,7 +83,7 @@ def main() -> int:
                 built,
                 built.init(cut.trainable, 0),
                 built.place_frozen(cut.frozen),
-                Slow(options),
+                Slow(options, batch_part(mesh)),
                 checkpoints,
                 metrics,
                 options.steps,
