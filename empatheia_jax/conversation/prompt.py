@@ -1,23 +1,22 @@
-"""From a dialogue to tokens and back: the Chain-of-Empathy prompt, its target, and the reading of a model's answer.
+"""From a dialogue to tokens: the Chain-of-Empathy prompt, with or without its target.
 
 The prompt is the instruction of the paper (§4.2) and the dialogue; each utterance that carries media starts with
 `<Aud>` and `<Vid>`. In the token sequence each of these two words stands for a *run* of `slots` places (24) whose
-embeddings are replaced by the projected features of that utterance's speech and video. The target is
+embeddings are replaced by the projected features of that utterance's speech and video. The target is an answer
+(`conversation.answer`), and only the target is learnt.
 
-    Step-1 event scenario: …
-    Step-2 user's emotion: <emo> anxious </emo>
-    Step-3 emotion cause: …
-    Step-4 goal to response: …
-    Step-5 empathetic response: …</response>[AUD0]…[AUD15][VID0]…[VID15]
-
-Only the target is learnt. Two slips of the released baseline are not repeated: it says the instruction again inside the
+What people say never becomes a control token: a template is rendered with placeholders, and their words go to the
+tokenizer as text alone. Two slips of the released baseline are not repeated: it says the instruction again inside the
 target, and it cuts a long sample on the right, which removes the reply. Here the oldest utterances go first, media runs
 included, and the target is never cut.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import re
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,13 +24,10 @@ from typing import Protocol
 import numpy as np
 
 from empatheia_jax.conversation import labels
+from empatheia_jax.conversation.answer import Part, one_line, target_parts
 from empatheia_jax.conversation.schema import ChainOfEmpathy, Profile, Utterance
 from empatheia_jax.errors import UserError
-from empatheia_jax.tokens import ADDED_TOKENS, AUDIO_RUN, AUDIO_SIGNALS, SLOTS, TAGS, VIDEO_RUN, VIDEO_SIGNALS
-
-END = TAGS[-1]
-STOP = VIDEO_SIGNALS[-1]
-"""The last token of every answer: decoding stops after it."""
+from empatheia_jax.tokens import AUDIO_RUN, SLOTS, VIDEO_RUN
 
 # The instruction of the paper, verbatim (§4.2, "CoE Instruction").
 COE_INSTRUCTION = (
@@ -57,14 +53,6 @@ PLAIN_INSTRUCTION = (
 )
 INSTRUCTIONS: Mapping[str, str] = {"paper": COE_INSTRUCTION, "short": SHORT_INSTRUCTION, "plain": PLAIN_INSTRUCTION}
 
-_STEPS = (
-    ("event_scenario", "Step-1 event scenario:"),
-    ("speaker_emotion", "Step-2 user's emotion:"),
-    ("emotion_cause", "Step-3 emotion cause:"),
-    ("goal_to_response", "Step-4 goal to response:"),
-    ("response", "Step-5 empathetic response:"),
-)
-
 Message = Mapping[str, str]
 Template = Callable[[Sequence[Message]], str]
 """Messages ({"role": "system" | "user" | "assistant", "content"}) → the prompt, up to where the answer begins.
@@ -77,8 +65,11 @@ class Tokenizer(Protocol):
     frame: tuple[Sequence[int], Sequence[int]]
     """Ids that stand before and after a prompt."""
 
-    def encode(self, text: str) -> Sequence[int]:
-        """Ids of a text, without any token around it; each of `ADDED_TOKENS` in the text becomes one id."""
+    def encode_parts(self, parts: Sequence[Part]) -> Sequence[int]:
+        """Ids of a text in parts, without any token around it; control tokens count in trusted parts alone."""
+
+    def writes_blanks(self, token: int) -> bool:
+        """Whether a token is a blank and nothing else."""
 
     def token_id(self, token: str) -> int:
         """Id of one added token."""
@@ -89,6 +80,12 @@ def human_assistant(messages: Sequence[Message]) -> str:
     names = {"user": "### Human: ", "assistant": "### Assistant: ", "system": ""}
     said = "\n".join(names[message["role"]] + message["content"] for message in messages)
     return f"{said}\n### Assistant:"
+
+
+def chatglm3(messages: Sequence[Message]) -> str:
+    """ChatGLM3's own format (its release's `build_chat_input`), for releases whose files have no template."""
+    said = "".join(f"<|{message['role']}|>\n {message['content']}" for message in messages)
+    return f"[gMASK]sop{said}<|assistant|>"
 
 
 def persona(profile: Profile) -> str:
@@ -109,7 +106,11 @@ def speaker_indices(history: Sequence[Utterance]) -> tuple[int, ...]:
     return tuple(position for position, each in enumerate(history) if each.role == "speaker")
 
 
-def build_prompt(
+_SECRET = str(secrets.randbits(96))
+_PLACEHOLDER = re.compile(rf"{_SECRET}-(\d+)-")
+
+
+def prompt_parts(
     history: Sequence[Utterance],
     *,
     listener: Profile | None = None,
@@ -117,8 +118,8 @@ def build_prompt(
     template: Template = human_assistant,
     speech: Collection[int] | None = None,
     video: Collection[int] | None = None,
-) -> str:
-    """The text of the prompt, one `<Aud>` or `<Vid>` per run.
+) -> list[Part]:
+    """The text of the prompt in parts, with one `<Aud>` or `<Vid>` per run. Trusted are the template's words and the runs.
 
     Args:
         history: what was said, oldest first, the speaker last.
@@ -128,112 +129,37 @@ def build_prompt(
         speech, video: positions in `history` of the utterances with such a run; None = every one of the speaker's.
 
     Raises:
-        UserError: the instruction's name is unknown.
+        UserError: the instruction's name is unknown, or the template does more with a text than to put it somewhere.
     """
     if instruction not in INSTRUCTIONS:
         raise UserError(f"instruction {instruction!r} is unknown; expected one of {', '.join(INSTRUCTIONS)}")
     mine = speaker_indices(history)
     speech, video = mine if speech is None else speech, mine if video is None else video
     system = INSTRUCTIONS[instruction] + ("" if listener is None else "\n" + persona(listener))
-    messages = [{"role": "system", "content": system}]
+    contents: list[list[Part]] = [[(system, False)]]
+    roles = ["system"]
     for position, each in enumerate(history):
         runs = (AUDIO_RUN if position in speech else "") + (VIDEO_RUN if position in video else "")
-        role = "user" if each.role == "speaker" else "assistant"
-        messages.append({"role": role, "content": f"{runs} {_line(each.text)}".strip()})
-    return template(messages)
+        contents.append([*([(f"{runs} ", True)] if runs else []), (one_line(each.text), False)])
+        roles.append("user" if each.role == "speaker" else "assistant")
+    places = [{"role": role, "content": f"{_SECRET}-{n}-"} for n, role in enumerate(roles)]
+    rendered = template(places)
+    pieces = _PLACEHOLDER.split(rendered)  # text, number, text, …
+    lost = set(range(1, len(contents))) - set(map(int, pieces[1::2]))  # a template may leave the instruction out
+    if lost or any(_SECRET in text for text in pieces[::2]):
+        raise UserError(
+            "the chat template leaves out or changes what is said; expected one that puts each utterance somewhere; "
+            "choose --config.data.chat_template=human_assistant"
+        )
+    parts: list[Part] = [(pieces[0], True)]
+    for number, text in zip(pieces[1::2], pieces[2::2]):
+        parts += [*contents[int(number)], (text, True)]
+    return parts
 
 
-def _line(text: str) -> str:
-    """Blanks and line breaks → one blank; words that would be read as control tokens lose their brackets."""
-    text = " ".join(text.split())
-    for token in (*TAGS, *ADDED_TOKENS):
-        if token in text:
-            text = text.replace(token, token.strip("<>/[]"))
-    return text
-
-
-def _target_pieces(chain: ChainOfEmpathy | None, response: str, steps: bool) -> tuple[str, str, str]:
-    """(before the reply, the reply, after it)."""
-    before = []
-    for key, title in _STEPS[:-1]:
-        if chain is None or not (steps or key == "speaker_emotion"):
-            continue
-        value = _line(getattr(chain, key))
-        value = f"<emo> {value} </emo>" if key == "speaker_emotion" else value
-        before.append(f"{title} {value}" if steps else value)
-    before.append(_STEPS[-1][1] if steps else "")
-    return "\n".join(before), f" {_line(response)}", END + "".join(AUDIO_SIGNALS + VIDEO_SIGNALS)
-
-
-def build_target(chain: ChainOfEmpathy | None, response: str, *, steps: bool = True) -> str:
-    """The text that the model learns to write after the prompt.
-
-    Args:
-        chain: the first four steps; None (an unlabelled dialogue) leaves them out.
-        response: the listener's reply.
-        steps: False = the ablation without the chain: `<emo> x </emo>` and the reply.
-    """
-    return "".join(_target_pieces(chain, response, steps))
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model wrote, as fields. None = that step is absent; `complete` = the reply was closed by `</response>`."""
-
-    event_scenario: str | None
-    speaker_emotion: str | None
-    emotion_cause: str | None
-    goal_to_response: str | None
-    response: str
-    complete: bool
-
-    @property
-    def emotion32(self) -> str | None:
-        """The label of 32 that the model's word reaches, or None."""
-        return None if self.speaker_emotion is None else labels.emotion32(self.speaker_emotion)
-
-    @property
-    def chain(self) -> ChainOfEmpathy | None:
-        """The four steps, or None unless all are there."""
-        steps = (self.speaker_emotion, self.event_scenario, self.emotion_cause, self.goal_to_response)
-        return ChainOfEmpathy(*steps) if None not in steps else None
-
-
-_STEP_PATTERN = re.compile(r"[^\S\n]*Step-([1-5])\b[^:\n]*:[^\S\n]*")
-_EMOTION_PATTERN = re.compile(r"<emo>\s*(.*?)\s*</emo>", re.DOTALL)
-_SIGNAL_PATTERN = re.compile(r"\[(?:AUD|VID)\d+\]")
-
-
-def parse_reply(text: str) -> Answer:
-    """Reads an answer back into fields; the inverse of `build_target`. Never raises: what is absent is None or "".
-
-    The reply is what follows the fifth step's title (or, without steps, `</emo>`), up to `</response>`, or to the end
-    where a model never closes it.
-    """
-    text = _SIGNAL_PATTERN.sub("", text)
-    body, closed, _ = text.partition(END)
-    parts = _STEP_PATTERN.split(body)  # text before the first step, then (number, text) pairs
-    found: dict[str, str] = {}
-    for number, value in zip(parts[1::2], parts[2::2]):
-        key = _STEPS[int(number) - 1][0]
-        found.setdefault(key, value.strip())
-    emotion = _EMOTION_PATTERN.search(body)
-    if "response" in found:
-        response = found["response"]
-    elif len(parts) > 1:  # steps began, the fifth never came
-        response = ""
-    else:
-        response = body[emotion.end() :] if emotion else body
-    step_2 = found.get("speaker_emotion")
-    word = emotion.group(1) if emotion else (step_2 or None)
-    return Answer(
-        event_scenario=found.get("event_scenario") or None,
-        speaker_emotion=word or None,
-        emotion_cause=found.get("emotion_cause") or None,
-        goal_to_response=found.get("goal_to_response") or None,
-        response=response.strip(),
-        complete=bool(closed),
-    )
+def build_prompt(history: Sequence[Utterance], **how) -> str:
+    """The text of the prompt, for people to read; arguments and errors as of `prompt_parts`."""
+    return "".join(text for text, _ in prompt_parts(history, **how))
 
 
 @dataclass(frozen=True)
@@ -268,7 +194,7 @@ def encode(
     reply, signals — are tokenised apart, so that the masks are exact for any tokenizer.
 
     The oldest utterances are dropped until everything fits into `max_length`; where the last one alone is too long, its
-    first words go. For a prompt alone, `max_length` is what the caller leaves for it.
+    beginning goes, by words where it has blanks. For a prompt alone, `max_length` is what the caller leaves for it.
 
     Raises:
         UserError: the instruction, the media runs of the last utterance and the target do not fit into `max_length`.
@@ -282,59 +208,91 @@ def encode(
     video = tuple(sorted(mine if video is None else video))
     target: list[Sequence[int]] = []
     if response is not None:
-        target = [tokenizer.encode(piece) if piece else [] for piece in _target_pieces(chain, response, steps)]
+        target = [tokenizer.encode_parts(part) for part in target_parts(chain, response, steps=steps)]
     room = max_length - sum(len(piece) for piece in target)
 
-    def prompt_of(first: int, words: int | None = None) -> list[int]:
-        left = list(history[first:])
-        if words is not None:
-            left[-1] = Utterance(left[-1].index, left[-1].role, " ".join(left[-1].text.split()[-words:]))
-        text = build_prompt(
-            left,
+    def prompt_from(first: int, said: Sequence[Utterance]) -> list[int]:
+        parts = prompt_parts(
+            said,
             listener=listener,
             instruction=instruction,
             template=template,
             speech=[i - first for i in speech if i >= first],
             video=[i - first for i in video if i >= first],
         )
-        return _expand(tokenizer, text, slots)
+        return _expand(tokenizer, parts, slots)
 
     last = len(history) - 1
     # A dialogue starts with the speaker: chat templates insist on it, so history goes in whole exchanges.
     starts = [i for i in range(len(history)) if i == last or history[i].role == "speaker"]
-    for first in starts:
-        prompt = prompt_of(first)
-        if len(prompt) <= room:
-            break
+    latest = functools.cache(lambda n: prompt_from(starts[-n], history[starts[-n] :]))
+    everything = len(starts) if sum(len(each.text) for each in history) < 4 * room else 0  # likely to fit: try it first
+    kept = everything if everything and len(latest(everything)) <= room else 0
+    kept = kept or _longest(lambda n: len(latest(n)) <= room, len(starts))
+    if kept:
+        first, prompt = starts[-kept], latest(kept)
     else:
-        fits, total = 0, len(history[last].text.split())
-        low, high = 1, total - 1
-        while low <= high:  # the most last words that fit
-            middle = (low + high) // 2
-            if len(prompt_of(last, middle)) <= room:
-                fits, low = middle, middle + 1
-            else:
-                high = middle - 1
-        if not fits:
+        first, text = last, one_line(history[last].text)
+
+        def ending(length: int) -> list[int]:
+            return prompt_from(last, [dataclasses.replace(history[last], text=text[len(text) - length :])])
+
+        length = _longest(lambda n: len(ending(n)) <= room, len(text))
+        if not length:
             raise UserError(
-                f"instruction and media need {len(prompt_of(last, 1))} tokens and the target {max_length - room}, more "
-                f"than max_length {max_length}; raise it, or choose the short instruction or fewer slots"
+                f"instruction and media need {len(ending(1))} tokens and the target "
+                f"{max_length - room}, more than max_length {max_length}; raise it, or choose the short instruction or "
+                "fewer slots"
             )
-        prompt = prompt_of(last, fits)
+        prompt = ending(_from_a_word(text, length))
     before, reply, after = [len(piece) for piece in target] or (0, 0, 0)
     length = len(prompt) + before + reply + after
     tokens = np.concatenate([np.asarray(piece, np.int32) for piece in (prompt, *target)])
     loss_mask, reply_mask = np.zeros(length, bool), np.zeros(length, bool)
     loss_mask[len(prompt) :] = True
-    reply_mask[len(prompt) + before : length - after] = reply > 0
-    kept = tuple(tuple(i for i in runs if i >= first) for runs in (speech, video))
-    return Encoded(tokens, loss_mask, reply_mask, len(prompt), first, *kept)
+    # r^t are the states at the response's own tokens: a blank before it may be a token of its own.
+    while reply and tokenizer.writes_blanks(int(tokens[length - after - reply])):
+        reply -= 1
+    reply_mask[length - after - reply : length - after] = True
+    runs = tuple(tuple(i for i in positions if i >= first) for positions in (speech, video))
+    return Encoded(tokens, loss_mask, reply_mask, len(prompt), first, *runs)
 
 
-def _expand(tokenizer: Tokenizer, text: str, slots: int) -> list[int]:
+def _longest(fits: Callable[[int], bool], most: int) -> int:
+    """The largest n up to `most` with `fits(n)`, 0 where 1 does not fit; what fits must fit when it is less. Asks for
+    1, 2, 4, … first, so that nothing much longer than what fits is ever tokenised.
+    """
+    low, high = 0, 1
+    while high <= most and fits(high):
+        if high == most:
+            return most
+        low, high = high, min(2 * high, most)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+LONGEST_WORD = 40
+"""Characters; what goes on for longer without a blank (Chinese, Japanese, an address) is cut inside."""
+
+
+def _from_a_word(text: str, length: int) -> int:
+    """How many of the last `length` characters are left when they shall begin with a word."""
+    start = len(text) - length
+    if start == 0 or text[start - 1] == " ":
+        return length
+    blank = text.find(" ", start, start + LONGEST_WORD)
+    return length if blank < 0 else len(text) - blank - 1
+
+
+def _expand(tokenizer: Tokenizer, parts: Sequence[Part], slots: int) -> list[int]:
     runs = {tokenizer.token_id(AUDIO_RUN), tokenizer.token_id(VIDEO_RUN)}
     begin, end = map(list, tokenizer.frame)
-    ids = list(tokenizer.encode(text))
+    ids = list(tokenizer.encode_parts(parts))
     if ids[: len(begin)] == begin:  # a chat template that writes it itself
         begin = []
     return begin + [each for token in ids for each in ([token] * slots if token in runs else [token])] + end

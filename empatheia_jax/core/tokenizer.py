@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,9 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.tokens import ADDED_TOKENS
 
 Message = Mapping[str, str]
+Part = tuple[str, bool]
+"""A text, and whether control tokens written in it are meant: False for everything that a user or a file says."""
+_MARKUP = re.compile(r"[<\[{｜].+[>\]}｜]", re.DOTALL)
 
 
 class Tokenizer:
@@ -34,6 +38,7 @@ class Tokenizer:
       added_tokens: in the order of their ids; control tokens, which `decode` leaves out.
       words: further added tokens, which are part of a text: what the vocabulary has no pieces for.
       frame: ids that the checkpoint wants before and after a prompt.
+      add_bos: False = the checkpoint names a BOS token, but wants none before a text.
       bos_id, eos_id, pad_id: ids, None where the checkpoint has none.
       chat_template: Jinja source, None where the checkpoint has none.
     """
@@ -49,6 +54,7 @@ class Tokenizer:
         eos: str | None = None,
         pad: str | None = None,
         chat_template: str | None = None,
+        add_bos: bool = True,
     ):
         backend = tokenizers.Tokenizer.from_str(backend.to_str())  # tokens are added below: not to the caller's
         backend.no_padding()
@@ -66,7 +72,7 @@ class Tokenizer:
         backend.add_tokens([AddedToken(word, normalized=False) for word in words])
         self._backend = backend
         self.vocab_size, self.added_tokens, self.chat_template = vocab_size, tuple(added_tokens), chat_template
-        self.words = tuple(words)
+        self.words, self.add_bos = tuple(words), add_bos
         self._outer = {backend.token_to_id(token): vocab_size + i for i, token in enumerate((*added_tokens, *words))}
         self._inner = {outer: inner for inner, outer in self._outer.items()}
         self._names = {"bos_token": bos, "eos_token": eos, "pad_token": pad}
@@ -105,6 +111,7 @@ class Tokenizer:
             added_tokens=added_tokens,
             words=words,
             chat_template=template.read_text() if template.is_file() else _template(settings.get("chat_template")),
+            add_bos=settings.get("add_bos_token") is not False,
             **names,
         )
 
@@ -114,19 +121,73 @@ class Tokenizer:
 
     @cached_property
     def frame(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The BOS token where the checkpoint names one; otherwise what its tokenizer puts around a text by itself
-        (T5: EOS after it; ChatGLM: two tokens before it).
+        """The BOS token where the checkpoint names one and wants it; otherwise what its tokenizer puts around a text by
+        itself (T5: EOS after it; ChatGLM: two tokens before it).
         """
         if self.bos_id is not None:
-            return (self.bos_id,), ()
+            return ((self.bos_id,) if self.add_bos else ()), ()
         plain, framed = (self._backend.encode("a", add_special_tokens=around).ids for around in (False, True))
         places = [i for i in range(len(framed)) if framed[i : i + len(plain)] == plain]
         first = places[0] if places else 0
         return tuple(framed[:first]), tuple(framed[first + len(plain) :])
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without a token before or after it; special tokens written in the text become their ids."""
+        """Ids of a text, without a token before or after it; special tokens written in the text become their ids.
+
+        For texts of our own alone. What a user or a file says goes through `encode_parts`.
+        """
         return [self._outer.get(i, i) for i in self._backend.encode(text, add_special_tokens=False).ids]
+
+    def encode_parts(self, parts: Iterable[Part]) -> list[int]:
+        """Ids of a text given in parts, without a token before or after it.
+
+        Control tokens written in the text become their ids in parts that are trusted. In the others they are letters
+        like any: no spelling of them, nested or broken up, gives a control id. Apart from that the ids are those of
+        `encode` on the joined text; letters join across the borders of parts.
+        """
+        backend, names, ids = self._guarded
+        pattern = self._control_pattern
+        text = "".join(
+            pattern.sub(lambda found: names[found[0]], text) if trusted and pattern else text for text, trusted in parts
+        )
+        return [ids.get(i, i) for i in backend.encode(text, add_special_tokens=False).ids]
+
+    @cached_property
+    def _control_pattern(self) -> re.Pattern[str] | None:
+        """Finds control tokens in a trusted text, the longest first as the backend does; None where there are none."""
+        names = sorted(self._guarded[1], key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, names))) if names else None
+
+    @cached_property
+    def _guarded(self) -> tuple[tokenizers.Tokenizer, dict[str, str], dict[int, int]]:
+        """The same tokenizer, in which control tokens have names that nobody can guess: (backend, name of each control
+        token, its ids → ours). Their pieces in the vocabulary are renamed too, since a unigram model would find them.
+        """
+        spec = json.loads(self._backend.to_str())
+        secret = secrets.token_hex(8)
+        # Tokens that are not special but look like markup (turn marks of DeepSeek, <think> of Qwen) count as control.
+        control = [e["content"] for e in spec["added_tokens"] if e["special"] or _MARKUP.fullmatch(e["content"])]
+        names = {content: f"q{secret}x{number}q" for number, content in enumerate(control)}
+        for entry in spec["added_tokens"]:
+            entry["content"] = names.get(entry["content"], entry["content"])
+        model = spec["model"]
+        if model.get("unk_token") in names:
+            model["unk_token"] = names[model["unk_token"]]
+        if isinstance(model["vocab"], dict):
+            model["vocab"] = {names.get(piece, piece): i for piece, i in model["vocab"].items()}
+        else:
+            model["vocab"] = [[names.get(piece, piece), score] for piece, score in model["vocab"]]
+        if "merges" in model:
+            model["merges"] = [merge for merge in model["merges"] if names.keys().isdisjoint(_made_by(merge))]
+        spec["post_processor"] = None
+        backend = tokenizers.Tokenizer.from_str(json.dumps(spec))
+        added = [e["content"] for e in json.loads(self._backend.to_str())["added_tokens"]]
+        ids = {backend.token_to_id(names.get(content, content)): self.token_id(content) for content in added}
+        return backend, names, ids
+
+    def writes_blanks(self, token: int) -> bool:
+        """Whether a token is text and stands for blanks alone, as the lone `▁` of SentencePiece does."""
+        return token not in self.special_ids and not self.decode([token]).strip()
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """Text of some ids; control tokens and added tokens are left out or written by name."""
@@ -157,25 +218,22 @@ class Tokenizer:
         """
         if self.chat_template is None:
             raise UserError("the checkpoint has no chat template")
+        # Templates are written for transformers: its own function knows `strftime_now`, `{% generation %}` and the rest.
+        from transformers.utils.chat_template_utils import render_jinja_template
+
         try:
-            return self._compiled.render(
-                messages=[dict(message) for message in messages],
+            (text,), _ = render_jinja_template(
+                [[dict(message) for message in messages]],
+                chat_template=self.chat_template,
                 add_generation_prompt=generation_prompt,
                 **{name: token or "" for name, token in self._names.items()},
             )
-        except _TemplateRefusal as error:
-            raise UserError(f"the chat template refuses the messages: {error}") from error
-
-    @cached_property
-    def _compiled(self):
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        environment.globals["raise_exception"] = _refuse
-        environment.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
-        return environment.from_string(self.chat_template)
+        except Exception as error:  # a template is a program of somebody else's: it may raise anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UserError(
+                f"the checkpoint's chat template cannot be used ({reason}); repair it, or use Human / Assistant"
+            ) from error
+        return text
 
     def stream(self) -> TextStream:
         """A decoder for tokens that arrive one at a time."""
@@ -203,19 +261,20 @@ class TextStream:
         return new
 
 
-class _TemplateRefusal(Exception):
-    pass
-
-
-def _refuse(message: str):
-    raise _TemplateRefusal(message)
+def _made_by(merge: str | Sequence[str]) -> set[str]:
+    """Both halves of a BPE merge and what they give. Older files write a merge as one text."""
+    left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+    return {left, right, left + right}
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds a {type(found).__name__}; expected a JSON object")
+    return found
 
 
 def _token_name(entry: str | Mapping[str, Any] | None) -> str | None:

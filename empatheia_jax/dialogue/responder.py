@@ -20,6 +20,7 @@ import soxr
 from flax import nnx
 
 from empatheia_jax.conversation import labels, prompt
+from empatheia_jax.conversation.answer import END, Answer, parse_reply, reply_positions
 from empatheia_jax.conversation.schema import Profile, Utterance
 from empatheia_jax.core.decoding import DecodingSettings, Generation, StopStrings, bucket, generate
 from empatheia_jax.empatheia import Empatheia, Signals
@@ -49,7 +50,7 @@ class Blend:
 class Reply:
     """What came out: `speech` (samples,) float32 at `rate`; `frames` yields uint8 (N, H, W, 3) at 25 fps, once; `size` (H, W)."""
 
-    answer: prompt.Answer
+    answer: Answer
     text: str
     emotion: Mapping[str, str | None]
     profile: Profile
@@ -147,7 +148,7 @@ class Responder:
             )
             generation = self._generate(encoded, speech, video, on_text)
             text = self.tokenizer.decode(generation.row(0))
-            answer = prompt.parse_reply(text)
+            answer = parse_reply(text)
             if not answer.response:
                 raise UserError(
                     f"the model wrote no reply (it wrote {' '.join(text[:80].split())!r}); train longer, or raise "
@@ -200,9 +201,7 @@ class Responder:
             forced_ids=tuple(special.signals),
         )
         tokens = jnp.asarray(encoded.tokens)[None]
-        listen = StopStrings(
-            self.tokenizer, 1, (prompt.END,), None if on_text is None else lambda _, piece: on_text(piece)
-        )
+        listen = StopStrings(self.tokenizer, 1, (END,), None if on_text is None else lambda _, piece: on_text(piece))
         generation = generate(
             self.model.core,
             self.model.added,
@@ -218,13 +217,8 @@ class Responder:
 
     def _signals(self, generation: Generation, response: str) -> Signals:
         """r^t at the tokens that wrote the response, r^s and r^v at the forced signal tokens."""
-        ids = generation.row(0)
-        ends = [len(self.tokenizer.decode(ids[: n + 1])) for n in range(len(ids))]
-        starts = [0, *ends[:-1]]
-        first = self.tokenizer.decode(ids).rfind(response)
-        chosen = [k for k, (a, b) in enumerate(zip(starts, ends)) if a < first + len(response) and b > first]
         size = self.model.config.reply_tokens
-        chosen = chosen[:size]
+        chosen = reply_positions(self.tokenizer, generation.row(0), response)[:size]
         text = np.zeros((1, size, generation.hidden.shape[-1]), np.float32)
         text[0, : len(chosen)] = generation.hidden[0, chosen]
         forced = jnp.asarray(generation.forced_hidden)
@@ -232,7 +226,7 @@ class Responder:
             jnp.asarray(text), jnp.asarray([len(chosen)], jnp.int32), forced[:, :SIGNALS], forced[:, SIGNALS:]
         )
 
-    def _emotion(self, answer: prompt.Answer, logits: Mapping[str, np.ndarray]) -> dict[str, str | None]:
+    def _emotion(self, answer: Answer, logits: Mapping[str, np.ndarray]) -> dict[str, str | None]:
         """The speaker's emotion: as written, its label of 32 and of 7, and what the style disentangler heard."""
         of_32 = answer.emotion32
         heard = labels.EMOTIONS_7[int(np.argmax(logits["emotion"][0]))] if logits else None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 
 import numpy as np
 import pytest
 
-from empatheia_jax.conversation import prompt
+from data_pipeline import toy
+from empatheia_jax.conversation import answer, prompt
 from empatheia_jax.conversation.schema import ChainOfEmpathy, Profile, Utterance
 from empatheia_jax.errors import UserError
+from empatheia_jax.tokens import ADDED_TOKENS
+from tests.tokenizers_of_families import FAMILIES, tokenizer_of
 
 CHAIN = ChainOfEmpathy("anxious", "an exam tomorrow", "too little time to study", "calm and encourage")
 REPLY = "That sounds stressful: take one chapter at a time."
@@ -21,11 +25,15 @@ class Words:
     frame = ((0,), ())
 
     def __init__(self):
-        self.words = ["<s>", *prompt.ADDED_TOKENS]
+        self.words = ["<s>", *ADDED_TOKENS]
 
-    def encode(self, text):
-        special = "|".join(map(re.escape, prompt.ADDED_TOKENS))
+    def encode_parts(self, parts):
+        special = "|".join(map(re.escape, ADDED_TOKENS))
+        text = "".join(text for text, _ in parts)
         return [self.token_id(word) for word in re.findall(rf"{special}|</response>|[^\s<\[]+|\n|[<\[]", text)]
+
+    def writes_blanks(self, token):
+        return False
 
     def token_id(self, token):
         if token not in self.words:
@@ -41,12 +49,12 @@ def history(count):
 
 
 def test_the_answer_is_read_back_into_the_fields_it_was_built_from():
-    answer = prompt.parse_reply(prompt.build_target(CHAIN, REPLY))
-    assert answer.chain == CHAIN and answer.response == REPLY and answer.complete
-    assert answer.emotion32 == "anxious"
-    plain = prompt.parse_reply(prompt.build_target(CHAIN, REPLY, steps=False))
+    found = answer.parse_reply(answer.build_target(CHAIN, REPLY))
+    assert found.chain == CHAIN and found.response == REPLY and found.complete
+    assert found.emotion32 == "anxious"
+    plain = answer.parse_reply(answer.build_target(CHAIN, REPLY, steps=False))
     assert (plain.speaker_emotion, plain.response, plain.chain) == ("anxious", REPLY, None)
-    unlabelled = prompt.parse_reply(prompt.build_target(None, REPLY))
+    unlabelled = answer.parse_reply(answer.build_target(None, REPLY))
     assert (unlabelled.speaker_emotion, unlabelled.response) == (None, REPLY)
 
 
@@ -61,23 +69,15 @@ def test_the_answer_is_read_back_into_the_fields_it_was_built_from():
     ],
 )
 def test_a_broken_answer_is_read_as_far_as_it_goes(text, response, emotion, complete):
-    answer = prompt.parse_reply(text)
-    assert (answer.response, answer.speaker_emotion, answer.complete) == (response, emotion, complete)
-
-
-def test_words_of_a_user_cannot_pass_for_control_tokens():
-    text = prompt.build_prompt(
-        [Utterance(0, "speaker", "I say <Aud> and </response>\nand [AUD0]")], speech=(), video=()
-    )
-    assert "<Aud>" not in text and "</response>" not in text and "[AUD0]" not in text
-    assert "I say Aud and response and AUD0" in text
+    found = answer.parse_reply(text)
+    assert (found.response, found.speaker_emotion, found.complete) == (response, emotion, complete)
 
 
 def test_only_chain_reply_and_signals_are_learnt_and_the_instruction_is_said_once():
     words = Words()
     encoded = prompt.encode(words, history(3), max_length=2000, chain=CHAIN, response=REPLY)
     learnt = words.decode(encoded.tokens[encoded.loss_mask])
-    assert learnt.startswith("Step-1 event scenario:") and learnt.endswith(f"[VID14] {prompt.STOP}")
+    assert learnt.startswith("Step-1 event scenario:") and learnt.endswith(f"[VID14] {answer.STOP}")
     assert words.decode(encoded.tokens[encoded.reply_mask]) == REPLY
     whole = words.decode(encoded.tokens)
     assert whole.count("You are an empathetic conversational agent.") == 1
@@ -136,4 +136,64 @@ def test_a_chat_template_gets_messages_that_alternate_and_the_profile_is_said():
 
 
 def test_the_34_added_tokens_are_distinct():
-    assert len(set(prompt.ADDED_TOKENS)) == 34
+    assert len(set(ADDED_TOKENS)) == 34
+
+
+def test_ten_thousand_utterances_are_built_in_seconds():
+    said = [Utterance(i, ("speaker", "listener")[i % 2], "I feel sad about it.") for i in range(10_001)]
+    began = time.perf_counter()
+    encoded = prompt.encode(tokenizer_of("llama"), said, max_length=1024, instruction="short", speech=(), video=())
+    assert time.perf_counter() - began < 3
+    assert len(encoded.tokens) <= 1024 < len(encoded.tokens) + 60 and encoded.first > 9_000
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_long_utterance_without_blanks_is_cut_inside_and_keeps_its_end(family):
+    tokenizer = tokenizer_of(family)
+    said = [Utterance(0, "speaker", "我今天很难过" * 700 + " 再见")]
+    began = time.perf_counter()
+    encoded = prompt.encode(tokenizer, said, max_length=600, instruction="short", speech=(), video=())
+    assert len(encoded.tokens) <= 600 and time.perf_counter() - began < 3
+    if not tokenizer.words:  # for T5's vocabulary all of it is one unknown word
+        assert len(encoded.tokens) > 560
+        assert "难过 再见" in tokenizer.decode(encoded.tokens)
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 3, 7, 8, 100])
+def test_the_longest_that_fits_is_found(most):
+    for limit in range(most + 3):
+        asked = []
+
+        def fits(n, limit=limit, asked=asked):
+            asked.append(n)
+            return n <= limit
+
+        assert prompt._longest(fits, most) == min(limit, most)
+        assert max(asked, default=0) <= max(2 * limit, 1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("steps", [True, False])
+def test_training_marks_the_tokens_of_the_response_that_a_reply_takes_its_states_from(family, steps):
+    tokenizer = tokenizer_of(family)
+    for dialogue in toy.conversations("train"):
+        turn = dialogue.turns[-1]
+        if "<unk>" in tokenizer.decode(tokenizer.encode_parts([(turn.response, False)]), skip_special=False):
+            continue
+        encoded = prompt.encode(
+            tokenizer, turn.history, max_length=9000, chain=turn.chain, response=turn.response, steps=steps
+        )
+        written = encoded.tokens[encoded.prompt_length :].tolist()
+        marked = np.flatnonzero(encoded.reply_mask[encoded.prompt_length :]).tolist()
+        found = answer.parse_reply(tokenizer.decode(written))
+        assert found.response == turn.response
+        assert answer.reply_positions(tokenizer, written, found.response) == marked
+
+
+@pytest.mark.parametrize("change", [lambda text: text[:5], lambda text: text[3:], lambda text: ""])
+def test_a_template_that_takes_a_text_apart_is_refused(change):
+    def template(messages):
+        return "".join(change(message["content"]) for message in messages)
+
+    with pytest.raises(UserError, match="chat_template"):
+        prompt.build_prompt(history(1), template=template)

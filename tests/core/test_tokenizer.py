@@ -63,6 +63,48 @@ def test_a_chat_template_is_rendered_and_its_refusals_are_user_errors(small):
         Tokenizer(small, vocab_size=300, added_tokens=()).chat([])
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% set today = strftime_now('%d %b %Y') %}{% for m in messages %}{{ m.content }}{% endfor %}",
+        "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}",
+        "{% for m in messages %}{{ m | tojson }}{% if loop.first %}{% continue %}{% endif %}{% endfor %}",
+    ],
+)
+def test_templates_of_today_are_rendered(small, template):
+    tokenizer = Tokenizer(small, vocab_size=300, added_tokens=(), chat_template=template)
+    assert "hello" in tokenizer.chat([{"role": "user", "content": "hello"}])
+
+
+@pytest.mark.parametrize(
+    "template", ["{% for m in messages %}", "{{ messages[0].content.a.b }}", "{{ 1 / 0 }}", "{{ x() }}"]
+)
+def test_a_template_that_is_broken_is_one_line(small, template):
+    with pytest.raises(UserError, match="chat template cannot be used") as caught:
+        Tokenizer(small, vocab_size=300, added_tokens=(), chat_template=template).chat(
+            [{"role": "user", "content": "x"}]
+        )
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("wanted", "frame"), [(None, ((256,), ())), (True, ((256,), ())), (False, ((), ()))])
+def test_a_release_that_wants_no_bos_gets_none(tmp_path, small, wanted, frame):
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 258}))
+    settings = {"bos_token": "<s>"} | ({} if wanted is None else {"add_bos_token": wanted})
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    small.save(str(tmp_path / "tokenizer.json"))
+    assert Tokenizer.load(tmp_path).frame == frame
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "{", '{"a": ' + "1" * 5_000 + "}"])
+def test_a_tokenizer_config_that_is_no_object_is_one_line(tmp_path, small, content):
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 258}))
+    (tmp_path / "tokenizer_config.json").write_text(content)
+    small.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(UserError, match="tokenizer_config.json"):
+        Tokenizer.load(tmp_path)
+
+
 def test_a_tokenizer_of_another_checkpoint_is_refused(small):
     with pytest.raises(UserError, match="258 tokens and the model only 200 rows"):
         Tokenizer(small, vocab_size=200)

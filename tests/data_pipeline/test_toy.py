@@ -9,7 +9,7 @@ from data_pipeline import toy
 from data_pipeline.layout import Tree, file_hash
 from data_pipeline.toy import media
 from empatheia_jax.conversation import labels, schema
-from empatheia_jax.conversation.prompt import build_target, parse_reply
+from empatheia_jax.conversation.answer import build_target, parse_reply
 from empatheia_jax.errors import UserError
 
 

@@ -16,8 +16,11 @@ class Words:
 
     frame = ((1,), ())
 
-    def encode(self, text: str) -> list[int]:
-        return [self.token_id(word) for word in _PATTERN.findall(text)]
+    def encode_parts(self, parts) -> list[int]:
+        return [self.token_id(word) for word in _PATTERN.findall("".join(text for text, _ in parts))]
+
+    def writes_blanks(self, token: int) -> bool:
+        return False
 
     def token_id(self, token: str) -> int:
         if token in ADDED_TOKENS:

@@ -1,0 +1,173 @@
+"""What the model writes: its form, built from a chain and a reply, and read back into fields.
+
+    Step-1 event scenario: …
+    Step-2 user's emotion: <emo> anxious </emo>
+    Step-3 emotion cause: …
+    Step-4 goal to response: …
+    Step-5 empathetic response: …</response>[AUD0]…[AUD15][VID0]…[VID15]
+
+Without the chain (an ablation) it is `<emo> anxious </emo>` and the reply.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from empatheia_jax.conversation import labels
+from empatheia_jax.conversation.schema import ChainOfEmpathy
+from empatheia_jax.tokens import AUDIO_SIGNALS, TAGS, VIDEO_SIGNALS
+
+END = TAGS[-1]
+"""Closes the reply."""
+STOP = VIDEO_SIGNALS[-1]
+"""The last token of every answer."""
+EMOTION, RESPONSE = "speaker_emotion", "response"
+
+_STEPS = (
+    ("event_scenario", "Step-1 event scenario:"),
+    (EMOTION, "Step-2 user's emotion:"),
+    ("emotion_cause", "Step-3 emotion cause:"),
+    ("goal_to_response", "Step-4 goal to response:"),
+    (RESPONSE, "Step-5 empathetic response:"),
+)
+
+Part = tuple[str, bool]
+"""A text, and whether control tokens written in it are meant (`core.tokenizer.Tokenizer.encode_parts`)."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place of the form that the model fills: the field of `Answer` that it becomes."""
+
+    key: str
+
+
+def one_line(text: str) -> str:
+    """Blanks and line breaks → one blank: what is said cannot begin a line of its own."""
+    return " ".join(text.split())
+
+
+def form(*, steps: bool = True, chain: bool = True) -> tuple[tuple[str | Slot, ...], ...]:
+    """The fixed words of an answer and the slots between them, in the three parts that are tokenised apart: what comes
+    before the reply, the reply, what closes it (without the signal tokens).
+
+    Args:
+        steps: False = the ablation without the chain of empathy.
+        chain: False = an unlabelled dialogue: the reply alone.
+    """
+    before: list[str | Slot] = []
+    for key, title in _STEPS[:-1]:
+        if not chain or not (steps or key == EMOTION):
+            continue
+        opening, closing = ("<emo> ", " </emo>") if key == EMOTION else ("", "")
+        before += [("\n" if before else "") + (f"{title} " if steps else "") + opening, Slot(key), closing]
+    before.append(("\n" if before else "") + (_STEPS[-1][1] if steps else ""))
+    return tuple(before), (" ", Slot(RESPONSE)), (END,)
+
+
+def target_parts(chain: ChainOfEmpathy | None, response: str, *, steps: bool = True) -> tuple[list[Part], ...]:
+    """The answer to learn, in the three parts that are tokenised apart; the last one ends with the signal tokens."""
+
+    def said(piece: str | Slot) -> Part:
+        if isinstance(piece, str):
+            return piece, True
+        return one_line(response if piece.key == RESPONSE else getattr(chain, piece.key)), False
+
+    before, reply, after = ([said(piece) for piece in part] for part in form(steps=steps, chain=chain is not None))
+    return before, reply, [*after, ("".join(AUDIO_SIGNALS + VIDEO_SIGNALS), True)]
+
+
+def build_target(chain: ChainOfEmpathy | None, response: str, *, steps: bool = True) -> str:
+    """The text that the model learns to write after the prompt.
+
+    Args:
+        chain: the first four steps; None (an unlabelled dialogue) leaves them out.
+        response: the listener's reply.
+        steps: False = the ablation without the chain: `<emo> x </emo>` and the reply.
+    """
+    return "".join(text for part in target_parts(chain, response, steps=steps) for text, _ in part)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote, as fields. None = that step is absent; `complete` = the reply was closed by `</response>`."""
+
+    event_scenario: str | None
+    speaker_emotion: str | None
+    emotion_cause: str | None
+    goal_to_response: str | None
+    response: str
+    complete: bool
+
+    @property
+    def emotion32(self) -> str | None:
+        """The label of 32 that the model's word reaches, or None."""
+        return None if self.speaker_emotion is None else labels.emotion32(self.speaker_emotion)
+
+    @property
+    def chain(self) -> ChainOfEmpathy | None:
+        """The four steps, or None unless all are there."""
+        steps = (self.speaker_emotion, self.event_scenario, self.emotion_cause, self.goal_to_response)
+        return ChainOfEmpathy(*steps) if None not in steps else None
+
+    def lacks(self, *, steps: bool = True) -> tuple[str, ...]:
+        """What the form asks for and this answer does not have."""
+        wanted = (key for key, _ in _STEPS if steps or key in (EMOTION, RESPONSE))
+        return (*(key for key in wanted if not getattr(self, key)), *(() if self.complete else (END,)))
+
+
+_STEP_PATTERN = re.compile(r"[^\S\n]*Step-([1-5])\b[^:\n]*:[^\S\n]*")
+_EMOTION_PATTERN = re.compile(r"<emo>\s*(.*?)\s*</emo>", re.DOTALL)
+_SIGNAL_PATTERN = re.compile(r"\[(?:AUD|VID)\d+\]")
+
+
+def parse_reply(text: str) -> Answer:
+    """Reads an answer back into fields; the inverse of `build_target`. Never raises: what is absent is None or "".
+
+    The reply is what follows the fifth step's title (or, without steps, `</emo>`), up to `</response>`, or to the end
+    where a model never closes it.
+    """
+    text = _SIGNAL_PATTERN.sub("", text)
+    body, closed, _ = text.partition(END)
+    parts = _STEP_PATTERN.split(body)  # text before the first step, then (number, text) pairs
+    found: dict[str, str] = {}
+    for number, value in zip(parts[1::2], parts[2::2]):
+        key = _STEPS[int(number) - 1][0]
+        found.setdefault(key, value.strip())
+    emotion = _EMOTION_PATTERN.search(body)
+    if RESPONSE in found:
+        response = found[RESPONSE]
+    elif len(parts) > 1:  # steps began, the fifth never came
+        response = ""
+    else:
+        response = body[emotion.end() :] if emotion else body
+    step_2 = found.get(EMOTION)
+    word = emotion.group(1) if emotion else (step_2 or None)
+    return Answer(
+        event_scenario=found.get("event_scenario") or None,
+        speaker_emotion=word or None,
+        emotion_cause=found.get("emotion_cause") or None,
+        goal_to_response=found.get("goal_to_response") or None,
+        response=response.strip(),
+        complete=bool(closed),
+    )
+
+
+class Decoder(Protocol):
+    """What `reply_positions` needs of a tokenizer."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of some ids."""
+
+
+def reply_positions(tokenizer: Decoder, ids: Sequence[int], response: str) -> list[int]:
+    """Which tokens of an answer wrote its response: those that hold a character of it. The blank before the response
+    is none, be it a token of its own (`▁` of SentencePiece) or the beginning of one. Training's `reply_mask` marks the
+    same tokens.
+    """
+    ends = [len(tokenizer.decode(ids[: n + 1])) for n in range(len(ids))]
+    first = tokenizer.decode(ids).rfind(response)
+    return [k for k, (a, b) in enumerate(zip([0, *ends[:-1]], ends)) if a < first + len(response) and b > first]
