@@ -10,8 +10,8 @@ import sentencepiece
 import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
-from converters import gguf_tokenizer
-from converters.sentencepiece_tokenizer import CHATGLM, LLAMA, T5, Pieces, build
+from converters.tokenizer_files import gguf
+from converters.tokenizer_files.sentencepiece import CHATGLM, LLAMA, T5, Pieces, build
 from data_pipeline import toy
 from empatheia_jax.conversation.answer import build_target
 from empatheia_jax.core.tokenizer import Tokenizer
@@ -76,7 +76,7 @@ def tokenizer_of(family: str) -> Tokenizer:
         model = json.loads(_byte_level(("<|im_start|>", "<|im_end|>"), True).to_str())
         vocabulary = {**model["model"]["vocab"], **{e["content"]: e["id"] for e in model["added_tokens"]}}
         tokens = sorted(vocabulary, key=vocabulary.get)
-        files = gguf_tokenizer.tokenizer_files(
+        files = gguf.tokenizer_files(
             {
                 "tokenizer.ggml.model": "gpt2",
                 "tokenizer.ggml.tokens": tokens,
