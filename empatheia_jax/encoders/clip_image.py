@@ -1,8 +1,8 @@
 """CLIP's image preprocessing: antialiased bicubic resize, centre crop, normalisation.
 
 The resize gives the same bytes as Pillow's, which the released models were trained with: two passes (across, then down)
-over 8-bit values with fixed-point weights, each pass rounded and clipped to 8 bits. It runs as two matrix products,
-so a whole clip of frames is resized at once.
+over 8-bit values with fixed-point weights, each pass rounded and clipped to 8 bits. A pass is a sparse matrix product over
+a strip of the image, so that the memory it takes does not grow with the image.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from jaxtyping import Float, UInt8
 
 from empatheia_jax.encoders.source_config import read_fields
@@ -22,6 +23,7 @@ BICUBIC = 3  # Pillow's number of the filter, as `preprocessor_config.json` give
 _SUPPORT = 2.0
 _A = -0.5  # Keys' parameter (1981), as Pillow has it
 _FIXED_POINT_BITS = 32 - 8 - 2
+_STRIP = 2**20  # values that are resized at once
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -31,45 +33,77 @@ def _cubic(x: np.ndarray) -> np.ndarray:
     return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
 
 
-@lru_cache(maxsize=64)
-def _weights(source: int, target: int) -> np.ndarray:
-    """Fixed-point weights (target, source) of one pass; a window is widened by the factor of a reduction."""
+@lru_cache(maxsize=16)
+def _weights(source: int, target: int, start: int, stop: int) -> scipy.sparse.csr_array:
+    """Fixed-point weights of one pass, rows `start` to `stop` of (target, source).
+
+    A window is widened by the factor of a reduction.
+    """
     scale = source / target
     stretch = max(scale, 1.0)
     support = _SUPPORT * stretch
-    result = np.zeros((target, source))
-    for row in range(target):
+    values, columns, starts = [], [], [0]
+    for row in range(start, stop):
         centre = (row + 0.5) * scale
         first = max(int(centre - support + 0.5), 0)
         last = min(int(centre + support + 0.5), source)
         weight = _cubic((np.arange(first, last) - centre + 0.5) * (1.0 / stretch))
         weight = weight * (1.0 / weight.sum())
         # round half away from zero
-        result[row, first:last] = np.trunc(weight * (1 << _FIXED_POINT_BITS) + np.where(weight < 0, -0.5, 0.5))
-    result.flags.writeable = False
+        values.append(np.trunc(weight * (1 << _FIXED_POINT_BITS) + np.where(weight < 0, -0.5, 0.5)))
+        columns.append(np.arange(first, last))
+        starts.append(starts[-1] + last - first)
+    return scipy.sparse.csr_array(
+        (np.concatenate(values), np.concatenate(columns), np.asarray(starts)), shape=(stop - start, source)
+    )
+
+
+def _across_rows(weights: scipy.sparse.csr_array, rows: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "target W"]:
+    """One pass over the first axis, in strips of columns: float64 of a strip holds every sum exactly (they stay below 2⁵³)."""
+    result = np.empty((weights.shape[0], rows.shape[1]), np.uint8)
+    half = 1 << (_FIXED_POINT_BITS - 1)
+    width = max(1, _STRIP // len(rows))
+    for start in range(0, rows.shape[1], width):
+        sums = weights @ rows[:, start : start + width].astype(np.float64)
+        result[:, start : start + width] = np.clip(np.floor((sums + half) / (1 << _FIXED_POINT_BITS)), 0, 255)
     return result
 
 
-def _fold(sums: np.ndarray) -> np.ndarray:
-    half = 1 << (_FIXED_POINT_BITS - 1)
-    return np.clip(np.floor((sums + half) / (1 << _FIXED_POINT_BITS)), 0, 255)
+def _resize_one(
+    image: UInt8[np.ndarray, "H W C"], target: tuple[int, int], box: tuple[int, int, int, int]
+) -> UInt8[np.ndarray, "height width C"]:
+    rows, columns, channels = image.shape
+    top, left, height, width = box
+    if (columns, left, width) != (target[1], 0, target[1]):
+        turned = image.transpose(1, 0, 2).reshape(columns, rows * channels)
+        turned = _across_rows(_weights(columns, target[1], left, left + width), turned)
+        image = turned.reshape(width, rows, channels).transpose(1, 0, 2)
+    if (rows, top, height) != (target[0], 0, target[0]):
+        flat = np.ascontiguousarray(image).reshape(rows, width * channels)
+        flat = _across_rows(_weights(rows, target[0], top, top + height), flat)
+        image = flat.reshape(height, width, channels)
+    return image
 
 
 def resize_bicubic(
-    images: UInt8[np.ndarray, "*N H W C"], height: int, width: int
+    images: UInt8[np.ndarray, "*N H W C"], height: int, width: int, box: tuple[int, int, int, int] | None = None
 ) -> UInt8[np.ndarray, "*N height width C"]:
     """Resizes 8-bit images as Pillow's `Image.resize(…, BICUBIC)` does, to the same bytes.
 
     The pass across comes first, as in every Pillow up to 12; from 13 on Pillow takes the order that costs less, which may
     differ at sharp edges, where the first pass clips.
+
+    Args:
+      images: one or many.
+      height, width: size to resize to.
+      box: (top, left, height, width) of the part of the result that is wanted; None = all of it. Nothing else is computed.
     """
-    x = images.astype(np.float64)  # holds every sum exactly: they stay below 2⁵³
-    if images.shape[-2] != width:
-        x = _fold(_weights(images.shape[-2], width) @ x)
-    if images.shape[-3] != height:
-        rows = x.reshape(*x.shape[:-2], -1)
-        x = _fold(_weights(images.shape[-3], height) @ rows).reshape(*x.shape[:-3], height, *x.shape[-2:])
-    return x.astype(np.uint8)
+    box = (0, 0, height, width) if box is None else box
+    one_by_one = images.reshape(-1, *images.shape[-3:])
+    result = np.empty((len(one_by_one), *box[2:], images.shape[-1]), np.uint8)
+    for number, image in enumerate(one_by_one):
+        result[number] = _resize_one(image, (height, width), box)
+    return result.reshape(*images.shape[:-3], *result.shape[1:])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,11 +166,14 @@ class ClipPreprocessor:
         short = min(height, width)
         # the longer side is cut to an integer, as the released preprocessing does
         target = [int(self.short_side * side / short) if side != short else self.short_side for side in (height, width)]
-        images = resize_bicubic(images, *target)
         top, left = ((side - self.crop) // 2 for side in target)
-        return images[..., top : top + self.crop, left : left + self.crop, :]
+        return resize_bicubic(images, *target, (top, left, self.crop, self.crop))
 
     def __call__(self, images: UInt8[np.ndarray, "*N H W 3"]) -> Float[np.ndarray, "*N crop crop 3"]:
         """Pixels for `ClipVision`: cropped, scaled to [0, 1], mean subtracted, divided by std; float32."""
-        pixels = self.crop_images(images).astype(np.float32) * np.float32(1 / 255)
+        return self.pixels(self.crop_images(images))
+
+    def pixels(self, cropped: UInt8[np.ndarray, "*N crop crop 3"]) -> Float[np.ndarray, "*N crop crop 3"]:
+        """What `ClipVision` takes, from images that `crop_images` gave: scaled to [0, 1], mean subtracted, divided by std."""
+        pixels = cropped.astype(np.float32) * np.float32(1 / 255)
         return (pixels - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)

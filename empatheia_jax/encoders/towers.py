@@ -79,9 +79,13 @@ class VideoTower:
 
         self._encode = lambda pixels: encode(state, pixels)
 
-    def __call__(self, frames: UInt8[np.ndarray, "24 H W 3"]) -> Float[np.ndarray, "24 C"]:
-        """One row per frame."""
-        return np.asarray(self._encode(jnp.asarray(self._preprocess(frames))), np.float32)
+    def crop(self, frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "crop crop 3"]:
+        """The part of a frame that the encoder sees, at its size."""
+        return self._preprocess.crop_images(frame)
+
+    def __call__(self, frames: UInt8[np.ndarray, "24 crop crop 3"]) -> Float[np.ndarray, "24 C"]:
+        """One row per frame that `crop` gave."""
+        return np.asarray(self._encode(jnp.asarray(self._preprocess.pixels(frames))), np.float32)
 
 
 class Towers:
@@ -96,4 +100,4 @@ class Towers:
 
     def video(self, path: str | os.PathLike) -> Float[np.ndarray, "24 C"]:
         """Features of a video file. Raises `UserError` where it cannot be used."""
-        return self._video(read_frames(path, count=SLOTS, max_seconds=LONGEST))
+        return self._video(read_frames(path, count=SLOTS, max_seconds=LONGEST, reduce=self._video.crop))

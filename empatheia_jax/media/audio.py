@@ -19,13 +19,17 @@ from jaxtyping import Float
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import replacing
+from empatheia_jax.media.container import SOUND_CODECS, opened, require_codec
 
 MAX_SECONDS = 600.0
 """Longest recording that `read_audio` accepts unless told otherwise. An utterance of a dialogue lasts seconds."""
 
 _RATES = range(1_000, 768_001)
-# A file that ends long before its header says is a broken copy. Headers of compressed formats are estimates, so a
-# few per cent are no proof.
+MAX_CHANNELS = 64
+"""Most channels of a recording: as many as libav's resampler takes."""
+# A file that ends long before its header says is a broken copy. These formats say their length exactly; headers of others are
+# estimates, so a few per cent are no proof.
+_EXACT = ("wav", "flac", "aiff", "caf", "w64", "mov,mp4,m4a,3gp,3g2,mj2")
 _TRUNCATED_BELOW = 0.9
 
 
@@ -40,25 +44,18 @@ class AudioInfo:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
-    """Opens a file's first sound track; everything that libav may object to becomes one `UserError`."""
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"{path} {what}; expected a sound file (wav, m4a, mp4 …)")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty (0 bytes); expected a sound file (wav, m4a, mp4 …)")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise UserError(f"{path} has no sound track; expected a file with one")
-            stream = container.streams.audio[0]
-            if stream.rate not in _RATES or stream.channels < 1:
-                raise UserError(f"{path}: {stream.rate} Hz with {stream.channels} channels is not a usable sound track")
-            yield container, stream
-    except (av.FFmpegError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(
-            f"{path} cannot be decoded as sound ({reason}); the file is corrupt or not a sound file"
-        ) from None
+    """Opens a file's first sound track. Raises `UserError` as `container.opened`, and where no usable track is there."""
+    with opened(path, "a sound file (wav, m4a, mp4 …)", "sound") as container:
+        if not container.streams.audio:
+            raise UserError(f"{path} has no sound track; expected a file with one")
+        stream = container.streams.audio[0]
+        require_codec(path, stream, SOUND_CODECS)
+        if stream.rate not in _RATES or not 1 <= stream.channels <= MAX_CHANNELS:
+            raise UserError(
+                f"{path}: {stream.rate} Hz with {stream.channels} channels is not a usable sound track; "
+                f"expected {_RATES[0]} to {_RATES[-1]} Hz and 1 to {MAX_CHANNELS} channels"
+            )
+        yield container, stream
 
 
 def _header_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
@@ -98,43 +95,50 @@ def read_audio(
         UserError: missing, empty, corrupt, truncated, without sound, with NaN or infinite samples, or too long.
     """
     path = Path(path)
+    chunks: list[np.ndarray] = []
+    decoded = 0
     with _opened(path) as (container, stream):
-        expected = _header_seconds(container, stream)
+        expected, exact = _header_seconds(container, stream), container.format.name in _EXACT
         if max_seconds is not None and expected is not None and expected > max_seconds:
             raise _too_long(path, expected, max_seconds)
         source_rate, channels = stream.rate, stream.channels
+        # Packed samples lie in one plane; PyAV reads beyond its eight planes where planar sound has more channels.
+        to_float = av.AudioResampler(format="flt", layout=stream.layout, rate=source_rate)
         # Channels are averaged here, not by libav: its float downmix of stereo is a sum scaled by 0.707.
-        to_float = av.AudioResampler(format="fltp", layout=stream.layout, rate=source_rate)
-        layout = "mono" if mono or channels == 1 else stream.layout
-        to_rate = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+        kept = 1 if mono else channels
+        to_rate = [av.AudioResampler(format="fltp", layout="mono", rate=rate) for _ in range(kept)]
         limit = None if max_seconds is None else int(max_seconds * source_rate)
-        chunks: list[np.ndarray] = []
-        decoded = 0
 
-        def resampled(frame: av.AudioFrame | None) -> None:
-            chunks.extend(piece.to_ndarray() for piece in to_rate.resample(frame))
+        def resampled(rows: Float[np.ndarray, "kept samples"] | None) -> None:
+            pieces = []
+            for number, resampler in enumerate(to_rate):
+                frame = None
+                if rows is not None:
+                    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(rows[number, None]), "fltp", "mono")
+                    frame.rate = source_rate
+                pieces.append([piece.to_ndarray() for piece in resampler.resample(frame)])
+            if pieces[0]:
+                chunks.append(np.concatenate([np.concatenate(each, axis=1) for each in pieces]))
 
         for frame in container.decode(stream):
             if frame.rate != source_rate or frame.layout.nb_channels != channels:
                 raise UserError(f"{path} changes its rate or channels midway; re-encode it as a plain wav")
             for piece in to_float.resample(frame):
-                samples = piece.to_ndarray()
+                samples = np.ascontiguousarray(piece.to_ndarray().reshape(-1, channels).T)
                 decoded += samples.shape[1]
                 if limit is not None and decoded > limit:
                     raise _too_long(path, decoded / source_rate, max_seconds)
                 if not np.isfinite(samples).all():
                     raise UserError(f"{path} holds NaN or infinite samples near {decoded / source_rate:.2f} s")
-                if layout == "mono":
-                    samples = samples.mean(axis=0, keepdims=True, dtype=np.float32)
-                plain = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
-                plain.rate = source_rate
-                resampled(plain)
+                resampled(samples.mean(axis=0, keepdims=True, dtype=np.float32) if mono else samples)
         if decoded == 0:
             raise UserError(f"{path} holds no samples; expected a recording")
         resampled(None)
-    if expected is not None and decoded / source_rate < _TRUNCATED_BELOW * expected:
+    seconds = decoded / source_rate
+    least = 0.0 if expected is None else 0.99 * expected - 0.1 if exact else _TRUNCATED_BELOW * expected
+    if seconds < least:
         raise UserError(
-            f"{path} ends after {decoded / source_rate:.2f} s but its header promises {expected:.2f} s; "
+            f"{path} ends after {seconds:.2f} s but its header promises {expected:.2f} s; "
             "the file is truncated, copy it again"
         )
     samples = np.concatenate(chunks, axis=1) if chunks else np.zeros((1, 0), np.float32)

@@ -4,52 +4,101 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import threading
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.files import replacing
+from empatheia_jax.files import replacing, require_regular
 
-MAX_SIDE = 16_384
-"""Longest side, in pixels, of a picture that `read_image` accepts unless told otherwise."""
+MAX_PIXELS = 64_000_000
+"""Most pixels of a picture that `read_image` decodes: they take half a gigabyte meanwhile."""
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+"""By Pillow's names. Others are not read: for some of them Pillow starts programs."""
+_PLUGINS = (TiffImagePlugin, WebPImagePlugin)  # Pillow loads these two only when they are imported
+_EXPECTED = "a picture file (PNG or JPEG)"
+_BAND = 256  # rows that are converted at once
+# What Pillow raises on damaged files, beside its own errors.
+_ODD_ERRORS = (
+    struct.error, zlib.error, OverflowError, MemoryError, KeyError, IndexError, TypeError, AttributeError, ZeroDivisionError,
+    RuntimeError, Image.DecompressionBombError,
+)  # fmt: skip
+_open_lock = threading.Lock()
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
 
 def read_image(
-    path: str | os.PathLike, *, background: tuple[int, int, int] = (255, 255, 255), max_side: int = MAX_SIDE
+    path: str | os.PathLike, *, background: tuple[int, int, int] = (255, 255, 255), max_pixels: int = MAX_PIXELS
 ) -> Picture:
     """A picture file (PNG, JPEG, WebP …) as RGB, upright as its camera held it.
 
-    Transparency is laid over `background`; grey, palette, 16-bit and CMYK pictures are converted.
+    Transparency is laid over `background`; grey, palette, 16-bit and CMYK pictures are converted. A JPEG of more than
+    `max_pixels` is decoded at a half, a quarter or an eighth of its size, which its format makes cheap.
 
     Raises:
-        UserError: no such file, not a picture, a broken or truncated one, or a side longer than `max_side`.
+        UserError: no such file, not a picture, a broken or truncated one, or one of more than `max_pixels` pixels.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"{path} {what}; expected a picture file (PNG or JPEG)")
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # sizes are checked below, before decoding
+    require_regular(path, _EXPECTED)
     try:
-        with Image.open(path) as image:
-            if max(image.size) > max_side:
-                raise UserError(f"{path} is {image.width} × {image.height} pixels; at most {max_side} a side are read")
-            return _to_rgb(ImageOps.exif_transpose(image), background)
-    except UserError:
-        raise
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-        reason = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error)
+        _check_sums(path)
+        with open(path, "rb") as file, _opened(file) as image:
+            if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with a second picture, as some telephones write it
+                shrink = next((n for n in (1, 2, 4, 8) if image.width * image.height <= max_pixels * n * n), 8)
+                if shrink > 1:
+                    image.draft(image.mode, (image.width // shrink, image.height // shrink))
+            if image.width * image.height > max_pixels:
+                raise UserError(
+                    f"{path} is {image.width} × {image.height} pixels; at most {max_pixels / 1e6:.0f} million are read; "
+                    "make it smaller"
+                )
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image, background)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, *_ODD_ERRORS) as error:
+        reason = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+        reason = " ".join(reason.split())[:200]
         raise UserError(f"{path} cannot be read as a picture ({reason}); expected a PNG or JPEG file") from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    with _open_lock:  # the limit is Pillow's and global; ours is checked before anything is decoded
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file, formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_sums(path: Path) -> None:
+    """Verifies the checksums of a PNG, which Pillow does not compare when it decodes. Raises as Pillow does."""
+    with open(path, "rb") as file:
+        if file.read(8) != b"\x89PNG\r\n\x1a\n":
+            return
+        file.seek(0)
+        with _opened(file) as image:
+            image.verify()
 
 
 def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Picture:
+    """RGB in bands of rows, so that the copies that the conversions make stay small."""
+    result = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _BAND):
+        bottom = min(top + _BAND, image.height)
+        band = image.crop((0, top, image.width, bottom))
+        band.info = image.info
+        result[top:bottom] = _band_to_rgb(band, background)
+    return result
+
+
+def _band_to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Picture:
     if image.mode in ("I;16", "I;16L", "I;16B", "I"):
         return np.repeat((np.asarray(image, np.int64) >> 8).clip(0, 255).astype(np.uint8)[..., None], 3, axis=-1)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 from jaxtyping import Float, UInt8
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import replacing
+from empatheia_jax.media.container import PICTURE_CODECS, opened, require_codec
 
 MAX_SECONDS = 600.0
 """Longest video that `read_frames` accepts unless told otherwise."""
+MAX_SIDE = 8192
+"""Most pixels a side: one decoded frame of this size takes 200 MB."""
+_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """Facts of a video's first picture track. `frames` is counted from the packets, not taken from a header."""
+    """Facts of a video's film. `frames` is counted from the packets, not taken from a header.
+
+    `height` and `width` are those of square pixels, before the film is turned upright.
+    """
 
     seconds: float
     fps: float
@@ -34,19 +42,27 @@ class VideoInfo:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"{path} {what}; expected a video file (mp4 …)")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty (0 bytes); expected a video file (mp4 …)")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise UserError(f"{path} has no picture track; expected a video file (mp4 …)")
-            yield container, container.streams.video[0]
-    except (av.FFmpegError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"{path} cannot be decoded as video ({reason}); the file is corrupt or not a video") from None
+    """Opens a file's first film. Raises `UserError` as `container.opened`, and where no usable track is there."""
+    with opened(path, "a video file (mp4 …)", "video") as container:
+        # Taggers put the cover of an album before the film: a track of one attached picture.
+        films = [each for each in container.streams.video if not each.disposition & _PICTURES]
+        if not films:
+            raise UserError(f"{path} has no picture track; expected a video file (mp4 …)")
+        stream = films[0]
+        require_codec(path, stream, PICTURE_CODECS)
+        context = stream.codec_context
+        if not (0 < context.width <= MAX_SIDE and 0 < context.height <= MAX_SIDE):
+            raise UserError(f"{path} is {context.width} × {context.height} pixels; at most {MAX_SIDE} a side are read")
+        yield container, stream
+
+
+def _display(stream: av.VideoStream, height: int, width: int) -> tuple[int, int]:
+    """(height, width) with square pixels: where a file says that its pixels are wide or narrow, the width follows."""
+    ratio = stream.sample_aspect_ratio
+    if not ratio or ratio <= 0 or ratio == 1:
+        return height, width
+    wide = round(width * ratio)
+    return (height, wide) if 1 <= wide <= MAX_SIDE else (height, width)
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ def _timeline(path: Path, max_seconds: float | None) -> tuple[_Timeline, VideoIn
                 raise UserError(
                     f"{path} lasts {promised:.0f} s; at most {max_seconds:.0f} s are accepted; cut the video"
                 )
-        size = (stream.codec_context.height, stream.codec_context.width)
+        size = _display(stream, stream.codec_context.height, stream.codec_context.width)
         has_audio = bool(container.streams.audio)
         stamps, last = [], 0
         for packet in container.demux(stream):
@@ -112,14 +128,17 @@ def read_frames(
     fps: float | None = None,
     size: tuple[int, int] | None = None,
     max_seconds: float | None = MAX_SECONDS,
+    reduce: Callable[[UInt8[np.ndarray, "height width 3"]], np.ndarray] | None = None,
 ) -> UInt8[np.ndarray, "frames height width 3"]:
-    """Decodes frames of the first picture track as RGB, turned upright where the file says how it was held.
+    """Decodes frames of a film as RGB: with square pixels, turned upright where the file says how it was held.
 
     Args:
         count: this many frames, uniformly in time (a short clip repeats frames).
         fps: one frame each 1/fps seconds, the one on screen at that time. With neither `count` nor `fps`: all frames.
         size: (height, width) to scale to; None keeps the video's.
         max_seconds: refuse longer videos; None accepts any length.
+        reduce: applied to each frame as soon as it is decoded. Frames of a 4K film take 25 MB each, so give it wherever a
+            smaller picture is enough; the result holds what it returns.
 
     Only the chosen frames are kept in memory.
 
@@ -137,23 +156,28 @@ def read_frames(
     wanted = {line.stamps[index] for index in chosen}
     last = max(wanted)
     pictures: dict[int, np.ndarray] = {}
+    sizes: set[tuple[int, int]] = set()
     with _opened(path) as (container, stream):
         stream.thread_type = "AUTO"
         for frame in container.decode(stream):
             if frame.pts not in wanted or frame.pts in pictures:
                 continue
+            sizes.add((frame.height, frame.width))
+            if len(sizes) > 1:
+                raise UserError(f"{path} changes its picture size midway ({sorted(sizes)}); re-encode it")
             turn = int(frame.rotation or 0)
-            height, width = (None, None) if size is None else (size if turn % 180 == 0 else size[::-1])
+            if size is None:
+                height, width = _display(stream, frame.height, frame.width)
+            else:
+                height, width = size if turn % 180 == 0 else size[::-1]
             picture = frame.to_ndarray(format="rgb24", width=width, height=height)
-            pictures[frame.pts] = np.rot90(picture, turn // 90) if turn else picture
+            picture = np.rot90(picture, turn // 90) if turn else picture
+            pictures[frame.pts] = picture if reduce is None else np.array(reduce(picture))
             if frame.pts == last and len(pictures) == len(wanted):
                 break
     if len(pictures) < len(wanted):
         missing = len(wanted) - len(pictures)
         raise UserError(f"{path}: {missing} of {len(wanted)} wanted frames cannot be decoded; the file is corrupt")
-    shapes = {picture.shape for picture in pictures.values()}
-    if len(shapes) > 1:
-        raise UserError(f"{path} changes its picture size midway ({sorted(shapes)}); re-encode it")
     return np.stack([pictures[line.stamps[index]] for index in chosen])
 
 

@@ -124,9 +124,9 @@ def video_batches(data: Path, size: int, seed: int) -> Iterator[tuple[np.ndarray
     frames, targets = [], []
     for path in tqdm(clips(data, "video", ".mp4"), desc="read faces", unit="clip"):
         motion = np.load(next(data.rglob(f"motion*/{path.stem}.npy"), path.with_suffix(".npy")))
-        pictures = read_frames(path, count=12)
+        pictures = read_frames(path, count=12, reduce=preprocess.crop_images)
         times = np.round(np.linspace(0, len(motion) - 1, 12)).astype(int)
-        frames.append(preprocess.crop_images(pictures))
+        frames.append(pictures)
         targets.append(motion[times, :EXPRESSION])
     frames, targets = np.concatenate(frames), np.concatenate(targets).astype(np.float32)
     targets = (targets - targets.mean(0)) / np.maximum(targets.std(0), 1e-3)

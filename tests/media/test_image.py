@@ -1,5 +1,8 @@
 """Claims about reading, writing and arranging pictures."""
 
+import os
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -61,7 +64,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path):
             read_image(tmp_path / name)
         assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="64 × 64"):
-        read_image(whole, max_side=32)
+        read_image(whole, max_pixels=1000)
 
 
 def test_bad_pictures_are_not_written(tmp_path):
@@ -93,3 +96,49 @@ def test_a_contact_sheet_holds_every_frame_where_it_belongs():
         contact_sheet([[np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4, 3), np.uint8)]])
     with pytest.raises(UserError, match="1 row labels for 2 rows"):
         contact_sheet(frames, row_labels=["one"])
+
+
+def refused(path, **options) -> str:
+    with pytest.raises(UserError) as error:
+        read_image(path, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_small_file_of_a_huge_picture_is_refused_before_it_is_decoded(tmp_path):
+    Image.new("1", (16_384, 16_384)).save(tmp_path / "bomb.png")
+    tracemalloc.start()
+    assert "16384 × 16384" in refused(tmp_path / "bomb.png")
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+
+def test_a_huge_photograph_is_decoded_smaller(tmp_path):
+    Image.new("RGB", (4096, 2048), (200, 10, 30)).save(tmp_path / "photo.jpg")
+    picture = read_image(tmp_path / "photo.jpg", max_pixels=1_000_000)
+    assert picture.shape == (512, 1024, 3) and np.abs(picture[5, 5] - [200.0, 10, 30]).max() < 4
+
+
+def test_bands_of_a_picture_with_transparency_fit_together(tmp_path):
+    rng = np.random.default_rng(0)
+    rgba = rng.integers(0, 256, (700, 20, 4), np.uint8)
+    write_image(tmp_path / "a.png", rgba)
+    base = Image.new("RGBA", (20, 700), (255, 255, 255, 255))
+    expected = np.asarray(Image.alpha_composite(base, Image.fromarray(rgba)).convert("RGB"))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
+
+
+def test_a_flipped_bit_of_a_png_is_noticed(tmp_path):
+    write_image(tmp_path / "a.png", gradient())
+    blob = (tmp_path / "a.png").read_bytes()
+    start = blob.index(b"IDAT") + 4
+    for place in range(start, len(blob) - 12, 7):
+        (tmp_path / "b.png").write_bytes(blob[:place] + bytes([blob[place] ^ 16]) + blob[place + 1 :])
+        refused(tmp_path / "b.png")
+
+
+def test_kinds_that_start_other_programs_are_not_pictures(tmp_path):
+    (tmp_path / "a.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    assert "not a picture" in refused(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    assert "FIFO" in refused(tmp_path / "b.png")

@@ -133,7 +133,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path):
     blob = whole.read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(blob[: blob.find(b"mdat") + 60])
-    assert "corrupt" in refusal(cut) or "no frames" in refusal(cut)
+    assert "the file is truncated" in refusal(cut)
     sound_only = tmp_path / "sound.m4a"
     with av.open(str(sound_only), "w", format="mp4") as container:
         stream = container.add_stream("aac", rate=16_000, layout="mono")
