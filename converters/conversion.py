@@ -14,6 +14,7 @@ from converters.formats.source import Source
 from converters.sources import open_source
 from converters.table import Table
 from empatheia_jax import weights
+from empatheia_jax.errors import UserError
 
 
 def _no_files(path: Path, source: Source) -> dict[str, str | Path | bytes]:
@@ -52,6 +53,19 @@ class Conversion:
     tensor_file: str = "model.safetensors"
     config_class: type | None = None
     default_input: Callable[[], Path] | None = None
+
+    def describe(self, path: Path, source: Source) -> tuple[Any, Table, dict[str, jax.ShapeDtypeStruct]]:
+        """(our config, table, abstract parameters) of an input.
+
+        Raises: UserError where its config does not describe a network that can be built.
+        """
+        try:
+            config = self.config(path, source)
+            if dataclasses.is_dataclass(config):
+                weights.check_values(config)
+            return config, self.table(config), self.abstract(config)
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise UserError(f"{path}: its config does not describe a {self.kind} network ({error!r:.200})") from error
 
     def abstract(self, config: Any) -> dict[str, jax.ShapeDtypeStruct]:
         """{our path: shape and type} of the full model, without allocating it."""

@@ -47,9 +47,8 @@ def to_weights(
       overwrite: replace an existing weights folder.
     """
     source = conversion.open(path)
-    config = conversion.config(path, source)
-    table = conversion.table(config)
-    parameters = interpreter.lazy(source, table, conversion.abstract(config), np.dtype(dtype) if dtype else None)
+    config, table, abstract = conversion.describe(path, source)
+    parameters = interpreter.lazy(source, table, abstract, np.dtype(dtype) if dtype else None)
     ignored = interpreter.check(source.manifest(), table, parameters).ignored
     kept = {key: entry for key, entry in source.manifest().items() if key not in ignored}
     files = dict(conversion.files(path, source))

@@ -13,17 +13,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from converters.convert import to_weights
 from converters.registry import find_conversion
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError, main_guard
-from empatheia_jax.files import write_json
+from empatheia_jax.files import read_json_object, write_json
 
 RECORD = "fetched.json"
 _TEXT = ("*.json", "*.model", "*.jinja", "merges.txt", "vocab.txt")
@@ -197,10 +196,16 @@ class FetchedFolder:
 
 def read_record(folder: Path) -> dict:
     """What an earlier fetch noted; raises UserError where the folder was not fetched, or not to its end."""
-    try:
-        return json.loads((folder / RECORD).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} is no complete fetch: {RECORD} cannot be read ({error})") from error
+    record = read_json_object(folder / RECORD, f"the {RECORD} that ends a complete fetch")
+    files = record.get("files")
+    texts = all(isinstance(record.get(key), str) for key in ("repository", "revision"))
+    if not texts or not isinstance(files, dict) or not all(map(_is_file_entry, files.values())):
+        raise UserError(f"{folder / RECORD} does not say what was fetched, from where; fetch it again")
+    return record
+
+
+def _is_file_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("size"), int) and isinstance(entry.get("sha256"), str)
 
 
 def _is_whole(path: Path, file: RemoteFile) -> bool:

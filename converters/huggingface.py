@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from converters.formats.source import Source
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import read_json_object
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -30,13 +30,7 @@ def hf_config(path: Path) -> dict[str, Any]:
     Raises: UserError where there is none.
     """
     folder = path if path.is_dir() else path.parent
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}/config.json, which describes the model, cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{folder}/config.json holds no object")
-    return config
+    return read_json_object(folder / "config.json", "the config.json that describes the model")
 
 
 def hf_model_type(path: Path) -> str | None:

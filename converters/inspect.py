@@ -79,9 +79,9 @@ def _inspect_release(path: Path, name: str | None, keys: bool) -> int:
     print(f"  {_sizes(source.manifest())}")
     if keys:
         _print_keys(source.manifest())
-    config = conversion.config(path, source)
+    config, table, abstract = conversion.describe(path, source)
     print(f"  config: {config}")
-    report = interpreter.check(source.manifest(), conversion.table(config), conversion.abstract(config))
+    report = interpreter.check(source.manifest(), table, abstract)
     for key, reason in report.ignored.items():
         print(f"  ignored: {key}: {reason}")
     for line in report.lines():

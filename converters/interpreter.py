@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -21,6 +22,7 @@ from converters.table import Ignore, Row, Same, Table, compile_pattern, fill, ma
 from empatheia_jax.errors import UserError
 from empatheia_jax.weights import Lazy, read_leaf
 
+MOST_SLICES = 100_000  # of one stacked parameter
 SHOWN = 20  # lines of one kind of problem in a message; the count is always complete
 
 
@@ -117,6 +119,9 @@ def _group(row: Row, targets, index: dict[str, int], abstract: Mapping[str, Any]
         source_shapes = tuple(tuple(s) for s in row.transform.source_shapes([shape[depth:] for shape in shapes]))
     except (ValueError, IndexError) as error:
         report.misshapen[targets[0]] = f"{error} (row [{row}])"
+        return []
+    if math.prod(stack) > MOST_SLICES:
+        report.misshapen[targets[0]] = f"{stack} slices along {row.stacked}; no network has as many (row [{row}])"
         return []
     slots = []
     for position in np.ndindex(*stack):

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,16 +17,16 @@ from converters.formats.safetensors_file import SafetensorsSource
 from converters.formats.source import DictSource, JoinedSource, Source
 from converters.formats.torch_file import TorchSource
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import read_json_object
 
 
 def _open_index(path: Path, kind) -> Source:
-    try:
-        weight_map = json.loads(path.read_text())["weight_map"]
-        shards = sorted(set(weight_map.values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{path} is no index of shards: {error}") from error
+    weight_map = read_json_object(path, "an index of shards").get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+        raise UserError(f"{path} is no index of shards: its weight_map names no files")
+    shards = sorted(set(weight_map.values()))
     for shard in shards:
-        if Path(shard).name != shard:
+        if Path(shard).name != shard or "\0" in shard:
             raise UserError(f"{path} names the shard {shard!r} outside its folder")
         if not (path.parent / shard).is_file():
             raise UserError(f"{path} names the shard {shard}, which is not there; download it again")

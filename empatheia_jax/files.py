@@ -113,6 +113,32 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def read_json_object(path: str | os.PathLike, expected: str) -> dict[str, Any]:
+    """Decodes a JSON file that holds an object.
+
+    Args:
+        path: the file.
+        expected: what it should be, for the message: "the config of a model".
+
+    Raises:
+        UserError: the file is missing or no regular file, not UTF-8, not JSON, nested too deeply, or no object.
+    """
+    require_regular(path, expected)
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); expected {expected}") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({str(error)[:100]}); expected {expected}") from None
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply; expected {expected}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; expected {expected}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a {type(value).__name__} where an object should be; expected {expected}")
+    return value
+
+
 def write_json(
     path: str | os.PathLike, value: Any, *, indent: int | None = 1, sort_keys: bool = False, durable: bool = False
 ) -> None:

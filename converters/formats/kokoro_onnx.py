@@ -117,12 +117,16 @@ class KokoroSource(Source):
     """The de-quantised tensors of a Kokoro ONNX file, each computed when read."""
 
     def __init__(self, data: bytes, name: str):
-        self._readers = tensors(read_onnx(data, name))
+        graph = read_onnx(data, name)
+        try:
+            self._readers = tensors(graph)
+            manifest = {
+                key: {"shape": list(reader().shape), "dtype": "float32"} for key, reader in self._readers.items()
+            }
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise UserError(f"{name} is an ONNX model, but not laid out as Kokoro's: {error!r}") from error
         if not any(key.startswith("predictor.") for key in self._readers):
             raise UserError(f"{name} is an ONNX model, but not Kokoro's: it has no prosody predictor")
-        manifest = {}
-        for key, reader in self._readers.items():
-            manifest[key] = {"shape": list(reader().shape), "dtype": "float32"}
         super().__init__(name, manifest)
 
     def read(self, key: str) -> np.ndarray:

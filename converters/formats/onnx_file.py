@@ -2,17 +2,19 @@
 
 Field numbers are those of the public `onnx.proto` (ModelProto.graph 7; GraphProto.node 1, .initializer 5; NodeProto.input
 1, .output 2, .name 3, .op_type 4; TensorProto.dims 1, .data_type 2, .float_data 4, .int32_data 5, .int64_data 7, .name 8,
-.raw_data 9).
+.raw_data 9, .external_data 13, .data_location 14).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import struct
 
 import numpy as np
 
 from converters.formats.protobuf import fields, varint
+from converters.formats.source import checked_shape
 from empatheia_jax.errors import UserError
 
 _DTYPES = {
@@ -105,12 +107,18 @@ def _tensor(data: memoryview) -> Tensor:
             name = _text(value)
         elif number == 9:
             raw = value
+        elif number in (13, 14) and value:
+            raise ValueError(f"the tensor {name!r} lies in another file")
     if kind not in _DTYPES:
         raise ValueError(f"the tensor {name!r} has the element type {kind}, which is not supported")
     dtype = np.dtype(_DTYPES[kind])
     if raw is None:
-        raw = np.asarray(typed, dtype).tobytes()
-    return Tensor(name, dtype, tuple(shape), raw)
+        # half precision is stored as the bits of unsigned integers
+        raw = np.asarray(typed, np.uint16 if dtype == np.float16 else dtype).tobytes()
+    sides = checked_shape(f"the tensor {name!r}", shape, dtype.itemsize)
+    if math.prod(sides) * dtype.itemsize != len(raw):
+        raise ValueError(f"the tensor {name!r} of shape {sides} has {len(raw)} bytes")
+    return Tensor(name, dtype, sides, raw)
 
 
 def read_onnx(data: bytes, what: str) -> Graph:
@@ -129,6 +137,6 @@ def read_onnx(data: bytes, what: str) -> Graph:
             elif number == 5:
                 tensor = _tensor(value)
                 tensors[tensor.name] = tensor
-    except (ValueError, IndexError, TypeError, struct.error, UnicodeDecodeError) as error:
+    except (ValueError, IndexError, TypeError, OverflowError, struct.error) as error:
         raise UserError(f"{what} is no readable ONNX model ({error}); install or download it again") from error
     return Graph(tuple(nodes), tensors)

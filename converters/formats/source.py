@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, KeysView, Mapping
 from typing import Any
 
@@ -51,6 +52,24 @@ class Source:
 def entry(shape, dtype) -> dict[str, Any]:
     """A tensor's line of a manifest."""
     return {"shape": [int(n) for n in shape], "dtype": np.dtype(dtype).name}
+
+
+MOST_AXES = 32  # what NumPy takes
+MOST_ELEMENTS = 1 << 60
+
+
+def checked_shape(name: str, shape: Any, itemsize: int = 1) -> tuple[int, ...]:
+    """`shape` as a tuple, where it is a list of whole numbers that an array can have. `name` is for the message.
+
+    Raises: UserError for anything else (a negative or fractional side, a word, more axes or bytes than there can be).
+    """
+    if not isinstance(shape, list | tuple) or len(shape) > MOST_AXES:
+        raise UserError(f"{name} has a shape that is no list of at most {MOST_AXES} sides; the file is damaged")
+    if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in shape):
+        raise UserError(f"{name} has a side that is no whole number from 0 up; the file is damaged")
+    if math.prod(n for n in shape if n) * itemsize > MOST_ELEMENTS:
+        raise UserError(f"{name} claims more bytes than any file has; the file is damaged")
+    return tuple(shape)
 
 
 class DictSource(Source):

@@ -6,10 +6,10 @@ pickles and buffers. The layout is described by `torch/serialization.py` of PyTo
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import struct
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from converters.formats.source import Source, entry
-from converters.formats.torch_pickle import Storage, Tensor, plain, unpickle
+from converters.formats.torch_names import Storage, Tensor
+from converters.formats.torch_pickle import unpickle
+from converters.formats.zip_archive import ZipArchive
 from empatheia_jax.errors import UserError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -25,86 +27,99 @@ LEGACY_PROTOCOL = 1001
 
 
 def _read_zip(path: Path) -> Any:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{path} is damaged or cut short: {error}") from error
-    with archive:
-        names = {entry.filename: entry for entry in archive.infolist()}
-        pickles = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
-        if len(pickles) != 1:
-            raise UserError(
-                f"{path} is no file of torch.save: a zip archive without data.pkl (TorchScript is not read)"
-            )
-        base = pickles[0].removesuffix("data.pkl")
-        if f"{base}constants.pkl" in names:
-            raise UserError(f"{path} is a TorchScript program, which holds code; save its state_dict instead")
-        order = archive.read(f"{base}byteorder").decode() if f"{base}byteorder" in names else "little"
-        if order != "little":
-            raise UserError(f"{path} was written on a {order}-endian machine, which is not read")
+    archive = ZipArchive(path)
+    pickles = [name for name in archive.names() if name.endswith("/data.pkl") and name.count("/") == 1]
+    if len(pickles) != 1:
+        raise UserError(f"{path} is no file of torch.save: a zip archive without data.pkl (TorchScript is not read)")
+    base = pickles[0].removesuffix("data.pkl")
+    if f"{base}constants.pkl" in archive:
+        raise UserError(f"{path} is a TorchScript program, which holds code; save its state_dict instead")
+    order = archive.read(f"{base}byteorder") if f"{base}byteorder" in archive else b"little"
+    if order != b"little":
+        raise UserError(
+            f"{path} was written on a machine whose order of bytes is {order[:10]!r}; only 'little' is read"
+        )
 
-        def storage(pid: tuple) -> Storage:
-            dtype, elements = pid[1].dtype, int(pid[4])
-            name = f"{base}data/{pid[2]}"
-            if name not in names:
-                raise UserError(f"{path} is damaged: it has no tensor data {name}")
-            size = names[name].file_size
-            if size < elements * dtype.itemsize:
-                raise UserError(f"{path} is cut short: {name} has {size} bytes, expected {elements * dtype.itemsize}")
+    def storage(pid: tuple) -> Storage:
+        dtype, elements = pid[1].dtype, pid[4]
+        name = f"{base}data/{pid[2]}"
+        if name not in archive:
+            raise UserError(f"{path} is damaged: it has no tensor data {name}")
+        size = archive.size(name)
+        if size < elements * dtype.itemsize:
+            raise UserError(f"{path} is cut short: {name} has {size} bytes, expected {elements * dtype.itemsize}")
 
-            def read(first: int, count: int, kind: np.dtype) -> np.ndarray:
-                with zipfile.ZipFile(path) as again, again.open(name) as file:
-                    file.seek(first * kind.itemsize)
-                    data = file.read(count * kind.itemsize)
-                if len(data) != count * kind.itemsize:
-                    raise UserError(f"{path} is cut short inside {name}")
-                return np.frombuffer(data, kind)
+        def read(first: int, count: int, kind: np.dtype) -> np.ndarray:
+            return np.frombuffer(archive.read_range(name, first * kind.itemsize, count * kind.itemsize), kind)
 
-            return Storage(dtype, elements, read)
+        return Storage(dtype, elements, read)
 
-        return unpickle(io.BytesIO(archive.read(pickles[0])), path, storage)
+    program = archive.read(pickles[0])
+    return unpickle(io.BytesIO(program), path, len(program), storage)
+
+
+@dataclasses.dataclass
+class _LegacyStorage:
+    """A storage of the old layout: its data follow after all pickles, so the place is known last."""
+
+    dtype: np.dtype
+    elements: int
+    place: int | None = None
 
 
 def _read_legacy(path: Path) -> Any:
-    places: dict[str, int] = {}
+    storages: dict[str, _LegacyStorage] = {}
 
     def storage(pid: tuple) -> Storage:
-        dtype, key, elements = pid[1].dtype, str(pid[2]), int(pid[4])
-        view = pid[5] if len(pid) > 5 else None
-        first_of_view = 0
-        if view is not None:
-            _view_key, first_of_view, elements = view
+        key = str(pid[2])
+        whole = storages.setdefault(key, _LegacyStorage(pid[1].dtype, pid[4]))
+        first_of_view, elements = 0, pid[4]
+        if len(pid) > 5 and pid[5] is not None:
+            view = pid[5]
+            if not isinstance(view, tuple) or len(view) != 3 or not all(isinstance(n, int) for n in view[1:]):
+                raise UserError(f"{path} is damaged: the storage {key} has a view of an unknown form")
+            _, first_of_view, elements = view
+        if (whole.dtype, whole.elements) != (pid[1].dtype, pid[4]) or not (
+            0 <= first_of_view <= first_of_view + elements <= whole.elements
+        ):
+            raise UserError(f"{path} is damaged: the storage {key} is described in two ways")
 
         def read(first: int, count: int, kind: np.dtype) -> np.ndarray:
             with open(path, "rb") as file:
-                file.seek(places[key] + first_of_view * dtype.itemsize + first * kind.itemsize)
+                file.seek(whole.place + first_of_view * whole.dtype.itemsize + first * kind.itemsize)
                 data = file.read(count * kind.itemsize)
             if len(data) != count * kind.itemsize:
                 raise UserError(f"{path} is cut short")
             return np.frombuffer(data, kind)
 
-        sizes[key] = max(sizes.get(key, 0), dtype.itemsize)
-        return Storage(dtype, elements, read)
+        return Storage(pid[1].dtype, elements, read)
 
-    sizes: dict[str, int] = {}
     with open(path, "rb") as file:
-        magic, protocol, system = (unpickle(file, path, storage) for _ in range(3))
+        end = os.fstat(file.fileno()).st_size
+        magic, protocol, system = (unpickle(file, path, end, storage) for _ in range(3))
         if magic != LEGACY_MAGIC or protocol != LEGACY_PROTOCOL:
             raise UserError(f"{path} is no file of torch.save")
         if isinstance(system, dict) and system.get("little_endian") is False:
             raise UserError(f"{path} was written on a big-endian machine, which is not read")
-        tree = unpickle(file, path, storage)
-        end = os.fstat(file.fileno()).st_size
-        for key in map(str, unpickle(file, path, storage)):
+        tree = unpickle(file, path, end, storage)
+        order = unpickle(file, path, end, storage)
+        if not isinstance(order, list | tuple) or len(set(map(str, order))) != len(order):
+            raise UserError(f"{path} is damaged: its list of storages cannot be read")
+        for key in map(str, order):
             head = file.read(8)
-            if len(head) != 8 or key not in sizes:
-                raise UserError(f"{path} is cut short or damaged: the storage {key} has no data")
-            places[key] = file.tell()
-            after = file.tell() + struct.unpack("<q", head)[0] * sizes[key]
-            if not places[key] <= after <= end:
-                raise UserError(f"{path} is cut short: the storage {key} ends after the file")
-            file.seek(after)
-    missing = sorted(set(sizes) - set(places))
+            if len(head) != 8 or key not in storages:
+                raise UserError(f"{path} is cut short or damaged: the storage {key:.40} has no data")
+            whole = storages[key]
+            elements = struct.unpack("<q", head)[0]
+            whole.place = file.tell()
+            if elements != whole.elements:
+                raise UserError(f"{path} is damaged: the storage {key:.40} has two sizes")
+            if whole.place + elements * whole.dtype.itemsize > end:
+                raise UserError(f"{path} is cut short: the storage {key:.40} ends after the file")
+            file.seek(elements * whole.dtype.itemsize, os.SEEK_CUR)
+        if file.tell() != end:
+            raise UserError(f"{path} is damaged: {end - file.tell()} bytes follow after its last storage")
+    missing = sorted(key for key, whole in storages.items() if whole.place is None)
     if missing:
         raise UserError(f"{path} is cut short: no data for the storages {missing[:5]}")
     return tree
@@ -120,9 +135,9 @@ def read_torch_file(path: str | os.PathLike) -> Any:
     with open(path, "rb") as file:
         head = file.read(4)
     if head == b"PK\x03\x04":
-        return plain(_read_zip(path))
+        return _read_zip(path)
     if head[:1] == b"\x80":
-        return plain(_read_legacy(path))
+        return _read_legacy(path)
     raise UserError(f"{path} is no file of torch.save: it begins with {head!r}")
 
 

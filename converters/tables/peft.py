@@ -8,6 +8,7 @@ them, the added ones.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from empatheia_jax import weights
 from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.lora import LoRAConfig, adapters, add_lora, linears, remove
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import read_json_object
 
 TENSOR_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
@@ -39,6 +41,9 @@ _BOOKKEEPING = frozenset(
     qalora_group_size ensure_weight_tying
     """.split()  # noqa: SIM905
 )
+_PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
+"""`init_lora_weights` that leave the base as it is. PiSSA, OLoRA, CorDA, LoRA-GA and LoftQ change the base, too."""
+_UNSET = (None, False, "", [], {})
 _SAVED = {"embed_tokens": "embedding", "lm_head": "head"}
 """Modules that may be saved whole: name of ours → the added rows' parameter."""
 
@@ -52,7 +57,18 @@ def read_config(source: Mapping[str, Any]) -> tuple[LoRAConfig, tuple[str, ...]]
     for key, values in expected.items():
         if key in source and source[key] not in values:
             raise UserError(f"adapter_config: {key}={source[key]!r} is not implemented; expected {values[0]!r}")
-    unknown = sorted(k for k, value in source.items() if value and k not in _READ | _BOOKKEEPING)
+    start = source.get("init_lora_weights", True)
+    if not any(start is plain or (isinstance(start, str) and start == plain) for plain in _PLAIN_STARTS):
+        raise UserError(
+            f"adapter_config: init_lora_weights={start!r} belongs on a base that was changed with it, and the folder does not "
+            "hold that base; save it as plain LoRA (peft: save_pretrained(…, path_initial_model_for_weight_conversion=…))"
+        )
+    # 0 counts as set: layers_to_transform=0 means the first layer alone
+    unknown = sorted(
+        key
+        for key, value in source.items()
+        if key not in _READ | _BOOKKEEPING and not any(value is u or (value == u and value != 0) for u in _UNSET)
+    )
     if unknown:
         named = ", ".join(f"{key}={source[key]!r}" for key in unknown)
         raise UserError(f"adapter_config: not implemented: {named}")
@@ -62,6 +78,20 @@ def read_config(source: Mapping[str, Any]) -> tuple[LoRAConfig, tuple[str, ...]]
     targets = source["target_modules"]
     if isinstance(targets, str):
         raise UserError(f"adapter_config: target_modules={targets!r} as a pattern is not implemented; expected a list")
+    kinds = {
+        "r": int,
+        "lora_alpha": (int, float),
+        "target_modules": list,
+        "lora_dropout": (int, float, type(None)),
+        "use_rslora": (bool, type(None)),
+        "modules_to_save": (list, type(None)),
+    }
+    for key, kind in kinds.items():
+        value = source.get(key)
+        names = isinstance(value, list) and not all(isinstance(name, str) for name in value)
+        number = isinstance(value, int | float) and (isinstance(value, bool) or not math.isfinite(value))
+        if key in source and (not isinstance(value, kind) or names or (number and key != "use_rslora")):
+            raise UserError(f"adapter_config: {key}={value!r:.80} is of another type than PEFT writes")
     config = LoRAConfig(
         rank=source["r"],
         alpha=source["lora_alpha"],
@@ -285,10 +315,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], Any]:
     """`adapter_config.json` and the tensors of a folder that `peft` saved. Raises UserError where a file is missing
     or damaged.
     """
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
+    config = read_json_object(folder / CONFIG_FILE, "the config of a PEFT adapter")
     files = [folder / TENSOR_FILE, folder / "adapter_model.bin"]
     present = [file for file in files if file.is_file()]
     if not present:

@@ -9,6 +9,7 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
+from converters.tokenizer_files.build import build
 from empatheia_jax.errors import UserError
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
@@ -45,6 +46,28 @@ def _pre_tokenizer(name: str) -> pre_tokenizers.PreTokenizer:
     )
 
 
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise UserError("tokenizer.ggml.merges of the GGUF file is no list")
+    return value
+
+
+def _check(tokens: Any, kinds: Any, merges: list[tuple[str, ...]]) -> None:
+    """Raises UserError where the lists of the file cannot be those of one vocabulary."""
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise UserError("tokenizer.ggml.tokens of the GGUF file is no list of texts")
+    if len(set(tokens)) != len(tokens):
+        raise UserError("tokenizer.ggml.tokens of the GGUF file has a token twice")
+    if not isinstance(kinds, list) or len(kinds) != len(tokens):
+        raise UserError(f"tokenizer.ggml.token_type of the GGUF file does not fit its {len(tokens)} tokens")
+    known = set(tokens)
+    for merge in merges:
+        if len(merge) != 2 or not known.issuperset(merge) or "".join(merge) not in known:
+            raise UserError(
+                f"the GGUF file merges {' '.join(merge)!r}, which do not fit its tokens; the file is damaged"
+            )
+
+
 def tokenizer_files(metadata: Mapping[str, Any]) -> dict[str, bytes]:
     """`tokenizer.json` and `tokenizer_config.json` from the fields of a GGUF file with a byte-level BPE vocabulary.
 
@@ -59,9 +82,11 @@ def tokenizer_files(metadata: Mapping[str, Any]) -> dict[str, bytes]:
     if field("model") != "gpt2":
         raise UserError(f"the GGUF's tokenizer is of the kind {field('model')!r}; implemented is gpt2 (byte-level BPE)")
     tokens, kinds = field("tokens"), field("token_type")
-    merges = [tuple(merge.split(" ", 1)) for merge in field("merges")]
-    backend = tokenizers.Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
-    rule = metadata.get("tokenizer.ggml.pre", "default")
+    merges = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else () for merge in _list(field("merges"))]
+    _check(tokens, kinds, merges)
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    backend = build("the GGUF file", lambda: tokenizers.Tokenizer(models.BPE(vocabulary, merges)))
+    rule = str(metadata.get("tokenizer.ggml.pre", "default"))
     if rule == "qwen2":
         backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = _pre_tokenizer(rule)
@@ -75,7 +100,13 @@ def tokenizer_files(metadata: Mapping[str, Any]) -> dict[str, bytes]:
     for name, ggml in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
         index = metadata.get(f"tokenizer.ggml.{ggml}_token_id")
         if index is not None:
+            if not isinstance(index, int) or not 0 <= index < len(tokens):
+                raise UserError(
+                    f"tokenizer.ggml.{ggml}_token_id is {index!r}, and the GGUF file has {len(tokens)} tokens"
+                )
             settings[f"{name}_token"] = tokens[index]
+    if not isinstance(metadata.get("tokenizer.chat_template", ""), str):
+        raise UserError("tokenizer.chat_template of the GGUF file is no text")
     if "tokenizer.chat_template" in metadata:
         settings["chat_template"] = metadata["tokenizer.chat_template"]
     return {

@@ -18,7 +18,9 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from converters.formats.sentencepiece_file import BPE, CONTROL, NORMAL, UNIGRAM, UNKNOWN, UNUSED, USER_DEFINED, Pieces
 from converters.formats.source import Source
 from converters.huggingface import hf_files
+from converters.tokenizer_files.build import build as refused_in_one_line
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import read_json_object
 
 FILES = ("tokenizer.model", "spiece.model")
 SPACE = "\u2581"
@@ -127,7 +129,8 @@ def tokenizer_files(path: Path, around: Surroundings, settings: Mapping[str, Any
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    backend = build(Pieces.read(data, str(path)), around)
+    pieces = Pieces.read(data, str(path))
+    backend = refused_in_one_line(str(path), lambda: build(pieces, around))
     config = {**dict(around.names), **settings}
     return {
         "tokenizer.json": backend.to_str().encode(),
@@ -143,10 +146,7 @@ def language_files(around: Surroundings):
         model = next((found[name] for name in FILES if name in found), None)
         if "tokenizer.json" not in found and model is not None:
             settings = found.get("tokenizer_config.json")
-            try:
-                settings = json.loads(settings.read_text()) if settings else {}
-            except ValueError as error:
-                raise UserError(f"{settings} is no JSON: {error}") from error
+            settings = read_json_object(settings, "the settings of a tokenizer") if settings else {}
             found |= tokenizer_files(model, around, settings)
         return found
 

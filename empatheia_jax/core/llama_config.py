@@ -87,6 +87,9 @@ class LlamaConfig:
             raise UserError(f"config of type {family}: fields not implemented: {', '.join(unknown)}")
         _require(source, "hidden_act", ("silu", "swish"))
         _require(source, "pretraining_tp", (1, None))
+        for key in ("attention_bias", "mlp_bias", "tie_word_embeddings", "use_sliding_window"):
+            if not isinstance(source.get(key), bool | None):
+                raise UserError(f"{key}={source[key]!r:.40} is neither true nor false")
         if source.get("attention_dropout") not in (None, 0, 0.0):
             raise UserError(f"attention_dropout={source['attention_dropout']} is not implemented; expected 0")
 
@@ -97,6 +100,8 @@ class LlamaConfig:
 
         rope = source.get("rope_parameters") or {}
         theta = source.get("rope_theta", rope.get("rope_theta", 10000.0))
+        if isinstance(theta, str | bool):
+            raise UserError(f"rope_theta={theta!r:.40} is no number")
         heads, hidden = needed("num_attention_heads"), needed("hidden_size")
         qkv_bias, output_bias, qk_norm = _FAMILIES[family]
         if source.get("attention_bias") is not None and family in ("llama", "qwen3"):

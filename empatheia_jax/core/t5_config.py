@@ -23,14 +23,19 @@ _REQUIRED = {
     "model_type": ("t5",),
     "feed_forward_proj": ("gated-gelu",),
     "is_gated_act": (True,),
-    "dense_act_fn": ("gelu_new",),
     "tie_word_embeddings": (False,),
     "is_encoder_decoder": (True,),
     "is_decoder": (False,),
     "scale_decoder_outputs": (False,),
 }
-# dropout_rate is the pre-training's: frozen backbones run without it, adapters have their own
-_OTHERS = frozenset({"num_decoder_layers", "dropout_rate", "n_positions", "output_past", "classifier_dropout"})
+# dropout_rate is the pre-training's: frozen backbones run without it, adapters have their own. initializer_factor is of a
+# random start. dense_act_fn follows from feed_forward_proj: gated-gelu means the tanh approximation, and early revisions of
+# Flan-T5 write "gelu" there for the same network.
+_OTHERS = frozenset(
+    """
+    num_decoder_layers dropout_rate n_positions output_past classifier_dropout initializer_factor dense_act_fn
+    """.split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True)
@@ -66,5 +71,9 @@ class T5Config:
         missing = sorted(key for key in [*_FIELDS, "feed_forward_proj"] if source.get(key) is None)
         if missing:
             raise UserError(f"config of type t5 lacks {', '.join(missing)}")
+        if source.get("dense_act_fn") not in (None, "gelu_new", "gelu"):
+            raise UserError(
+                f"dense_act_fn={source['dense_act_fn']!r} is not implemented; expected 'gelu_new' (T5 v1.1)"
+            )
         layers = source.get("num_decoder_layers") or source["num_layers"]
         return cls(num_decoder_layers=layers, **{ours: source[key] for key, ours in _FIELDS.items()})

@@ -12,7 +12,7 @@ Modules: `lazy` (arrays made when asked for), `tree` (a module's parameters by p
 `hashes`, `layout` (finding and describing folders), `write`, `read`.
 """
 
-from empatheia_jax.weights.config_json import config_from_dict, config_to_dict
+from empatheia_jax.weights.config_json import check_values, config_from_dict, config_to_dict
 from empatheia_jax.weights.hashes import array_hash, file_hash
 from empatheia_jax.weights.layout import (
     CONFIG_FILE,
@@ -37,6 +37,7 @@ __all__ = [
     "SHIPPED",
     "Lazy",
     "array_hash",
+    "check_values",
     "config_from_dict",
     "config_to_dict",
     "describe",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from empatheia_jax.errors import UserError
@@ -34,6 +35,53 @@ def config_from_dict(cls: type, values: Mapping[str, Any]) -> Any:
         )
     hints = typing.get_type_hints(cls)
     return cls(**{name: _from_json(hints[name], value) for name, value in values.items()})
+
+
+LARGEST = 1 << 31  # of any size in a config
+
+
+def check_values(config: Any) -> None:
+    """Checks that every field of a (nested) config dataclass has the type that it is declared with, and that numbers are
+    finite and from 0 up to 2^31.
+
+    Raises: UserError that names every field that has not.
+    """
+    wrong = list(_wrong_values(type(config).__name__, type(config), config))
+    if wrong:
+        raise UserError(f"the config cannot be used: {'; '.join(wrong[:10])}")
+
+
+def _wrong_values(name: str, hint: Any, value: Any) -> Iterator[str]:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        found = [list(_wrong_values(name, option, value)) for option in arguments]
+        if all(found):
+            yield from found[0]
+    elif dataclasses.is_dataclass(hint):
+        if not isinstance(value, hint):
+            yield f"{name} is a {type(value).__name__}, expected {hint.__name__}"
+            return
+        hints = typing.get_type_hints(hint)
+        for field in dataclasses.fields(hint):
+            yield from _wrong_values(f"{name}.{field.name}", hints[field.name], getattr(value, field.name))
+    elif origin in (tuple, list):
+        if not isinstance(value, tuple | list):
+            yield f"{name} is a {type(value).__name__}, expected a list"
+            return
+        every = origin is list or arguments[1:] == (Ellipsis,)
+        if not every and len(value) != len(arguments):
+            yield f"{name} has {len(value)} entries, expected {len(arguments)}"
+            return
+        for place, inner in enumerate(value):
+            yield from _wrong_values(f"{name}[{place}]", arguments[0] if every else arguments[place], inner)
+    elif hint in (int, float):
+        kinds = int if hint is int else int | float
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            yield f"{name} is {value!r:.40}, expected {'a whole number' if hint is int else 'a number'}"
+        elif not (math.isfinite(value) and 0 <= value <= LARGEST):
+            yield f"{name} is {value!r:.40}, expected a number from 0 to 2^31"
+    elif (hint in (bool, str, types.NoneType)) and not isinstance(value, hint):
+        yield f"{name} is {value!r:.40}, expected {'nothing' if hint is types.NoneType else hint.__name__}"
 
 
 def _from_json(hint: Any, value: Any) -> Any:

@@ -63,7 +63,7 @@ def test_an_interrupted_fetch_continues_and_whole_files_are_not_fetched_again(fe
     folder.mkdir()
     (folder / "config.json").write_bytes((fetched / "config.json").read_bytes())
     (folder / "model.safetensors.partial").write_bytes(whole[:1000])
-    with pytest.raises(UserError, match="no complete fetch"):
+    with pytest.raises(UserError, match="ends a complete fetch"):
         fetch.read_record(folder)
     # the first part is not read again: what stands there is kept
     (fetched / "model.safetensors").write_bytes(b"\0" * 1000 + whole[1000:])

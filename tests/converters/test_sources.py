@@ -18,7 +18,7 @@ from converters.formats.npz_file import NpzSource
 from converters.formats.safetensors_writer import write_safetensors
 from converters.formats.source import RenamedSource
 from converters.formats.torch_file import TorchSource
-from converters.formats.torch_pickle import UnsafePickleError
+from converters.formats.torch_names import UnsafePickleError
 from converters.parity.seeded import seeded_tensor
 from converters.sources import open_source
 from empatheia_jax.errors import UserError
