@@ -47,7 +47,7 @@ class AddedTokens(nnx.Module):
         tied = model.lm_head is None
         added = cls(vocab, count, features, tied=tied, rngs=rngs, dtype=model.dtype, param_dtype=param_dtype)
         tables = [(added.embedding, model.embed_tokens.embedding[...])]
-        if not tied:
+        if added.head is not None:
             tables.append((added.head, model.lm_head.kernel[...].T))
         for rows, base in tables:
             base = base.astype(param_dtype)

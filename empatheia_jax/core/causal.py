@@ -6,6 +6,7 @@ vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -30,7 +31,7 @@ class CausalLM(nnx.Module):
     head_dim, rms_norm_eps`.
     """
 
-    layers_class: ClassVar[type[nnx.Module]]
+    layers_class: ClassVar[Callable[..., nnx.Module]]
     normalises_last_hidden: ClassVar[bool] = True
 
     def __init__(

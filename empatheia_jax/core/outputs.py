@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,13 +73,13 @@ class KVCache:
 @partial(jax.tree_util.register_dataclass, data_fields=("hidden", "all_hidden", "cache"), meta_fields=())
 @dataclass(frozen=True)
 class LMOutput:
-    """hidden: (b, t, d) after the final norm. all_hidden: (layers + 1, b, t, d) when asked for. cache: when one is in
-    use.
+    """hidden: (b, t, d) after the final norm. all_hidden: (layers + 1, b, t, d) when asked for. cache: a `KVCache`, or
+    a `T5Cache`, when one is in use.
     """
 
     hidden: Float[Array, "b t d"]
     all_hidden: Float[Array, "l b t d"] | None = None
-    cache: KVCache | None = None
+    cache: Any = None
 
 
 def positions_in_segments(segment_ids: Int[Array, "b t"]) -> Int[Array, "b t"]:

@@ -83,15 +83,23 @@ class T5MLP(nnx.Module):
 
 
 class T5Layers(nnx.Module):
-    """All layers of one stack, their parameters stacked on axis 0; a decoder's also attend to the encoder."""
+    """All layers of the encoder, their parameters stacked on axis 0."""
 
-    def __init__(self, config: T5Config, layers: int, decoder: bool, *, rngs: nnx.Rngs, **kinds):
+    def __init__(self, config: T5Config, layers: int, *, rngs: nnx.Rngs, **kinds):
         kinds["layers"] = layers
         norm = partial(RMSNorm, config.hidden_size, config.rms_norm_eps, rngs=rngs, **kinds)
         self.attention_norm, self.attention = norm(), T5Attention(config, rngs=rngs, **kinds)
-        self.cross_norm = norm() if decoder else None
-        self.cross = T5Attention(config, rngs=rngs, **kinds) if decoder else None
         self.mlp_norm, self.mlp = norm(), T5MLP(config, rngs=rngs, **kinds)
+
+
+class T5DecoderLayers(T5Layers):
+    """All layers of the decoder: as the encoder's, and they attend to the encoder's output."""
+
+    def __init__(self, config: T5Config, layers: int, *, rngs: nnx.Rngs, **kinds):
+        super().__init__(config, layers, rngs=rngs, **kinds)
+        kinds["layers"] = layers
+        self.cross_norm = RMSNorm(config.hidden_size, config.rms_norm_eps, rngs=rngs, **kinds)
+        self.cross = T5Attention(config, rngs=rngs, **kinds)
 
 
 class T5Stack(nnx.Module):
@@ -99,7 +107,7 @@ class T5Stack(nnx.Module):
 
     def __init__(self, config: T5Config, layers: int, decoder: bool, *, rngs: nnx.Rngs, **kinds):
         self.config, self.decoder, self.count = config, decoder, layers
-        self.layers = T5Layers(config, layers, decoder, rngs=rngs, **kinds)
+        self.layers = (T5DecoderLayers if decoder else T5Layers)(config, layers, rngs=rngs, **kinds)
         table = (config.relative_buckets, config.num_heads)
         init = jax.nn.initializers.normal(0.02)
         self.relative_attention_bias = parameter(rngs, init, table, kinds["param_dtype"], (None, "heads"))
@@ -240,7 +248,7 @@ class T5(nnx.Module):
             raise ValueError("packed sequences need segment_ids of the encoder and of the decoder")
         across = None if segment_ids is None else (decoder_segment_ids, segment_ids)
 
-        def body(layer: T5Layers, index, x, _):
+        def body(layer: T5DecoderLayers, index, x, _):
             keys = _keys(decoder_rng, index)
             normed = layer.attention_norm(x)
             q, (k, v) = layer.attention.queries(normed, keys[0]), layer.attention.keys_values(normed, keys[1:3])
@@ -299,7 +307,7 @@ class T5(nnx.Module):
         c, (b, s, _) = self.config, embeds.shape
         encoded = self.encode(embeds, lengths=lengths).hidden
 
-        def body(layer: T5Layers, index, carry, _):
+        def body(layer: T5DecoderLayers, index, carry, _):
             return carry, tuple(jnp.swapaxes(part, 1, 2) for part in layer.cross.keys_values(encoded, [None] * 2))
 
         _, (k, v) = run_layers(self.decoder.layers, self.decoder.count, body, jnp.zeros(()), scan=self.scan)
@@ -331,7 +339,7 @@ class T5(nnx.Module):
         bias = self.decoder.position_bias(positions, places)
         across = jnp.broadcast_to(cache.encoder_valid[:, None, :], (b, t, cache.encoder_valid.shape[1]))
 
-        def body(layer: T5Layers, number, carry, cross):
+        def body(layer: T5DecoderLayers, number, carry, cross):
             x, own = carry
             normed = layer.attention_norm(x)
             own = own.write(number, *layer.attention.keys_values(normed, [None] * 2))

@@ -207,14 +207,14 @@ class Convolution(nnx.Module):
         if self.bias is not None:
             x = x + self.bias[...].astype(self.dtype)
         if self.norm is not None:
-            x = self._norm_over_time(x) if self.over_time else self.norm(x)
+            x = self._norm_over_time(x, self.norm) if self.over_time else self.norm(x)
         return ACTIVATIONS[self.activation](x)
 
-    def _norm_over_time(self, x: Float[Array, "B T C"]) -> Float[Array, "B T C"]:
+    def _norm_over_time(self, x: Float[Array, "B T C"], norm: LayerNorm) -> Float[Array, "B T C"]:
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         wide = wide - jnp.mean(wide, axis=1, keepdims=True)
         wide = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=1, keepdims=True) + CONV_NORM_EPS)
-        scale, bias = (p[...].astype(wide.dtype) for p in (self.norm.scale, self.norm.bias))
+        scale, bias = (p[...].astype(wide.dtype) for p in (norm.scale, norm.bias))
         return (wide * scale + bias).astype(self.dtype)
 
 

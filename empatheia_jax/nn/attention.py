@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +62,7 @@ def select(
         return Selection(requested or "xla", "")
     if requested == "cudnn":
         half = dtype in (jnp.bfloat16, jnp.float16)
-        obstacles = (
+        obstacles: tuple[tuple[Any, str], ...] = (
             (platform not in ("gpu", "cuda"), f"cudnn needs an NVIDIA GPU and this is {platform}"),
             (not half, f"cudnn needs bfloat16 or float16 and this is {jnp.dtype(dtype)}"),
             (head_dim % 8 or head_dim > 128, f"cudnn needs heads of 8, 16, …, 128 channels, not {head_dim}"),

@@ -46,13 +46,11 @@ class Linear(nnx.Module):
             dtype,
         )
         self.kernel = parameter(rngs, stacked_fan_in(), (*stack, in_features, out_features), param_dtype, names + axes)
+        self.bias: nnx.Variable | None = None
         if use_bias:
-            self.bias = parameter(
-                rngs, jax.nn.initializers.zeros, (*stack, out_features), param_dtype, (*names, axes[1])
-            )
-        else:
-            self.bias = None
-        self.lora = nnx.Dict()  # adapters by name, see core.lora
+            zeros = jax.nn.initializers.zeros
+            self.bias = parameter(rngs, zeros, (*stack, out_features), param_dtype, (*names, axes[1]))
+        self.lora: nnx.Dict = nnx.Dict()  # adapters by name, see core.lora
 
     def __call__(self, x: Float[Array, "... i"], rng: jax.Array | None = None) -> Float[Array, "... o"]:
         """`rng` switches the adapters' dropout on."""

@@ -83,16 +83,21 @@ def inverse_frequencies(
 
 def _llama3(frequencies: np.ndarray, s: RopeScaling) -> np.ndarray:
     wavelengths = 2 * math.pi / frequencies
-    context = s.original_max_position_embeddings
-    smooth = (context / wavelengths - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor)
+    context, low, high = s.original_max_position_embeddings, s.low_freq_factor, s.high_freq_factor
+    if context is None or low is None or high is None:
+        raise ValueError(f"rope scaling llama3 needs its three further fields; found {s}")
+    smooth = (context / wavelengths - low) / (high - low)
     smooth = np.clip(smooth, 0.0, 1.0)  # 0 for long waves (interpolate), 1 for short ones (keep)
     return (1 - smooth) * frequencies / s.factor + smooth * frequencies
 
 
 def _yarn(frequencies: np.ndarray, width: int, theta: float, s: RopeScaling) -> tuple[np.ndarray, float]:
+    context = s.original_max_position_embeddings
+    if context is None:
+        raise ValueError(f"rope scaling yarn needs original_max_position_embeddings; found {s}")
+
     def dimension(rotations: float) -> float:
         """Channel pair that turns `rotations` times within the original context."""
-        context = s.original_max_position_embeddings
         return width * math.log(context / (rotations * 2 * math.pi)) / (2 * math.log(theta))
 
     low = max(math.floor(dimension(s.beta_fast or 32.0)), 0)

@@ -35,7 +35,7 @@ def unstack(module: nnx.Module, count: int) -> list[Any]:
 def run_layers(
     module: nnx.Module,
     count: int,
-    body: Callable[[nnx.Module, jax.Array, Any, Any], tuple[Any, Any]],
+    body: Callable[[Any, Any, Any, Any], tuple[Any, Any]],
     carry: Any,
     xs: Any = None,
     *,

@@ -59,7 +59,11 @@ def matrices(tile: int, taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         transform[i] = [value * scale for value in row]
         kernel[i] = [value / scale for value in kernel[i]]
     output = [list(column) for column in zip(*evaluation(tile))]
-    return tuple(np.array([[float(v) for v in row] for row in rows]) for rows in (output, kernel, transform))
+
+    def floats(rows: list[list[Fraction]]) -> np.ndarray:
+        return np.array([[float(value) for value in row] for row in rows])
+
+    return floats(output), floats(kernel), floats(transform)
 
 
 def _inverse(rows: list[list[Fraction]]) -> list[list[Fraction]]:

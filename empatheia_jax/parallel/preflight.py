@@ -55,7 +55,7 @@ class Footprint:
     def bound(self) -> str:
         """What limits the roofline."""
         times = {"compute": self.compute_seconds, "memory": self.memory_seconds, "links": self.link_seconds}
-        return max(times, key=times.get)
+        return max(times, key=lambda name: times[name])
 
     @property
     def tokens_per_second(self) -> float:
@@ -108,9 +108,13 @@ def analyse(
             raise
         temporaries, traffic, communication = max(0, peak - held), held + 2 * max(0, peak - held), 0
     else:
-        memory = compiled.memory_analysis()
+        memory, program = compiled.memory_analysis(), compiled.as_text()
+        if memory is None or program is None:
+            raise RuntimeError(
+                f"the compiler of {target.name} gives no memory analysis; install the versions of the extra preflight"
+            )
         arguments, outputs = memory.argument_size_in_bytes, memory.output_size_in_bytes - memory.alias_size_in_bytes
-        communication, temporaries = collective_bytes(compiled.as_text()), memory.temp_size_in_bytes
+        communication, temporaries = collective_bytes(program), memory.temp_size_in_bytes
         peak = arguments + outputs + temporaries
         # Every argument is read at least once, every temporary written and read once.
         traffic = arguments + memory.output_size_in_bytes + 2 * temporaries
@@ -208,7 +212,9 @@ def _bytes_of(shapes: str) -> int:
 
 def _loop_bounds(text: str) -> dict[str, int]:
     """Computation → n, of those that end in `compare(i, n), direction=LT` with a constant n: conditions of counting loops."""
-    bounds, current, constants = {}, None, {}
+    bounds: dict[str, int] = {}
+    constants: dict[str, int] = {}
+    current = ""
     for line in text.splitlines():
         if header := _COMPUTATION.match(line):
             current, constants = header.group(1), {}

@@ -125,7 +125,8 @@ def plan(config: Experiment, stage: str, mesh: Mesh) -> Plan:
     cut = partition.split(model, stages.TRAINABLE[stage])
     settings = config[stage]
     unit = batch_shards(mesh) * settings.accumulation
-    size, notes = -(-settings.batch // unit) * unit, ()
+    size = -(-settings.batch // unit) * unit
+    notes: tuple[str, ...] = ()
     if size != settings.batch:
         notes = (f"batch {settings.batch} does not divide over data×fsdp×accumulation = {unit}: planned with {size}",)
     step = schedule.build_step(config, stage, cut, mesh)
@@ -185,7 +186,7 @@ def run(config: Experiment, target: str, json_path: str | os.PathLike | None = N
     mesh = make_mesh(
         *config.mesh.sizes, devices=devices[: max(wanted.count, 1)] if wanted.device.platform == "cuda" else devices
     )
-    result = {"target": wanted.name, "mesh": dict(mesh.shape), "stages": []}
+    result: dict[str, Any] = {"target": wanted.name, "mesh": dict(mesh.shape), "stages": []}
     rows, remarks, hours = [], [], 0.0
     if not assemble.is_debug(config) and config.data.modalities:
         found = preflight_extract.footprint(config, wanted, mesh)

@@ -6,6 +6,8 @@ nothing moves between them. Sizes are those of the full networks (`training.rele
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -34,8 +36,8 @@ class Extractors(nnx.Module):
 
     def __init__(self, config: Experiment, *, rngs: nnx.Rngs):
         dtype = jnp.dtype(config.networks.dtype)
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": dtype}
-        wide = {"rngs": rngs, "dtype": jnp.float32, "param_dtype": jnp.float32}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": dtype}
+        wide: dict[str, Any] = {"rngs": rngs, "dtype": jnp.float32, "param_dtype": jnp.float32}
         self.layer = config.networks.video_layer
         self.hubert = Wav2Vec2(encoders.HUBERT_LARGE, **kinds)
         self.clip = ClipVision(encoders.CLIP_LARGE_336, **kinds)
