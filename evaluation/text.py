@@ -1,0 +1,140 @@
+"""Metrics of the written reply: Distinct-n and emotion accuracy.
+
+Distinct-n (Li et al., NAACL 2016) is the share of different n-grams. Systems count it in different ways, and the ways differ
+by more than systems do, so every variant has a name here and the default is one normaliser for all rows (`normalise`).
+Corpus Distinct-n falls as the corpus grows: compare equal numbers of replies only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Hashable, Iterable, Sequence
+
+import numpy as np
+
+from empatheia_jax.errors import UserError
+
+Tokens = Sequence[str]
+
+CONTRACTIONS = (
+    ("won't", "will not"),
+    ("can't", "can not"),
+    ("shan't", "shall not"),
+    ("n't", " not"),
+    ("'re", " are"),
+    ("'ve", " have"),
+    ("'ll", " will"),
+    ("i'm", "i am"),
+    ("let's", "let us"),
+    ("it's", "it is"),
+    ("that's", "that is"),
+    ("what's", "what is"),
+    ("he's", "he is"),
+    ("she's", "she is"),
+    ("there's", "there is"),
+    ("who's", "who is"),
+    ("how's", "how is"),
+    ("where's", "where is"),
+    ("'d", " would"),
+)
+"""Rewritten before replies are counted, since the text baselines learn from text without contractions."""
+_WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
+
+
+def normalise(text: str) -> list[str]:
+    """Lower case, contractions written out, words and marks as tokens: the one normaliser of all rows of a table."""
+    text = text.lower().replace("’", "'")
+    for short, full in CONTRACTIONS:
+        text = text.replace(short, full)
+    return _WORD.findall(text)
+
+
+def ngrams(tokens: Tokens, n: int) -> list[tuple[str, ...]]:
+    """The n-grams of one reply, in order."""
+    return [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
+
+
+def _ratio(items: Sequence[Hashable], total: int | None = None) -> float:
+    count = len(items) if total is None else total
+    return len(set(items)) / count if count else 0.0
+
+
+def distinct_corpus(replies: Iterable[Tokens], n: int) -> float:
+    """Distinct n-grams of all replies over all n-grams (never across replies): CEM and CASE."""
+    return _ratio([gram for tokens in replies for gram in ngrams(tokens, n)])
+
+
+def distinct_corpus_joined(replies: Iterable[Tokens], n: int) -> float:
+    """As `distinct_corpus`, an n-gram being its words joined without a separator, so that `a bc` equals `ab c`: KEMP."""
+    return _ratio(["".join(gram) for tokens in replies for gram in ngrams(tokens, n)])
+
+
+def distinct_macro_joined(replies: Iterable[Tokens], n: int) -> float:
+    """Mean over replies of each one's own ratio; a reply without an n-gram counts as 0: KEMP's second number."""
+    ratios = [_ratio(["".join(gram) for gram in ngrams(tokens, n)]) for tokens in replies]
+    return float(np.mean(ratios)) if ratios else 0.0
+
+
+def distinct_over_words(replies: Iterable[Tokens], n: int) -> float:
+    """Distinct n-grams of all replies over the number of words: the wording of Li et al."""
+    replies = list(replies)
+    return _ratio([gram for tokens in replies for gram in ngrams(tokens, n)], sum(len(tokens) for tokens in replies))
+
+
+def distinct_sentence_mean(replies: Iterable[Tokens], n: int) -> float:
+    """Mean over replies of each one's own ratio; a reply without an n-gram is left out: E3RG and the challenge."""
+    ratios = [_ratio(grams) for tokens in replies if (grams := ngrams(tokens, n))]
+    return float(np.mean(ratios)) if ratios else 0.0
+
+
+DISTINCT = {
+    "corpus": distinct_corpus,
+    "corpus_joined": distinct_corpus_joined,
+    "macro_joined": distinct_macro_joined,
+    "over_words": distinct_over_words,
+    "sentence_mean": distinct_sentence_mean,
+}
+"""Every variant of Distinct-n by name. `corpus` on `normalise`d replies is the default of all tables."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """accuracy over samples, macro_f1 over the classes that occur, and how many samples there were."""
+
+    accuracy: float
+    macro_f1: float
+    count: int
+
+
+def _same_length(labels: np.ndarray, predictions: np.ndarray) -> None:
+    if labels.shape != predictions.shape or labels.ndim != 1 or not labels.size:
+        raise UserError(
+            f"labels have the shape {labels.shape} and predictions {predictions.shape}; expected one prediction per label"
+        )
+
+
+def emotion_accuracy(labels: Sequence[int], predictions: Sequence[int]) -> Accuracy:
+    """Accuracy over samples and macro-F1. A prediction of -1 (no label was written) is always wrong.
+
+    Raises:
+        UserError: the two lists have different lengths, or are empty.
+    """
+    truth, found = np.asarray(labels), np.asarray(predictions)
+    _same_length(truth, found)
+    scores = []
+    for each in sorted({*truth.tolist(), *found.tolist()} - {-1}):
+        hit = np.sum((truth == each) & (found == each))
+        scores.append(2 * hit / max(1, np.sum(truth == each) + np.sum(found == each)))
+    return Accuracy(float(np.mean(truth == found)), float(np.mean(scores)), len(truth))
+
+
+def accuracy_of_batches(labels: Sequence[int], predictions: Sequence[int], batch: int) -> float:
+    """Mean of per-batch accuracies, with a short last batch: what the text baselines print while they validate.
+
+    It differs from the accuracy over samples wherever the last batch is shorter.
+    """
+    truth, found = np.asarray(labels), np.asarray(predictions)
+    _same_length(truth, found)
+    hits = truth == found
+    return float(np.mean([hits[i : i + batch].mean() for i in range(0, len(hits), batch)]))
