@@ -71,6 +71,8 @@ def main(argv: list[str]) -> int:
     if mode in LATER:
         raise UserError(f"--mode={mode} does not exist yet; this version has {', '.join(MODES)}")
     if "trains" in config:  # one of the generators' own networks
+        from empatheia_jax.dreamtalk.settings import resolve_training
+
         if mode != "train":
             raise UserError(
                 f"--mode={mode} is not for {config.name}, which trains a part of DreamTalk; leave --mode out"
@@ -78,7 +80,8 @@ def main(argv: list[str]) -> int:
         from data_pipeline import talking_heads
         from empatheia_jax.training import talking_head
 
-        return among_hosts(lambda: talking_head.run(config, workdir, talking_heads.open_folder))
+        training = resolve_training(config)
+        return among_hosts(lambda: talking_head.run(training, workdir, talking_heads.open_folder))
     from empatheia_jax import settings
 
     config = settings.resolve(config)

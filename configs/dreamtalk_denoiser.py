@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from empatheia_jax.dreamtalk import released
 
@@ -34,7 +35,7 @@ def get_config() -> ConfigDict:
     config.frames = 64  # per clip
     config.steps = 200_000
     config.learning_rate = 1e-4
-    config.warmup = 1000
+    config.warmup = placeholder(int)  # steps of rising rate; None = 1,000, but at most a tenth of the steps
     config.clip = 1.0
     config.ema = 0.999
     config.log_every = 50

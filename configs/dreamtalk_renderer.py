@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from empatheia_jax.dreamtalk import released
 from empatheia_jax.dreamtalk.training import RendererWeights
@@ -30,14 +31,14 @@ def get_config() -> ConfigDict:
 
     config.data = "data/talking_heads"  # clips: films and motion (`data_pipeline.talking_heads`)
     config.batch = 5  # frames
-    config.warp_steps = 200_000  # first the mapping and warping networks alone
+    config.warp_steps = placeholder(int)  # first the mapping and warping networks alone; None = a third of the steps
     config.steps = 600_000  # with the warping's
     config.learning_rate = 1e-4
     config.beta1 = 0.5
     config.beta2 = 0.999
-    config.decay_every = 300_000  # steps after which the rate is multiplied by `decay`
+    config.decay_every = placeholder(int)  # steps until the rate is multiplied by `decay`; None = half of all steps
     config.decay = 0.2
-    config.clip = None
+    config.clip = 0.0  # no limit
     config.ema = 0.5 ** (32 / 10_000)
     config.log_every = 50
     config.save_every = 2000

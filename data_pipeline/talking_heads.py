@@ -36,6 +36,7 @@ from data_pipeline.cache import ContentHashes
 from empatheia_jax.dreamtalk import features, motion, windows
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.renderer import normalise_image
+from empatheia_jax.dreamtalk.settings import DenoiserTraining, RendererTraining
 from empatheia_jax.dreamtalk.speech import SpeechFeatures
 from empatheia_jax.dreamtalk.training import FrameBatch, MotionBatch
 from empatheia_jax.errors import UserError
@@ -270,7 +271,11 @@ class Folder:
 
 
 def open_folder(
-    config, workdir: Path, network: DenoiserConfig | RendererConfig, speech=None, part: Part = WHOLE
+    config: DenoiserTraining | RendererTraining,
+    workdir: Path,
+    network: DenoiserConfig | RendererConfig,
+    speech=None,
+    part: Part = WHOLE,
 ) -> Folder:
     """The batches of a run.
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.settings.rules import Indices, Layers, Momentum, NotNegative, Number, Positive, Size, Whole
 
-STYLE_POOLINGS = ("self_attention_pooling", "average")
+StylePooling = Literal["self_attention_pooling", "average"]
+STYLE_POOLINGS = get_args(StylePooling)
+Plain = Annotated[int | None, Whole(1, 256, none="plain layers")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,28 +20,32 @@ class DenoiserConfig:
     The latent of the diffusion is the raw expression (`face3d_dim` 3DMM coefficients per video frame).
     """
 
-    d_model: int  # width of every token
-    num_heads: int
-    feedforward_dim: int
-    content_encoder_layers: int
-    style_encoder_layers: int
-    decoder_layers: int
-    audio_feature_dim: int  # width of one row of the speech features (1024 for wav2vec2 large)
-    audio_rows_per_frame: int  # feature rows per video frame (2: 50 rows/s against 25 frames/s)
-    window_radius: int  # a frame looks at rows `stride * i - radius … stride * i + radius`
-    face3d_dim: int
-    style_max_len: int  # frames of a style clip
-    style_pooling: str  # one of STYLE_POOLINGS
-    upper_face_indices: tuple[int, ...]  # coefficients predicted by the upper-face stack
-    lower_face_indices: tuple[int, ...]  # … and by the lower-face (mouth) stack
-    dropout: float  # only while training
-    layer_norm_eps: float
-    dynamic_experts: int | None  # K of the style-adaptive feed-forward; None = plain layers (as released)
-    dynamic_ratio: int | None
-    dynamic_temperature: float | None
-    diffusion_steps: int
-    beta_first: float
-    beta_last: float
+    d_model: Size  # width of every token
+    num_heads: Annotated[int, Whole(1, 256)]
+    feedforward_dim: Size
+    content_encoder_layers: Layers
+    style_encoder_layers: Layers
+    decoder_layers: Layers
+    audio_feature_dim: Size  # width of one row of the speech features (1024 for wav2vec2 large)
+    audio_rows_per_frame: Annotated[
+        int, Whole(1, 16)
+    ]  # feature rows per video frame (2: 50 rows/s against 25 frames/s)
+    window_radius: Annotated[int, Whole(0, 1000)]  # a frame looks at rows `stride * i - radius … stride * i + radius`
+    face3d_dim: Size
+    style_max_len: Annotated[int, Whole(1, 30_000)]  # frames of a style clip
+    style_pooling: StylePooling
+    upper_face_indices: Annotated[tuple[int, ...], Indices()]  # coefficients predicted by the upper-face stack
+    lower_face_indices: Annotated[tuple[int, ...], Indices()]  # … and by the lower-face (mouth) stack
+    dropout: Momentum  # only while training
+    layer_norm_eps: Positive
+    dynamic_experts: Annotated[
+        int | None, Whole(1, 256, none="plain layers")
+    ]  # K of the style-adaptive feed-forward; None = plain layers (as released)
+    dynamic_ratio: Plain
+    dynamic_temperature: Annotated[float | None, Number(above=0, none="plain layers")]
+    diffusion_steps: Annotated[int, Whole(1, 100_000)]
+    beta_first: Annotated[float, Number(above=0, below=1)]
+    beta_last: Annotated[float, Number(above=0, below=1)]
 
     def __post_init__(self):
         object.__setattr__(self, "upper_face_indices", tuple(int(i) for i in self.upper_face_indices))
@@ -126,22 +133,22 @@ class DenoiserConfig:
 class RendererConfig:
     """The renderer (PIRenderer's three networks): mapping, warping and editing."""
 
-    coefficient_dim: int  # expression + pose per frame (64 + 9)
-    descriptor_dim: int
-    mapping_layers: int
-    image_size: int  # pixels; square
-    image_channels: int
-    max_channels: int
-    warp_base_channels: int
-    warp_encoder_layers: int
-    warp_decoder_layers: int
-    edit_base_channels: int
-    edit_layers: int
-    edit_residual_blocks: int
-    adain_hidden: int
-    leaky_relu_slope: float
-    norm_eps: float
-    window_radius: int  # a frame sees 2 * radius + 1 frames of coefficients
+    coefficient_dim: Size  # expression + pose per frame (64 + 9)
+    descriptor_dim: Size
+    mapping_layers: Annotated[int, Whole(0, 64)]
+    image_size: Annotated[int, Whole(1, 4096)]  # pixels; square
+    image_channels: Annotated[int, Whole(1, 16)]
+    max_channels: Size
+    warp_base_channels: Size
+    warp_encoder_layers: Annotated[int, Whole(1, 12)]
+    warp_decoder_layers: Annotated[int, Whole(1, 12)]
+    edit_base_channels: Size
+    edit_layers: Annotated[int, Whole(1, 12)]
+    edit_residual_blocks: Annotated[int, Whole(0, 64)]
+    adain_hidden: Size
+    leaky_relu_slope: NotNegative
+    norm_eps: Positive
+    window_radius: Annotated[int, Whole(0, 1000)]  # a frame sees 2 * radius + 1 frames of coefficients
     unused_residual_convs: bool  # keep `conv1`/`norm1`, which released files hold and the network never uses
 
     def __post_init__(self):

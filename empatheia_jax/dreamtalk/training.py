@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float
 from empatheia_jax.dreamtalk.denoiser import Denoiser
 from empatheia_jax.dreamtalk.perceptual import Features, perceptual_distance
 from empatheia_jax.dreamtalk.renderer import Renderer
+from empatheia_jax.settings.rules import NotNegative, Whole
 
 
 class Sum(NamedTuple):
@@ -103,11 +104,11 @@ def denoiser_loss(
 class RendererWeights:
     """Weights of the renderer's loss terms; the constants of PIRenderer's training are 2.5, 4, 250 and 4 scales."""
 
-    warp: float = 2.5
-    final: float = 4.0
-    style: float = 250.0  # of Gram matrices, relative to content
-    pixel: float = 0.0  # plain L1 of the finished frame
-    scales: int = 4
+    warp: NotNegative = 2.5
+    final: NotNegative = 4.0
+    style: NotNegative = 250.0  # of Gram matrices, relative to content
+    pixel: NotNegative = 0.0  # plain L1 of the finished frame
+    scales: Annotated[int, Whole(1, 8)] = 4
 
 
 def renderer_loss(

@@ -183,6 +183,23 @@ class Wholes:
 
 
 @dataclasses.dataclass(frozen=True)
+class Indices:
+    """A list of whole numbers of at least 0, read into a tuple."""
+
+    expected: str = "a list of whole numbers of at least 0"
+
+    def read(self, value: Any) -> tuple[int, ...]:
+        if not isinstance(value, list | tuple):
+            raise ValueError
+        if any(isinstance(each, bool) or not isinstance(each, int) or each < 0 for each in value):
+            raise ValueError
+        return tuple(value)
+
+    def plain(self, value: tuple[int, ...]) -> list[int]:
+        return list(value)
+
+
+@dataclasses.dataclass(frozen=True)
 class Factors:
     """Factors by glob: "core.*=0.2,synchronizer.*=1.5" → {"core.*": 0.2, "synchronizer.*": 1.5}."""
 

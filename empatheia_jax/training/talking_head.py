@@ -8,7 +8,6 @@ holds checkpoints, metrics, a report and, at the end, a weights folder of the ne
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,17 +18,16 @@ import numpy as np
 import optax
 from flax import nnx
 
-from empatheia_jax import weights
+from empatheia_jax import settings, weights
 from empatheia_jax.dreamtalk import perceptual, training
-from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.denoiser import Denoiser
 from empatheia_jax.dreamtalk.renderer import Renderer
+from empatheia_jax.dreamtalk.settings import DenoiserTraining, RendererTraining
 from empatheia_jax.dreamtalk.speech import LOG_MEL, SpeechFeatures
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
 from empatheia_jax.parallel.mesh import batch_part, make_mesh
-from empatheia_jax.settings import rules
 from empatheia_jax.training import loop, optimizers, partition, report
 from empatheia_jax.training import step as steps
 from empatheia_jax.training.checkpoints import Checkpoints
@@ -37,7 +35,8 @@ from empatheia_jax.training.metrics import Metrics
 from empatheia_jax.training.tables import format_table, parameter_table
 
 EDGES, VGG = "edges", "vgg19"  # what the renderer's pictures are compared by
-NETWORKS = {"denoiser": (DenoiserConfig, Denoiser), "renderer": (RendererConfig, Renderer)}
+NETWORKS = {"denoiser": Denoiser, "renderer": Renderer}
+Training = DenoiserTraining | RendererTraining
 
 
 class Pupil(nnx.Module):
@@ -59,7 +58,7 @@ class Phase:
     optimizer: optax.GradientTransformation
 
 
-def speech_features(config) -> tuple[SpeechFeatures, dict[str, Any]]:
+def speech_features(config: DenoiserTraining) -> tuple[SpeechFeatures, dict[str, Any]]:
     """The features that `config.speech` names, and what identifies them.
 
     Raises:
@@ -80,35 +79,32 @@ def speech_features(config) -> tuple[SpeechFeatures, dict[str, Any]]:
     return SpeechFeatures(network, width), {"speech": description["kind"], "sha256": description["sha256"]}
 
 
-def denoiser_phases(config) -> list[Phase]:
+def denoiser_phases(config: DenoiserTraining) -> list[Phase]:
     """One phase: everything, x0 loss."""
-    settings = optimizers.OptimizerConfig(
+    optimizer = optimizers.OptimizerConfig(
         learning_rate=config.learning_rate,
         steps=config.steps,
-        warmup_steps=min(config.warmup, config.steps),
+        warmup_steps=config.warmup,
         decay="constant",
         b2=0.999,
     )
-    objective = training.denoiser_objective(**config.objective.to_dict())
+    objective = training.denoiser_objective(**dataclasses.asdict(config.objective))
     return [
         Phase(
             "denoiser",
             ("network.*",),
             config.steps,
             lambda pupil, batch, rng: objective(pupil.network, batch, rng),
-            optimizers.build(settings),
+            optimizers.build(optimizer),
         )
     ]
 
 
-def renderer_phases(config) -> list[Phase]:
+def renderer_phases(config: RendererTraining) -> list[Phase]:
     """Two phases: mapping and warping alone for `warp_steps`, then everything for the rest of `steps`.
 
     Adam's moments start anew in the second; its learning rate goes on where the first one's stopped.
     """
-    factors = training.RendererWeights(**config.objective.to_dict())
-    if not 0 <= config.warp_steps < config.steps:
-        raise UserError(f"warp_steps={config.warp_steps} of steps={config.steps}; expected fewer, and at least 0")
 
     def phase(name: str, trainable: tuple[str, ...], first: int, count: int, warp_only: bool) -> Phase:
         decay = optax.exponential_decay(config.learning_rate, config.decay_every, config.decay, staircase=True)
@@ -116,7 +112,7 @@ def renderer_phases(config) -> list[Phase]:
 
         def loss(pupil: Pupil, batch, rng):
             features = perceptual.edge_features if pupil.critic is None else pupil.critic
-            return training.renderer_loss(pupil.network, batch, features, factors, warp_only=warp_only)
+            return training.renderer_loss(pupil.network, batch, features, config.objective, warp_only=warp_only)
 
         return Phase(name, trainable, count, loss, optimizer)
 
@@ -129,15 +125,13 @@ def renderer_phases(config) -> list[Phase]:
     return both if config.warp_steps else both[1:]
 
 
-def _critic(config) -> perceptual.Vgg19 | None:
+def _critic(config: Training) -> perceptual.Vgg19 | None:
     if config.trains == "denoiser" or config.features == EDGES:
         return None
-    if config.features != VGG:
-        raise UserError(f"features={config.features!r}; expected {VGG!r} or {EDGES!r}")
     return weights.restore(weights.find(VGG), perceptual.Vgg19, perceptual.Vgg19Config, kind=perceptual.KIND)
 
 
-def run(config, workdir: Path, open_folder: Callable) -> int:
+def run(config: Training, workdir: Path, open_folder: Callable) -> int:
     """Trains what `config.trains` names, from the newest checkpoint of the run's folder if there is one.
 
     Args:
@@ -148,16 +142,13 @@ def run(config, workdir: Path, open_folder: Callable) -> int:
     Raises:
         UserError: clips or weights are missing or do not fit; the folder belongs to another run; the loss is not finite.
     """
-    if config.trains not in NETWORKS:
-        raise UserError(f"trains={config.trains!r}; expected one of {', '.join(NETWORKS)}")
-    values_class, constructor = NETWORKS[config.trains]
-    values = values_class(**config.network.to_dict())
+    values, constructor = config.network, NETWORKS[config.trains]
     phases = (denoiser_phases if config.trains == "denoiser" else renderer_phases)(config)
     critic = _critic(config)
     speech = speech_features(config) if config.trains == "denoiser" else None
-    mesh = make_mesh(**config.mesh)
+    mesh = make_mesh(*config.mesh.sizes)
     data = open_folder(config, workdir, values, speech, batch_part(mesh))
-    plain = json.loads(config.to_json_best_effort())
+    plain = settings.plain(config)
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(workdir / "config.json", plain)
@@ -200,7 +191,9 @@ def run(config, workdir: Path, open_folder: Callable) -> int:
     return 0
 
 
-def _phase(config, phase: Phase, number: int, pupil: Pupil, mesh, data, workdir: Path, metrics: Metrics, identity):
+def _phase(
+    config: Training, phase: Phase, number: int, pupil: Pupil, mesh, data, workdir: Path, metrics: Metrics, identity
+):
     """Trains a phase and leaves its weights in the pupil; returns the result and the moving average of the network."""
     cut = partition.split(pupil, phase.trainable)
     step = steps.build(
@@ -209,9 +202,9 @@ def _phase(config, phase: Phase, number: int, pupil: Pupil, mesh, data, workdir:
         phase.optimizer,
         mesh,
         coefficients={"loss": 1.0},
-        clip=config.clip,
+        clip=config.clip or None,
         ema=config.ema,
-        compiler_options=steps.accepted_options(rules.Options().read(config.compiler_options)),
+        compiler_options=steps.accepted_options(config.compiler_options),
     )
     folder = workdir / "checkpoints" / phase.name
     with Checkpoints(folder, fingerprint=identity, keep=config.keep_checkpoints) as checkpoints:

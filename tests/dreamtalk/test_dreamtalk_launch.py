@@ -20,9 +20,11 @@ from data_pipeline import talking_heads
 from empatheia_jax import weights
 from empatheia_jax.dreamtalk import join
 from empatheia_jax.dreamtalk.animator import Animator
+from empatheia_jax.dreamtalk.settings import TRAININGS, DenoiserTraining, RendererTraining
 from empatheia_jax.dreamtalk.speech import LOG_MEL, SpeechFeatures
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.settings import read
 from empatheia_jax.training import talking_head
 from empatheia_jax.training.checkpoints import load_trainable
 
@@ -30,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NETWORKS = {"denoiser": DENOISER, "renderer": dataclasses.replace(RENDERER, coefficient_dim=DENOISER.face3d_dim + 9)}
 
 
-def settings(trains: str, data: Path) -> ConfigDict:
+def config_for(trains: str, data: Path, **changes) -> ConfigDict:
     """The shipped config at test size; everything else is as a user gets it."""
     config = {"denoiser": dreamtalk_denoiser, "renderer": dreamtalk_renderer}[trains].get_config()
     config.network = ConfigDict(dataclasses.asdict(NETWORKS[trains]))
@@ -43,7 +45,12 @@ def settings(trains: str, data: Path) -> ConfigDict:
         config.speech, config.frames, config.warmup = LOG_MEL, 8, 1
     else:
         config.features, config.warp_steps, config.objective.scales = talking_head.EDGES, 2, 1
+    config.update(changes)
     return config
+
+
+def settings(trains: str, data: Path, **changes) -> DenoiserTraining | RendererTraining:
+    return read(TRAININGS[trains], config_for(trains, data, **changes))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +77,7 @@ def data(tmp_path_factory):
 def denoiser_run(data, tmp_path_factory):
     """The whole command, on a config file of the user's own."""
     folder = tmp_path_factory.mktemp("runs")
-    values = settings("denoiser", data)
+    values = config_for("denoiser", data)
     (folder / "mine.py").write_text(
         "import json\nfrom ml_collections import ConfigDict\n"
         f"def get_config():\n    return ConfigDict(json.loads({values.to_json()!r}))\n"
@@ -120,14 +127,13 @@ def test_the_renderer_learns_to_warp_first_and_then_everything(renderer_run):
 
 
 def test_a_folder_that_belongs_to_another_run_is_left_alone(data, renderer_run):
-    config = settings("renderer", data)
-    config.seed = 5
+    config = settings("renderer", data, seed=5)
     with pytest.raises(UserError, match="another run"):
         talking_head.run(config, renderer_run, talking_heads.open_folder)
 
 
 def test_a_training_that_was_killed_ends_with_the_same_bits(data, renderer_run, tmp_path, monkeypatch):
-    config, original = settings("renderer", data), talking_heads.Draws.__next__
+    config, original = settings("renderer", data, save_every=1), talking_heads.Draws.__next__
 
     def next_or_killed(self):
         if self.step == 3:
@@ -135,7 +141,6 @@ def test_a_training_that_was_killed_ends_with_the_same_bits(data, renderer_run, 
         return original(self)
 
     monkeypatch.setattr(talking_heads.Draws, "__next__", next_or_killed)
-    config.save_every = 1
     with pytest.raises(KeyboardInterrupt):
         talking_head.run(config, tmp_path, talking_heads.open_folder)
     monkeypatch.setattr(talking_heads.Draws, "__next__", original)
@@ -163,8 +168,7 @@ def test_what_was_trained_apart_animates_a_face_together(denoiser_run, renderer_
 
 
 def test_the_same_batch_number_is_the_same_batch_and_styles_come_from_another_take(data, tmp_path):
-    config = settings("denoiser", data)
-    config.valid_every = 0
+    config = settings("denoiser", data, valid_every=0)
 
     def folder():
         return talking_heads.open_folder(config, tmp_path, DENOISER, talking_head.speech_features(config))

@@ -150,11 +150,13 @@ def test_a_picture_is_at_no_distance_from_itself_and_further_from_a_stranger():
 def test_the_projects_own_training_step_takes_these_losses():
     """The same step, clipping, moving average and single compilation as every other stage."""
     from configs import dreamtalk_denoiser
+    from empatheia_jax.dreamtalk.settings import TRAININGS
     from empatheia_jax.parallel.mesh import make_mesh
+    from empatheia_jax.settings import read
     from empatheia_jax.training import partition
     from empatheia_jax.training import step as steps
 
-    config = dreamtalk_denoiser.get_config()
+    config = read(TRAININGS["denoiser"], dreamtalk_denoiser.get_config())
     model = build(dataclasses.replace(DENOISER, dropout=0.1))
     rng = np.random.default_rng(0)
     batch = training.MotionBatch(
@@ -167,7 +169,7 @@ def test_the_projects_own_training_step_takes_these_losses():
     parts = partition.split(model, nnx.Param)
     step = steps.build(
         parts,
-        training.denoiser_objective(**config.objective.to_dict()),
+        training.denoiser_objective(**dataclasses.asdict(config.objective)),
         optax.adam(config.learning_rate),
         make_mesh(1, 1, 1, devices=jax.devices()[:1]),
         coefficients={"loss": 1.0},
@@ -187,9 +189,11 @@ def test_the_projects_own_training_step_takes_these_losses():
 def test_the_configs_describe_networks_that_exist():
     from configs import dreamtalk_denoiser, dreamtalk_renderer
     from empatheia_jax.dreamtalk import released
-    from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
+    from empatheia_jax.dreamtalk.settings import TRAININGS
+    from empatheia_jax.settings import read
 
-    assert DenoiserConfig(**dreamtalk_denoiser.get_config().network) == released.DENOISER
-    renderer = dreamtalk_renderer.get_config()
-    assert RendererConfig(**renderer.network) == dataclasses.replace(released.RENDERER, unused_residual_convs=False)
-    assert training.RendererWeights(**renderer.objective) == training.RendererWeights()
+    assert read(TRAININGS["denoiser"], dreamtalk_denoiser.get_config()).network == released.DENOISER
+    renderer = read(TRAININGS["renderer"], dreamtalk_renderer.get_config())
+    assert renderer.network == dataclasses.replace(released.RENDERER, unused_residual_convs=False)
+    assert renderer.objective == training.RendererWeights()
+    assert (renderer.warp_steps, renderer.decay_every, renderer.steps) == (200_000, 300_000, 600_000)

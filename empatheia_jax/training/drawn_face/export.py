@@ -14,18 +14,19 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import app, flags
 from flax import nnx
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from empatheia_jax import weights
 from empatheia_jax.conversation.labels import AGES, GENDERS, TONES
 from empatheia_jax.dreamtalk.animator import PORTRAITS_FILE, POSE_FILE
-from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.drawn_face.expressions import idle_pose
 from empatheia_jax.dreamtalk.drawn_face.layout import NEUTRAL_POSE
 from empatheia_jax.dreamtalk.drawn_face.profiles import portrait_for_profile
 from empatheia_jax.dreamtalk.model import KIND, DreamTalk, DreamTalkConfig
+from empatheia_jax.dreamtalk.settings import DrawnFace
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media.image import png_bytes
+from empatheia_jax.settings import read
 from empatheia_jax.training.drawn_face import checkpoint
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/drawn_face.py", "The experiment.")
@@ -34,7 +35,7 @@ _OUTPUT = flags.DEFINE_string("output", "weights/drawn-face", "The weights folde
 _POSE_FRAMES = 1500  # a minute; a longer reply holds its last pose
 
 
-def assemble(config: ConfigDict, folder: Path) -> tuple[DreamTalk, dict]:
+def assemble(config: DrawnFace, folder: Path) -> tuple[DreamTalk, dict]:
     """The averaged weights of both trainings in one model, and where they come from.
 
     Raises:
@@ -42,8 +43,8 @@ def assemble(config: ConfigDict, folder: Path) -> tuple[DreamTalk, dict]:
     """
     values = DreamTalkConfig(
         speech=None,
-        denoiser=DenoiserConfig(**config.denoiser),
-        renderer=RendererConfig(**config.renderer),
+        denoiser=config.denoiser,
+        renderer=config.renderer,
         rest_pose=NEUTRAL_POSE,
     )
     model = DreamTalk(values, rngs=nnx.Rngs(config.seed))
@@ -68,7 +69,7 @@ def _repack(folder: Path, flat: dict) -> None:
 
 @main_guard
 def main(_) -> None:
-    config, output = _CONFIG.value, Path(_OUTPUT.value)
+    config, output = read(DrawnFace, _CONFIG.value), Path(_OUTPUT.value)
     model, provenance = assemble(config, Path(_FOLDER.value))
     flat = weights.flatten(model)
     entries, files = [], {}

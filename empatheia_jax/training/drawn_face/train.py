@@ -7,7 +7,9 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
+from empatheia_jax.dreamtalk.settings import DrawnFace
 from empatheia_jax.errors import main_guard
+from empatheia_jax.settings import read
 from empatheia_jax.training.drawn_face import train_denoiser, train_renderer
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/drawn_face.py", "The experiment.")
@@ -21,7 +23,7 @@ def main(_) -> None:
     folder = Path(_FOLDER.value)
     folder.mkdir(parents=True, exist_ok=True)
     train = {"renderer": train_renderer, "denoiser": train_denoiser}[_NETWORK.value].train
-    train(_CONFIG.value, folder, _MINUTES.value)
+    train(read(DrawnFace, _CONFIG.value), folder, _MINUTES.value)
 
 
 if __name__ == "__main__":

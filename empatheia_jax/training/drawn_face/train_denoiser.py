@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from ml_collections import ConfigDict
 
 from empatheia_jax.dreamtalk import features, training, windows
 from empatheia_jax.dreamtalk.config import DenoiserConfig
 from empatheia_jax.dreamtalk.denoiser import Denoiser
 from empatheia_jax.dreamtalk.drawn_face.expressions import perform
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION
+from empatheia_jax.dreamtalk.settings import DrawnFace
 from empatheia_jax.training.drawn_face import checkpoint
 from empatheia_jax.training.drawn_face.performances import performance
 
@@ -52,9 +52,9 @@ def coefficient_weights() -> np.ndarray:
     return weight
 
 
-def train(config: ConfigDict, folder: Path, minutes: float) -> None:
+def train(config: DrawnFace, folder: Path, minutes: float) -> None:
     """Trains for `minutes` (or `config.denoiser_steps`), from the folder's last checkpoint if there is one."""
-    values = DenoiserConfig(**config.denoiser)
+    values = config.denoiser
     graph, params, rest = nnx.split(Denoiser(values, rngs=nnx.Rngs(config.seed)), nnx.Param, ...)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, config.denoiser_rate, 50, config.denoiser_steps, config.denoiser_rate * 0.02

@@ -20,7 +20,6 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.flatten_util import ravel_pytree
-from ml_collections import ConfigDict
 
 from empatheia_jax.dreamtalk import renderer_layers
 from empatheia_jax.dreamtalk.config import RendererConfig
@@ -28,6 +27,7 @@ from empatheia_jax.dreamtalk.drawn_face.identity import sample_identity
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION
 from empatheia_jax.dreamtalk.editing_net import EditingNet
 from empatheia_jax.dreamtalk.renderer import Renderer, normalise_image
+from empatheia_jax.dreamtalk.settings import DrawnFace
 from empatheia_jax.training.drawn_face import checkpoint
 from empatheia_jax.training.drawn_face.flow import true_flow
 from empatheia_jax.training.drawn_face.performances import HELD_OUT, widened_windows
@@ -132,9 +132,9 @@ def losses(renderer: Renderer, portrait, windows, frame, flow, moved, trust) -> 
     return flow_error + pixel + edge, parts
 
 
-def train(config: ConfigDict, folder: Path, minutes: float) -> None:
+def train(config: DrawnFace, folder: Path, minutes: float) -> None:
     """Trains for `minutes` (or `config.renderer_steps`), from the folder's last checkpoint if there is one."""
-    values = RendererConfig(**config.renderer)
+    values = config.renderer
     shards = folder / "shards"
     shards.mkdir(parents=True, exist_ok=True)
     if all((shards / f"{number:05d}.npz").exists() for number in range(config.shards)):
@@ -153,7 +153,7 @@ def train(config: ConfigDict, folder: Path, minutes: float) -> None:
         artist.join()
 
 
-def _train(config: ConfigDict, values: RendererConfig, folder: Path, shards: Path, minutes: float) -> None:
+def _train(config: DrawnFace, values: RendererConfig, folder: Path, shards: Path, minutes: float) -> None:
     graph, params, rest = nnx.split(new_renderer(values, config.seed), nnx.Param, ...)
     flat, unravel = ravel_pytree(params)  # one long vector: the optimizer is then a handful of operations
     rate, flow_rate = config.renderer_rate, config.flow_rate
