@@ -155,14 +155,21 @@ def decode_by_extraction(config: Experiment, limit: int) -> float:
         return added / (time.perf_counter() - began)
 
 
-def stream_of(config: Experiment, stage: str, tokenizer, marks: dict[str, str], workers: int, **changes) -> Stream:
-    """The stream of a stage as the loader makes it, with another tokenizer and the benchmark's cache."""
+def stream_of(
+    config: Experiment, stage: str, tokenizer, marks: dict[str, str], workers: int, packing: bool | None = None
+) -> Stream:
+    """The stream of a stage as the loader makes it, with another tokenizer and the benchmark's cache; with `packing` said,
+    of text alone.
+    """
     import dataclasses
 
-    settings = dataclasses.replace(loader.settings_of(config, stage, True), **changes)
+    settings = loader.settings_of(config, stage, True)
+    if packing is not None:
+        text = dataclasses.replace(settings.policy, modalities=())
+        settings = dataclasses.replace(settings, policy=text, packing=packing)
     quarantine = Quarantine(0.0)
     examples, tree = loader.load_examples(config, "train", quarantine)
-    wanted = (*settings.modalities, *settings.targets)
+    wanted = (*settings.policy.modalities, *settings.targets)
     features = CachedFeatures(loader.cache_folder(config), {what: marks[what] for what in wanted}) if wanted else None
     maker = BatchMaker(examples, tree, features, tokenizer, settings, quarantine)
     return Stream(maker, workers)
@@ -270,7 +277,7 @@ def main(argv: list[str]) -> int:
                     stream_of(config, stage, tokenizer, marks, workers), given.seconds
                 )
             for name, packing in (("text", False), ("text, packed", True)):
-                stream = stream_of(config, "coe", tokenizer, marks, workers, modalities=(), packing=packing)
+                stream = stream_of(config, "coe", tokenizer, marks, workers, packing)
                 stages[f"{name}, workers {workers}"] = rate(stream, given.seconds)
         found["examples_per_second"] = stages
         step = given.step_ms / 1000

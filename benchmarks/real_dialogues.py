@@ -11,6 +11,7 @@ whole target without the chain ("target"), where it is.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from flax import nnx
 
 from empatheia_jax import assemble
-from empatheia_jax.conversation import prompt
+from empatheia_jax.conversation.policy import PromptPolicy
 from empatheia_jax.conversation.schema import Utterance
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.parallel.mesh import make_mesh
@@ -56,18 +57,9 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv[1:])
     config = resolve(json.loads((options.workdir / "config.json").read_text()))
     assembly = assemble.empatheia(config, make_mesh(1, 1, 1, devices=jax.devices()[:1]))
-    template = assembly.tokenizer.chat if config.data.chat_template else prompt.human_assistant
+    policy = dataclasses.replace(PromptPolicy.of(config.data), max_length=LENGTH)
     encoded = [
-        prompt.encode(
-            assembly.tokenizer,
-            history,
-            max_length=LENGTH,
-            response=reply,
-            instruction=config.data.instruction,
-            template=template,
-            speech=(),
-            video=(),
-        )
+        policy.encode(assembly.tokenizer, history, None, recorded={}, response=reply)
         for history, reply in examples(options.dialogues, options.count)
     ]
 

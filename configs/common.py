@@ -69,15 +69,22 @@ def data() -> ConfigDict:
     c = ConfigDict()
     c.path = "data/avamerg"
     c.max_length = 1024  # tokens; the oldest history goes first, the reply is never cut
+    c.answer_length = 320  # of which a prompt leaves free for the answer, in training and reply alike
     c.reply_tokens = 128  # longest r^t
     c.phonemes = 384  # longest C^s
     c.frames = 500  # longest C^v: 20 s at 25 fps
-    c.utterances = 4  # user utterances with media per example
+    c.utterances = 4  # utterances with media per example, the latest
+    c.listener_media = False  # True: the listener's own speech and video in the history are given too
+    c.slots = 24  # places per recording in the prompt: a divisor of 24; 1 = one mean feature (reading U2)
     c.instruction = "paper"  # "short", "plain"
-    c.chat_template = False  # the tokenizer's own template instead of Human / Assistant
+    # "own": the checkpoint's chat template; "human_assistant": the released baseline's; "auto": ChatGLM3's own for ChatGLM3,
+    # the baseline's for every other core.
+    c.chat_template = "auto"
     c.chain_of_empathy = True  # False: the ablation without Chain of Empathy
     c.modalities = "speech,video"  # "" : text only (the ablation without speech and video)
-    c.modality_dropout = 0.0
+    # Probability that an example of training loses some of its modalities: one, or all. Without it a core that was
+    # trained with recordings does not know how to answer text alone.
+    c.modality_dropout = 0.3
     c.last_turn_only = False
     c.label_map = "paper"  # 32 -> 7; or one of E3RG's
     c.workers = 2  # processes that read ahead; 0 = threads

@@ -20,7 +20,9 @@ def get_config() -> ConfigDict:
     config.networks.dtype = "float32"
     config.networks.remat = "nothing"
     config.bridge.update({"width": 32, "heads": 2, "mlp": 64, "layers": 1, "content_latent": 16, "style_latent": 16})
-    config.data.update({"path": "debug", "max_length": 1024, "reply_tokens": 48, "phonemes": 64, "frames": 50})
+    config.data.update(
+        {"path": "debug", "max_length": 1024, "answer_length": 512, "reply_tokens": 48, "phonemes": 64, "frames": 50}
+    )
     config.data.update({"utterances": 2, "instruction": "short", "workers": 0})
     config.lora.dropout = 0.0
     for stage in config.schedule.split(","):

@@ -26,8 +26,17 @@ def get_config() -> ConfigDict:
     config.bridge.update(
         {"width": 256, "heads": 4, "mlp": 512, "layers": 4, "content_latent": 128, "style_latent": 128}
     )
-    config.data.update({"path": "data/toy", "max_length": 384, "reply_tokens": 64, "phonemes": 192, "frames": 250})
-    config.data.update({"utterances": 1, "instruction": "short", "chat_template": True, "workers": 0})
+    config.data.update(
+        {
+            "path": "data/toy",
+            "max_length": 384,
+            "answer_length": 160,
+            "reply_tokens": 64,
+            "phonemes": 192,
+            "frames": 250,
+        }
+    )
+    config.data.update({"utterances": 1, "instruction": "short", "chat_template": "own", "workers": 0})
     config.lora.update({"rank": 16, "dropout": 0.05})
     config.coe = common.stage(steps=35, batch=4, accumulation=1, learning_rate=2e-3)
     # The new rows have everything to learn in 35 steps, the core little: at their rate it would unlearn how people talk.

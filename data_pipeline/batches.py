@@ -13,12 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_pipeline.examples import Example, fingerprint
-from data_pipeline.features import ENCODED, Features
+from data_pipeline.features import Features
 from data_pipeline.layout import Clip, Tree
 from data_pipeline.plan import EMPTY, Plan
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.batch import Batch
 from empatheia_jax.conversation import prompt
+from empatheia_jax.conversation.policy import PromptPolicy
+from empatheia_jax.encoders.pooling import pool
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import WHOLE, Part
 from empatheia_jax.tokens import SLOTS
@@ -30,43 +32,30 @@ _ENDLESS = 2**40
 class Settings:
     """How examples become batches.
 
-    max_length      tokens of the longest row
-    buckets         row lengths; () = max_length alone
+    policy          how a dialogue becomes tokens, as in a reply
+    buckets         row lengths; () = the policy's max_length alone
     batch           rows of the global batch
     seed            None = evaluation: the set's order, one pass, padded with weight 0
     phonemes, frames    longest targets; longer ones are cut there
-    utterances      user utterances with media per example, the last ones
-    modalities      of ENCODED; () = text only
-    modality_dropout    probability that an example loses one of its modalities, in training
+    modality_dropout    probability that an example loses some of its modalities (one, or all), in training
     packing         several text-only examples per row
-    chain_of_empathy (`steps` there), persona, instruction, slots: see `prompt.encode`; label_map: see `labels.MAPS_TO_7`
     """
 
-    max_length: int
+    policy: PromptPolicy
     batch: int
     buckets: tuple[int, ...] = ()
     seed: int | None = None
     phonemes: int = 384
     frames: int = 500
-    utterances: int = 4
-    modalities: tuple[str, ...] = ENCODED
     targets: tuple[str, ...] = ()
     modality_dropout: float = 0.0
     packing: bool = False
-    chain_of_empathy: bool = True
-    persona: bool = True
-    instruction: str = "paper"
-    label_map: str = "paper"
-    slots: int = SLOTS
 
     def __post_init__(self):
-        unknown = set(self.modalities) - set(ENCODED)
-        if unknown:
-            raise UserError(f"modality {sorted(unknown)[0]!r} is unknown; expected some of {', '.join(ENCODED)}")
-        if self.packing and (self.modalities or self.targets):
+        if self.packing and (self.policy.modalities or self.targets):
             raise UserError("packing is for text-only batches of the stage coe; empty data.modalities or leave it off")
-        if any(not 0 < bucket <= self.max_length for bucket in self.buckets):
-            raise UserError(f"buckets {self.buckets}; expected lengths of 1 to max_length {self.max_length}")
+        if any(not 0 < bucket <= self.policy.max_length for bucket in self.buckets):
+            raise UserError(f"buckets {self.buckets}; expected lengths of 1 to max_length {self.policy.max_length}")
         if not 0 <= self.modality_dropout <= 1:
             raise UserError(f"modality_dropout {self.modality_dropout}; expected 0 to 1")
 
@@ -88,12 +77,10 @@ class BatchMaker:
         tokenizer: prompt.Tokenizer,
         settings: Settings,
         quarantine: Quarantine,
-        template: prompt.Template = prompt.human_assistant,
         part: Part = WHOLE,
     ):
         self.rows = part.rows(settings.batch)
         self.tree, self.features, self.tokenizer, self.settings = tree, features, tokenizer, settings
-        self.template = template
         self.examples: list[Example] = []
         self.numbers: list[int] = []  # position in the given list: the example's id
         lengths = []
@@ -109,7 +96,7 @@ class BatchMaker:
             self.numbers.append(number)
         quarantine.enforce()
         self.shapes = self._shapes()
-        buckets = (*settings.buckets, settings.max_length)
+        buckets = (*settings.buckets, settings.policy.max_length)
         self.plan = Plan(lengths, settings.batch, buckets, settings.seed, settings.packing)
         self.identity = hashlib.sha256(f"{fingerprint(self.examples)} {settings} {lengths}".encode()).hexdigest()
 
@@ -130,10 +117,12 @@ class BatchMaker:
         return self._reach(example, example.turn.response_index, "listener", example.turn.response)
 
     def _runs(self, example: Example) -> tuple[int, ...]:
-        return prompt.speaker_indices(example.turn.history)[-self.settings.utterances :]
+        return self.settings.policy.heard(example.turn.history)
 
     def _require_features(self, example: Example) -> None:
-        wanted = [(what, self._clip(example, i)) for what in self.settings.modalities for i in self._runs(example)]
+        wanted = [
+            (what, self._clip(example, i)) for what in self.settings.policy.modalities for i in self._runs(example)
+        ]
         wanted += [(what, self._reply(example)) for what in self.settings.targets]
         for what, clip in wanted:
             if reason := self.features.missing(what, clip):
@@ -144,40 +133,33 @@ class BatchMaker:
         if not self.examples:
             return {}
         first = self.examples[0]
-        clips = {what: self._clip(first, self._runs(first)[-1]) for what in self.settings.modalities}
+        clips = {what: self._clip(first, self._runs(first)[-1]) for what in self.settings.policy.modalities}
         clips |= {what: self._reply(first) for what in self.settings.targets}
         shapes = {what: self.features.get(what, clip).shape for what, clip in clips.items()}
         return {what: shape if what.endswith("style") else shape[1:] for what, shape in shapes.items()}
 
     def _modalities(self, index: int, epoch: int) -> tuple[str, ...]:
         """The modalities that this example keeps in this epoch."""
-        settings = self.settings
-        if settings.seed is None or not settings.modality_dropout or not settings.modalities:
-            return settings.modalities
+        settings, modalities = self.settings, self.settings.policy.modalities
+        if settings.seed is None or not settings.modality_dropout or not modalities:
+            return modalities
         random = np.random.Generator(np.random.Philox(key=[settings.seed + 2**32, epoch], counter=[0, 0, 0, index]))
         if random.random() >= settings.modality_dropout:
-            return settings.modalities
-        lost = settings.modalities[random.integers(len(settings.modalities))]
-        return tuple(each for each in settings.modalities if each != lost)
+            return modalities
+        lost = random.integers(1, 2 ** len(modalities))  # any subset but the empty one, as bits
+        return tuple(each for bit, each in enumerate(modalities) if not lost >> bit & 1)
 
     def encode(self, example: Example, modalities: Sequence[str] | None = None) -> prompt.Encoded:
         """Tokens of one example, with its target."""
-        settings = self.settings
-        modalities = settings.modalities if modalities is None else modalities
-        runs = self._runs(example)
-        return prompt.encode(
+        policy, runs = self.settings.policy, self._runs(example)
+        modalities = policy.modalities if modalities is None else modalities
+        return policy.encode(
             self.tokenizer,
             example.turn.history,
-            max_length=settings.max_length,
+            example.conversation.listener,
+            recorded=dict.fromkeys(modalities, runs),
             chain=example.turn.chain,
             response=example.turn.response,
-            steps=settings.chain_of_empathy,
-            listener=example.conversation.listener if settings.persona else None,
-            instruction=settings.instruction,
-            template=self.template,
-            speech=runs if "speech" in modalities else (),
-            video=runs if "video" in modalities else (),
-            slots=settings.slots,
         )
 
     def __getitem__(self, position: int) -> Batch:
@@ -196,10 +178,10 @@ class BatchMaker:
                 encoded = self.encode(example, self._modalities(index, epoch))
                 offset = fields.put_text(place, offset, segment, encoded)
             fields.put_labels(
-                place, example.class_ids(settings.label_map), self.numbers[index] if real else EMPTY, real
+                place, example.class_ids(settings.policy.label_map), self.numbers[index] if real else EMPTY, real
             )
             for what, kept in (("speech", encoded.speech), ("video", encoded.video)):
-                if what in settings.modalities:
+                if what in settings.policy.modalities:
                     clips = [self._clip(example, i) for i in kept]
                     fields.put_slots(place, what, [self.features.get(what, clip) for clip in clips])
             for what in settings.targets:
@@ -223,8 +205,8 @@ class _Fields:
         self.labels = {name: np.full(rows, -1, np.int32) for name in ("emotion32", "emotion7", "age", "gender", "tone")}
         self.labels |= {"weight": np.zeros(rows, np.float32), "example_id": np.full(rows, EMPTY, np.int64)}
         lengths = {
-            "speech": (settings.utterances * settings.slots,),
-            "video": (settings.utterances * settings.slots,),
+            "speech": (settings.policy.utterances * settings.policy.slots,),
+            "video": (settings.policy.utterances * settings.policy.slots,),
             "speech_content": (settings.phonemes,),
             "video_content": (settings.frames,),
         }
@@ -250,10 +232,10 @@ class _Fields:
 
     def put_slots(self, row: int, what: str, arrays: list[np.ndarray]) -> None:
         """Features of the utterances one after another, from the first place of the row."""
-        room, slots = self.arrays[what][row], self.settings.slots
+        room, slots = self.arrays[what][row], self.settings.policy.slots
         for place, array in enumerate(arrays):
-            self._check(what, array.shape, (slots, room.shape[1]))
-            room[place * slots : (place + 1) * slots] = array
+            self._check(what, array.shape, (SLOTS, room.shape[1]))
+            room[place * slots : (place + 1) * slots] = pool(array, slots)
 
     def put_target(self, row: int, what: str, array: np.ndarray) -> None:
         """A target; what is longer than its room is cut, and the length says how much of the room is filled."""

@@ -37,7 +37,7 @@ class FeatureExtractor(Protocol):
     what         name of the folder and of the role in a batch: "speech" and "video" (encoders, for the speaker's clips),
                  "speech_content", "video_content", "speech_style", "video_style" (generators, for the replies)
     fingerprint  hash of the weights and of every setting that changes the result
-    roles        whose clips it reads: "speaker", "listener"
+    roles        whose clips it reads: "speaker", "listener" (the replies), "history" (what the listener said before)
     batch        clips per call
     """
 

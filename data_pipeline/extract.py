@@ -81,19 +81,22 @@ def extractors(config: Experiment) -> list[FeatureExtractor]:
         "video_content": lambda clip: animator.content(clip.samples()),
         "video_style": video_style,
     }
+    heard = ("speaker", "history") if config.data.listener_media else ("speaker",)
     return [
-        PerClip(
-            what, marks[what], ("speaker",) if what in ENCODED else ("listener",), function, STORE.get(what, "float32")
-        )
+        PerClip(what, marks[what], heard if what in ENCODED else ("listener",), function, STORE.get(what, "float32"))
         for what, function in functions.items()
     ]
 
 
 def clips_of(examples: Iterable[Example], tree: Tree, roles: Sequence[str]) -> list[Clip]:
-    """The clips that examples need of these roles, each once: the speaker's in the histories, the listener's replies."""
+    """The clips that examples need of these roles, each once: "speaker" and "history", the speaker's and the listener's in
+    the histories; "listener", the replies.
+    """
+    kept = {"speaker": "speaker", "history": "listener"}
+    kept = {said for role, said in kept.items() if role in roles}
     found: dict[str, Clip] = {}
     for example in examples:
-        clips = [clip for clip in example.speaker_clips(tree) if clip.role == "speaker"] if "speaker" in roles else []
+        clips = [clip for clip in example.speaker_clips(tree) if clip.role in kept]
         if "listener" in roles and example.turn.response is not None:
             clips.append(example.reply_clip(tree))
         for clip in clips:

@@ -13,9 +13,10 @@ from data_pipeline.fingerprints import fingerprints
 from data_pipeline.layout import Tree
 from data_pipeline.quarantine import Quarantine
 from data_pipeline.stream import Stream
-from empatheia_jax.conversation import prompt
+from empatheia_jax.conversation.policy import PromptPolicy
 from empatheia_jax.parallel.mesh import WHOLE, Part
 from empatheia_jax.settings import Experiment
+from empatheia_jax.tokens import SLOTS
 
 DEBUG = "debug"
 """As `config.data.path`: the toy set's words with made-up features."""
@@ -25,21 +26,15 @@ def settings_of(config: Experiment, stage: str, training: bool) -> Settings:
     """`config.data` and the stage's block as `Settings`."""
     data = config.data
     return Settings(
-        max_length=data.max_length,
+        policy=PromptPolicy.of(data),
         buckets=data.buckets,
         batch=config[stage].batch,
         seed=config.seed if training else None,
         phonemes=data.phonemes,
         frames=data.frames,
-        utterances=data.utterances,
-        modalities=data.modalities,
         targets=TARGETS[stage],
         modality_dropout=data.modality_dropout,
         packing=data.packing and stage == "coe",
-        chain_of_empathy=data.chain_of_empathy,
-        persona=data.persona,
-        instruction=data.instruction,
-        label_map=data.label_map,
     )
 
 
@@ -83,15 +78,14 @@ def make(config: Experiment, stage: str, split: str, tokenizer: Any, widths: Any
     settings = settings_of(config, stage, training)
     quarantine = Quarantine(config.data.quarantine_limit)
     examples, tree = load_examples(config, split, quarantine)
-    wanted = (*settings.modalities, *settings.targets)
+    wanted = (*settings.policy.modalities, *settings.targets)
     features: Features | None
     if config.data.path == DEBUG:
-        features = MadeUpFeatures(_made_up_shapes(widths), settings.slots)
+        features = MadeUpFeatures(_made_up_shapes(widths), SLOTS)
     elif wanted:
         features = CachedFeatures(cache_folder(config), {what: fingerprints(config)[what] for what in wanted})
     else:
         features = None
-    template = tokenizer.chat if config.data.chat_template else prompt.human_assistant
     maker = BatchMaker(
         examples,
         tree,
@@ -99,7 +93,6 @@ def make(config: Experiment, stage: str, split: str, tokenizer: Any, widths: Any
         tokenizer,
         settings,
         quarantine,
-        template,
         part or WHOLE,
     )
     if quarantine.entries and jax.process_index() == 0:

@@ -74,6 +74,14 @@ class Tokenizer(Protocol):
     def token_id(self, token: str) -> int:
         """Id of one added token."""
 
+    def has(self, *tokens: str) -> bool:
+        """Whether all of these are tokens."""
+
+    chat_template: str | None
+
+    def chat(self, messages: Sequence[Message]) -> str:
+        """The checkpoint's own chat format."""
+
 
 def human_assistant(messages: Sequence[Message]) -> str:
     """The template of the released baseline (and of Vicuna v0): `### Human: …`, `### Assistant: …`."""
@@ -189,12 +197,14 @@ def encode(
     speech: Collection[int] | None = None,
     video: Collection[int] | None = None,
     slots: int = SLOTS,
+    answer_length: int = 0,
 ) -> Encoded:
     """Tokens of the prompt, and of the target where a response is given (training); its four parts — prompt, chain,
     reply, signals — are tokenised apart, so that the masks are exact for any tokenizer.
 
     The oldest utterances are dropped until everything fits into `max_length`; where the last one alone is too long, its
-    beginning goes, by words where it has blanks. For a prompt alone, `max_length` is what the caller leaves for it.
+    beginning goes, by words where it has blanks. `answer_length` tokens stay free for the answer, known or not, so that
+    training and reply drop the same history; a target that is longer takes what it needs.
 
     Raises:
         UserError: the instruction, the media runs of the last utterance and the target do not fit into `max_length`.
@@ -209,7 +219,7 @@ def encode(
     target: list[Sequence[int]] = []
     if response is not None:
         target = [tokenizer.encode_parts(part) for part in target_parts(chain, response, steps=steps)]
-    room = max_length - sum(len(piece) for piece in target)
+    room = max_length - max(sum(len(piece) for piece in target), answer_length)
 
     def prompt_from(first: int, said: Sequence[Utterance]) -> list[int]:
         parts = prompt_parts(
@@ -240,7 +250,7 @@ def encode(
         length = _longest(lambda n: len(ending(n)) <= room, len(text))
         if not length:
             raise UserError(
-                f"instruction and media need {len(ending(1))} tokens and the target "
+                f"instruction and media need {len(ending(1))} tokens and the answer "
                 f"{max_length - room}, more than max_length {max_length}; raise it, or choose the short instruction or "
                 "fewer slots"
             )

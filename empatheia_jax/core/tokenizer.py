@@ -201,6 +201,10 @@ class Tokenizer:
             raise UserError(f"the tokenizer has no token {token!r}")
         return self._outer.get(found, found)
 
+    def has(self, *tokens: str) -> bool:
+        """Whether all of these are tokens by name."""
+        return all(self._backend.token_to_id(token) is not None for token in tokens)
+
     @cached_property
     def special_ids(self) -> frozenset[int]:
         """Ids of control tokens and added tokens."""
@@ -217,7 +221,7 @@ class Tokenizer:
         Raises: UserError where the checkpoint has no template, or its template refuses the messages.
         """
         if self.chat_template is None:
-            raise UserError("the checkpoint has no chat template")
+            raise UserError("the checkpoint has no chat template; choose --config.data.chat_template=human_assistant")
         # Templates are written for transformers: its own function knows `strftime_now`, `{% generation %}` and the rest.
         from transformers.utils.chat_template_utils import render_jinja_template
 

@@ -14,12 +14,13 @@ import numpy as np
 from tqdm import tqdm
 
 from empatheia_jax import assemble
-from empatheia_jax.conversation import labels, prompt, schema
-from empatheia_jax.conversation.schema import Conversation, Profile, Turn, Utterance
+from empatheia_jax.conversation import labels, schema
+from empatheia_jax.conversation.policy import PromptPolicy
+from empatheia_jax.conversation.schema import Conversation, Turn, Utterance
 from empatheia_jax.core.decoding import DecodingSettings
 from empatheia_jax.dialogue import media_files
 from empatheia_jax.dialogue.faces import DrawnFaces, FaceFolder
-from empatheia_jax.dialogue.responder import Blend, Reply, Responder
+from empatheia_jax.dialogue.responder import DEFAULT_LISTENER, Blend, Reply, Responder
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
 from empatheia_jax.media.audio import write_wav
@@ -28,7 +29,6 @@ from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.settings import Experiment
 
 FRAME_RATE = 25
-DEFAULT_LISTENER = Profile("young", "female", "mid", None)
 FILES = ("reply.wav", "reply.mp4", "reply.json")
 Load = Callable[[Experiment, Path, Any], list[str]]
 """`(config, workdir, model)`: puts a run's trained leaves into the model and names their stages."""
@@ -67,10 +67,7 @@ def responder(config: Experiment, workdir: Path, load: Load) -> Responder:
             no_repeat_ngram=decoding.no_repeat_ngram,
         ),
         blend=Blend(decoding.content_blend, decoding.style_blend),
-        template=assembly.tokenizer.chat if config.data.chat_template else prompt.human_assistant,
-        instruction=config.data.instruction,
-        max_length=config.data.max_length,
-        utterances=config.data.utterances if config.data.modalities else 0,
+        policy=PromptPolicy.of(config.data),
         guidance=decoding.guidance,
         seed=config.seed,
     )
@@ -141,14 +138,13 @@ def reply(config: Experiment, workdir: Path, source: Path, output: Path, load: L
 def answer(model: Responder, conversation: Conversation, turn: Turn, media, output: Path) -> Path:
     """One reply on disk, with its text on the terminal while it is written."""
     print(f"> {turn.history[-1].text}\n")
-    listener = conversation.listener or DEFAULT_LISTENER
-    result = model.reply(turn.history, media, listener, on_text=_show)
+    result = model.reply(turn.history, media, conversation.listener, on_text=_show)
     print()
     facts = {
         "conversation_id": conversation.conversation_id,
         "turn_id": turn.turn_id,
         "asked": turn.history[-1].text,
-        "heard": sorted({kind for each in turn.history for kind in media.get(each.index, {})}),
+        "heard": list(result.heard),
     }
     write_reply(result, output, facts)
     print(f"\n{result.answer.response}\n")

@@ -18,18 +18,24 @@ import jax.numpy as jnp
 import numpy as np
 import soxr
 from flax import nnx
+from jaxtyping import Array, Float
 
-from empatheia_jax.conversation import labels, prompt
+from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.answer import END, Answer, parse_reply, reply_positions
+from empatheia_jax.conversation.policy import MODALITIES, PromptPolicy
+from empatheia_jax.conversation.prompt import Encoded
 from empatheia_jax.conversation.schema import Profile, Utterance
 from empatheia_jax.core.decoding import DecodingSettings, Generation, StopStrings, bucket, generate
 from empatheia_jax.empatheia import Empatheia, Signals
+from empatheia_jax.encoders.pooling import pool
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import frames_for
 from empatheia_jax.styletts2.joins import SAMPLE_RATE
 from empatheia_jax.styletts2.voices import for_profile
 from empatheia_jax.tokens import SIGNALS
 
+DEFAULT_LISTENER = Profile("young", "female", "mid", None)
+"""Lends voice and portrait where a dialogue does not say who answers."""
 SPEECH_RATE = 16_000
 """What the talking head's encoder hears."""
 
@@ -48,12 +54,17 @@ class Blend:
 
 @dataclasses.dataclass
 class Reply:
-    """What came out: `speech` (samples,) float32 at `rate`; `frames` yields uint8 (N, H, W, 3) at 25 fps, once; `size` (H, W)."""
+    """What came out.
+
+    `heard`: the kinds of recordings that it answers to. `speech` (samples,) float32 at `rate`. `frames` yields uint8
+    (N, H, W, 3) at 25 fps, once; `size` (H, W).
+    """
 
     answer: Answer
     text: str
     emotion: Mapping[str, str | None]
     profile: Profile
+    heard: tuple[str, ...]
     speech: np.ndarray
     rate: int
     frames: Iterator[np.ndarray]
@@ -73,7 +84,7 @@ class Responder:
       faces: portraits by profile and style clips by emotion (`dialogue.faces`).
       settings: how tokens are chosen.
       blend: see `Blend`.
-      template, instruction, max_length, utterances: how the dialogue becomes a prompt, as in training.
+      policy: how the dialogue becomes a prompt, as in training.
     """
 
     def __init__(
@@ -87,18 +98,13 @@ class Responder:
         *,
         settings: DecodingSettings,
         blend: Blend,
-        template: prompt.Template,
-        instruction: str,
-        max_length: int,
-        utterances: int,
+        policy: PromptPolicy,
         guidance: float = 1.0,
         seed: int = 0,
     ):
         self.model, self.tokenizer, self.towers = model, tokenizer, towers
         self.speaker, self.animator, self.faces = speaker, animator, faces
-        self.settings, self.blend = settings, blend
-        self.template, self.instruction = template, instruction
-        self.max_length, self.utterances = max_length, utterances
+        self.settings, self.blend, self.policy = settings, blend, policy
         self.guidance, self.seed = guidance, seed
         graph, self._state = nnx.split(model)
         self._embed = jax.jit(lambda state, *inputs: nnx.merge(graph, state).embed(*inputs))
@@ -118,7 +124,7 @@ class Responder:
         self,
         history: Sequence[Utterance],
         media: Mapping[int, Mapping[str, Path]],
-        listener: Profile,
+        listener: Profile | None,
         on_text: Callable[[str], None] | None = None,
     ) -> Reply:
         """Answers the last utterance of `history`.
@@ -126,26 +132,22 @@ class Responder:
         Args:
           history: what was said, the speaker last.
           media: recordings by utterance index, {"speech": wav, "video": mp4}, each optional.
-          listener: whose reply it is: decides voice and portrait.
+          listener: whose reply it is: decides voice and portrait, and the prompt says it; None = unknown, and
+            `DEFAULT_LISTENER` lends voice and portrait.
           on_text: called with each new piece of text while it is decoded.
 
         Raises:
           UserError: a recording is unusable, the history does not fit, or the model wrote no reply.
         """
         timings: dict[str, float] = {}
+        encoded = self.prompt(history, media, listener)
+        heard = {"speech": encoded.speech, "video": encoded.video}  # of the utterances that are left
+        listener = DEFAULT_LISTENER if listener is None else listener
         with _timed(timings, "hear and see"):
-            speech, video, sources = self._features(history, media)
-        with _timed(timings, "think and write"):
-            encoded = prompt.encode(
-                self.tokenizer,
-                history,
-                max_length=self.max_length,
-                listener=listener,
-                instruction=self.instruction,
-                template=self.template,
-                speech=sources["speech"],
-                video=sources["video"],
+            speech, video = (
+                self._features(kind, [media[history[i].index][kind] for i in kept]) for kind, kept in heard.items()
             )
+        with _timed(timings, "think and write"):
             generation = self._generate(encoded, speech, video, on_text)
             text = self.tokenizer.decode(generation.row(0))
             answer = parse_reply(text)
@@ -168,6 +170,7 @@ class Responder:
             text=text,
             emotion=emotion,
             profile=listener,
+            heard=tuple(kind for kind, kept in heard.items() if kept),
             speech=np.clip(spoken.samples, -1.0, 1.0),  # an untrained voice may shout; encoders refuse that
             rate=SAMPLE_RATE,
             frames=self.animator.render(portrait, motion),
@@ -178,19 +181,19 @@ class Responder:
 
     # ------------------------------------------------------------------------------------------------ its parts
 
-    def _features(self, history, media):
-        """Features of the latest utterances that have recordings: (1, N, C) or None each, and whose they are."""
-        recent = prompt.speaker_indices(history)[-self.utterances :]
-        found: dict[str, list[np.ndarray]] = {"speech": [], "video": []}
-        sources: dict[str, list[int]] = {"speech": [], "video": []}
-        for position in recent:
-            for kind, path in media.get(history[position].index, {}).items():
-                found[kind].append(getattr(self.towers, kind)(path))
-                sources[kind].append(position)
-        speech, video = (jnp.asarray(np.concatenate(found[k]))[None] if found[k] else None for k in ("speech", "video"))
-        return speech, video, sources
+    def prompt(
+        self, history: Sequence[Utterance], media: Mapping[int, Mapping[str, Path]], listener: Profile | None
+    ) -> Encoded:
+        """The tokens to answer, and whose recordings stand among them. Raises `UserError` where the history does not fit."""
+        return prompt_of(self.policy, self.tokenizer, history, media, listener)
 
-    def _generate(self, encoded: prompt.Encoded, speech, video, on_text) -> Generation:
+    def _features(self, kind: str, paths: Sequence[Path]) -> Float[Array, "1 N C"] | None:
+        """Features of some recordings one after another, None where there is none."""
+        tower = getattr(self.towers, kind)
+        rows = [pool(tower(path), self.policy.slots) for path in paths]
+        return jnp.asarray(np.concatenate(rows))[None] if rows else None
+
+    def _generate(self, encoded: Encoded, speech, video, on_text) -> Generation:
         special = self.model.special
         eos = () if self.tokenizer.eos_id is None else (self.tokenizer.eos_id,)
         settings = dataclasses.replace(
@@ -230,7 +233,7 @@ class Responder:
         """The speaker's emotion: as written, its label of 32 and of 7, and what the style disentangler heard."""
         of_32 = answer.emotion32
         heard = labels.EMOTIONS_7[int(np.argmax(logits["emotion"][0]))] if logits else None
-        of_7 = heard if of_32 is None else labels.emotion7(of_32)
+        of_7 = heard if of_32 is None else labels.emotion7(of_32, self.policy.label_map)
         return {"written": answer.speaker_emotion, "of_32": of_32, "of_7": of_7, "classified": heard}
 
     def _speak(self, response: str, signals: Signals, style: np.ndarray, listener: Profile):
@@ -262,6 +265,21 @@ class Responder:
             shown = np.asarray(self.animator.style_of(self.faces.style_clip(emotion)))
             style = self.blend.style * np.asarray(style) + (1 - self.blend.style) * shown
         return self.animator.motion(content, style, seed=self.seed, guidance=self.guidance)
+
+
+def prompt_of(
+    policy: PromptPolicy,
+    tokenizer: Any,
+    history: Sequence[Utterance],
+    media: Mapping[int, Mapping[str, Path]],
+    listener: Profile | None,
+) -> Encoded:
+    """The prompt that a reply answers: as in training, with the recordings that there are."""
+    recorded = {
+        kind: [position for position, each in enumerate(history) if kind in media.get(each.index, {})]
+        for kind in MODALITIES
+    }
+    return policy.encode(tokenizer, history, listener, recorded=recorded)
 
 
 @contextlib.contextmanager

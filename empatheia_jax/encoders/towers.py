@@ -17,6 +17,7 @@ from jaxtyping import Float, UInt8
 
 from empatheia_jax.encoders.clip_image import ClipPreprocessor
 from empatheia_jax.encoders.clip_vision import ClipVision
+from empatheia_jax.encoders.pooling import pool
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, normalize
 from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.video import read_frames
@@ -25,15 +26,6 @@ from empatheia_jax.tokens import SLOTS
 RATE = 16_000
 LONGEST = 60.0
 """Seconds of one utterance's recording; the longest of AvaMERG are under 30."""
-
-
-def pool(rows: Float[np.ndarray, "T C"], places: int = SLOTS) -> Float[np.ndarray, "places C"]:
-    """Means over `places` equal spans of time; a span shorter than a row takes the row that it lies in."""
-    edges = np.linspace(0, len(rows), places + 1)
-    starts = np.minimum(np.floor(edges[:-1] + 1e-9).astype(int), len(rows) - 1)
-    ends = np.maximum(np.ceil(edges[1:] - 1e-9).astype(int), starts + 1)
-    sums = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0, dtype=np.float64)])
-    return ((sums[ends] - sums[starts]) / (ends - starts)[:, None]).astype(np.float32)
 
 
 class SpeechTower:

@@ -25,5 +25,7 @@ StyleInputs = Literal["own", "speech"]
 Fuse = Literal["linear", "mean"]
 Regression = Literal["mse", "l2"]
 Instruction = Literal["paper", "short", "plain"]
+Template = Literal["auto", "own", "human_assistant"]
+"""How a dialogue becomes text; see `conversation.policy`."""
 LabelMap = Literal["paper", "e3rg_recognition", "e3rg_face"]
 Decay = Literal["cosine", "linear", "constant"]

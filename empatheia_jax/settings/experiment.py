@@ -25,6 +25,7 @@ from empatheia_jax.settings.rules import (
     Whole,
     Wholes,
 )
+from empatheia_jax.tokens import SLOTS
 
 PARTS: Mapping[choices.Stage, tuple[choices.Loss, ...]] = {
     "coe": ("emp",),
@@ -113,12 +114,15 @@ class Data(Block):
 
     path: Path
     max_length: Annotated[int, Whole(16, 65_536, why="attention over longer rows needs more than 12 GB")]
+    answer_length: Annotated[int, Whole(0, 65_536)]
     reply_tokens: Annotated[int, Whole(1, 16_384)]
     phonemes: Annotated[int, Whole(1, 16_384, why="about 20 minutes of speech")]
     frames: Annotated[int, Whole(1, 30_000, why="20 minutes at 25 frames a second")]
     utterances: Annotated[int, Whole(1, 256, why='to train without speech and video, set data.modalities=""')]
     instruction: choices.Instruction
-    chat_template: bool
+    listener_media: bool
+    slots: Annotated[int, Whole(1, SLOTS)]
+    chat_template: choices.Template
     chain_of_empathy: bool
     modalities: Annotated[tuple[choices.Modality, ...], SomeOf(get_args(choices.Modality), empty="text alone")]
     modality_dropout: Share
@@ -134,6 +138,10 @@ class Data(Block):
     quarantine_limit: Share
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
+        if SLOTS % self.slots:
+            yield "slots", f"a divisor of {SLOTS}, the features that are extracted of a recording"
+        if self.answer_length >= self.max_length:
+            yield "answer_length", f"fewer than data.max_length={self.max_length}"
         if self.reply_tokens >= self.max_length:
             yield "reply_tokens", f"fewer than data.max_length={self.max_length}"
         if any(length > self.max_length for length in self.buckets):

@@ -26,7 +26,6 @@ from empatheia_jax.parallel.mesh import batch_shards, make_mesh
 from empatheia_jax.parallel.preflight import Footprint, analyse
 from empatheia_jax.parallel.targets import GIB
 from empatheia_jax.settings import Experiment
-from empatheia_jax.tokens import SLOTS
 from empatheia_jax.training import partition, preflight_extract, released, schedule, stages
 from empatheia_jax.training.step import TrainStep
 from empatheia_jax.training.tables import format_table
@@ -89,7 +88,7 @@ def abstract_batch(config: Experiment, stage: str, size: int, sizes: assemble.Wi
 
     wide: dict[str, Any] = {}
     for name in data.modalities:
-        wide[name] = array(data.utterances * SLOTS, getattr(sizes, name), dtype=jnp.float32)
+        wide[name] = array(data.utterances * data.slots, getattr(sizes, name), dtype=jnp.float32)
     if "ccl" in needs:
         wide["speech_content"] = array(data.phonemes, sizes.speech_content, dtype=jnp.float32)
         wide["speech_content_lengths"] = array()

@@ -15,6 +15,7 @@ from data_pipeline.layout import Tree
 from data_pipeline.quarantine import Quarantine
 from data_pipeline.stream import Stream
 from empatheia_jax.conversation import schema
+from empatheia_jax.conversation.policy import PromptPolicy
 from empatheia_jax.errors import UserError
 from empatheia_jax.tokens import SLOTS
 from tests.data_pipeline.test_loader import SHAPES
@@ -73,7 +74,7 @@ def test_real_dialogues_and_recordings_go_through_every_stage(shared, tmp_path):
     examples = examples_of(conversations, checked)
     assert len(examples) > 25
     for stage, targets in TARGETS.items():
-        settings = Settings(max_length=700, batch=4, seed=1, targets=targets, instruction="short")
+        settings = Settings(PromptPolicy(700, instruction="short"), batch=4, seed=1, targets=targets)
         features = MadeUpFeatures(SHAPES, SLOTS)
         maker = BatchMaker(examples, tree, features, Words(), settings, Quarantine(0.0))
         batch = next(Stream(maker))
@@ -91,4 +92,4 @@ def test_the_whole_real_half_of_the_test_split_is_read_without_a_crash(shared):
     assert [entry.id for entry in quarantine.entries if entry.kind == "wrong order"] == ["00113 turn 1"]
     with pytest.raises(UserError, match="no example"):
         usable = examples_of(conversations, quarantine)  # a test file: no turn has its response
-        BatchMaker(usable, None, None, Words(), Settings(512, 4, modalities=()), quarantine)
+        BatchMaker(usable, None, None, Words(), Settings(PromptPolicy(512, modalities=()), 4), quarantine)

@@ -14,6 +14,7 @@ from data_pipeline.examples import examples_of
 from data_pipeline.features import ENCODED, TARGETS, MadeUpFeatures
 from data_pipeline.quarantine import Quarantine
 from data_pipeline.stream import Stream
+from empatheia_jax.conversation.policy import PromptPolicy
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import WHOLE, Part
 from empatheia_jax.tokens import SLOTS
@@ -27,20 +28,18 @@ SHAPES = {
     "speech_style": (256,),
     "video_style": (7,),
 }
-TEXT = Settings(max_length=512, batch=8, modalities=(), seed=3, instruction="short")
+TEXT = Settings(PromptPolicy(512, modalities=(), instruction="short"), batch=8, seed=3)
 MEDIA = Settings(
-    max_length=512,
+    PromptPolicy(512, utterances=2, instruction="short"),
     batch=4,
     buckets=(300, 400),
     seed=3,
-    utterances=2,
     targets=TARGETS["joint"],
     phonemes=80,
     frames=120,
     modality_dropout=0.5,
-    instruction="short",
 )
-PACKED = dataclasses.replace(TEXT, packing=True, max_length=1024, batch=4)
+PACKED = dataclasses.replace(TEXT, packing=True, policy=dataclasses.replace(TEXT.policy, max_length=1024), batch=4)
 
 
 def maker(settings, part=WHOLE, split="train", count=None):
@@ -151,14 +150,14 @@ def test_an_example_is_where_its_id_says():
             np.testing.assert_array_equal(batch.speech_style[row], reply)
 
 
-def test_dropout_of_modalities_takes_one_at_a_time_in_training_only():
+def test_dropout_of_modalities_takes_one_or_all_in_training_only():
     words, lost = Words(), []
     batches = maker(MEDIA)
     for position in range(29):
         batch = batches[position]
         for tokens in batch.tokens:
             lost.append(tuple(bool(np.any(tokens == words.token_id(run))) for run in ("<Aud>", "<Vid>")))
-    assert set(lost) == {(True, True), (True, False), (False, True)}
+    assert set(lost) == {(True, True), (True, False), (False, True), (False, False)}
     assert 0.3 < 1 - lost.count((True, True)) / len(lost) < 0.7
     batch = maker(dataclasses.replace(MEDIA, seed=None))[0]
     assert all(np.any(tokens == words.token_id("<Aud>")) for tokens in batch.tokens)
@@ -195,7 +194,6 @@ def test_a_maker_survives_the_way_to_a_worker():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(modalities=("smell",)), "smell"),
         (dict(packing=True), "text-only"),
         (dict(buckets=(4096,)), "buckets"),
         (dict(modality_dropout=2.0), "modality_dropout"),
@@ -206,11 +204,25 @@ def test_settings_that_make_no_sense_are_one_line(settings, message):
         dataclasses.replace(MEDIA, **settings)
 
 
+@pytest.mark.parametrize("slots", [1, 6, 24])
+def test_a_recording_takes_as_many_places_as_the_policy_says(slots):
+    few = dataclasses.replace(MEDIA, modality_dropout=0.0, policy=dataclasses.replace(MEDIA.policy, slots=slots))
+    batches, words = maker(few), Words()
+    batch = batches[0]
+    assert batch.speech.shape == (4, 2 * slots, 6)
+    example = batches.examples[batches.numbers.index(batch.example_id[0])]
+    heard = few.policy.heard(example.turn.history)
+    assert np.sum(batch.tokens[0] == words.token_id("<Aud>")) == slots * len(heard)
+    rows = MadeUpFeatures(SHAPES, SLOTS).get("speech", batches._clip(example, heard[0]))
+    means = rows.reshape(slots, SLOTS // slots, -1).mean(axis=1)
+    np.testing.assert_allclose(batch.speech[0, :slots], means, atol=1e-6)
+
+
 def test_a_batch_that_does_not_divide_and_a_row_that_is_too_short_are_errors():
     with pytest.raises(UserError, match="use a multiple of 3"):
         maker(MEDIA, Part((0,), 3))
     with pytest.raises(UserError, match="set aside"):
-        maker(dataclasses.replace(MEDIA, max_length=100, buckets=()))
+        maker(dataclasses.replace(MEDIA, policy=dataclasses.replace(MEDIA.policy, max_length=100), buckets=()))
 
 
 def test_features_are_encoded_or_targets_of_a_stage():

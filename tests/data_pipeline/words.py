@@ -19,6 +19,9 @@ class Words:
     def encode_parts(self, parts) -> list[int]:
         return [self.token_id(word) for word in _PATTERN.findall("".join(text for text, _ in parts))]
 
+    def has(self, *tokens: str) -> bool:
+        return False
+
     def writes_blanks(self, token: int) -> bool:
         return False
 
