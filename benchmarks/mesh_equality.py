@@ -90,7 +90,7 @@ def main() -> int:
     if jax.device_count() < max(map(math.prod, meshes)):
         parser.error(f"{jax.device_count()} devices; start with XLA_FLAGS=--xla_force_host_platform_device_count=8")
     config, worst = debug.get_config(), 0.0
-    config.data.max_length = 96
+    config.data.update({"max_length": 96, "answer_length": 0})
     config = resolve(config)
     for stage in options.stages.split(","):
         for variants in (

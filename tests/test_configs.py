@@ -20,7 +20,16 @@ NAMES = sorted(path.stem for path in Path(joint.__file__).parent.glob("*.py"))
 STAGED = ("debug", "joint", "quickstart")
 # Networks of DreamTalk that train by themselves, on losses of their own: tests/dreamtalk builds their steps.
 ALONE = ("dreamtalk_denoiser", "dreamtalk_renderer", "drawn_face")
-SHAPING = ("max_length", "reply_tokens", "phonemes", "frames", "utterances", "modalities")  # of a batch
+SHAPING = (
+    "max_length",
+    "answer_length",
+    "slots",
+    "reply_tokens",
+    "phonemes",
+    "frames",
+    "utterances",
+    "modalities",
+)  # of a batch
 # The tiny twins of the other backbones (`debug-chatglm3`, `debug-flan-t5`) train for real in tests/test_cores.py.
 VARIANTS = [(name, "") for name in STAGED] + [("joint", variant) for variant in [*joint.ABLATIONS, "debug"] if variant]
 

@@ -144,7 +144,9 @@ def test_the_key_follows_content_and_maker_and_nothing_else(tmp_path):
 
 def config_for(path):
     config = debug.get_config()
-    config.data.update({"path": str(path), "max_length": 600, "reply_tokens": 48, "phonemes": 40, "frames": 30})
+    config.data.update(
+        {"path": str(path), "max_length": 600, "answer_length": 0, "reply_tokens": 48, "phonemes": 40, "frames": 30}
+    )
     config.data.update({"modalities": "speech,video", "quarantine_limit": 0.0})
     config.seed = 1
     for stage in (config.coe, config.joint):

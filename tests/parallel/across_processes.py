@@ -54,7 +54,8 @@ def train(mesh, part: Part):
 
 def batches_arrive(mesh, part: Part) -> bool:
     """Whether the loader's batches, put together on the mesh, are those of one process."""
-    settings = dataclasses.replace(MEDIA, max_length=256, buckets=(), instruction="plain", chain_of_empathy=False)
+    policy = dataclasses.replace(MEDIA.policy, max_length=256, instruction="plain", chain_of_empathy=False)
+    settings = dataclasses.replace(MEDIA, policy=policy, buckets=())
     parts, alone = maker(settings, part, count=12), maker(settings, count=12)
     for position in (0, 1):
         placed = rules.place(
