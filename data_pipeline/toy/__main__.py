@@ -1,4 +1,4 @@
-"""`python -m data_pipeline.toy --output=data/toy [--count=N]`: the toy AvaMERG with speech and faces, by one command."""
+"""`python -m data_pipeline.toy --output=data/toy [--dialogues=corpus] [--count=N]`: our dialogues with speech and faces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     options = argparse.ArgumentParser(prog="python -m data_pipeline.toy", description=__doc__)
     options.add_argument("--output", required=True, type=Path, help="folder to make the set in")
-    options.add_argument("--count", type=int, help="number of dialogues; all 81 by default")
+    options.add_argument("--dialogues", default="toy", choices=media.DIALOGUES, help="the small toy set or the corpus")
+    options.add_argument("--count", type=int, help="number of dialogues; all of them by default")
     options.add_argument("--voice", type=Path, default=Path("weights/kokoro"), help="weights folder of the voice")
     options.add_argument("--size", type=int, default=128, help="height and width of the videos in pixels")
     return options
@@ -42,7 +43,9 @@ def main(argv: list[str]) -> int:
             bar.total = total
             bar.update(done - bar.n)
 
-        counts = media.build(options.output, voice, media.DrawnFace(options.size), options.count, progress)
+        counts = media.build(
+            options.output, voice, media.DrawnFace(options.size), options.count, progress, options.dialogues
+        )
     said = ", ".join(f"{split} {count}" for split, count in counts.items())
     print(
         f"{options.output}: utterances with speech and face: {said}; a dialogue to reply to: {options.output}/demo.json"

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import soxr
 
-from data_pipeline import toy
+from data_pipeline import corpus, toy
 from empatheia_jax.conversation import labels, schema
 from empatheia_jax.conversation.recordings import media_name
 from empatheia_jax.conversation.schema import Conversation, Profile
@@ -28,6 +28,8 @@ from empatheia_jax.media.video import VideoWriter, frames_for
 
 RATE, FPS = 24_000, 25
 FOLDERS = {"audio": "audio_v5_0", "video": "video_v5_0", "motion": "motion_v5_0"}
+DIALOGUES = {"toy": toy, "corpus": corpus}
+"""The sets of dialogues that can be spoken and drawn: modules with `SPLITS` and `conversations(split)`."""
 LISTENER_INTENSITY = 0.6
 """A listener shows the speaker's feeling, but less of it."""
 # How a voice without emotions of its own is made to sound: (speed, pitch).
@@ -116,13 +118,16 @@ class DrawnFace:
         return motion, drawn_face.draw_batches(person, motion, self.size)
 
 
-def choose(count: int | None) -> dict[str, list[Conversation]]:
-    """All splits, or `count` dialogues in all with about 15 % (at least one) in valid and in test.
+def choose(count: int | None, dialogues: str = "toy") -> dict[str, list[Conversation]]:
+    """All splits of a set, or `count` dialogues in all with about 15 % (at least one) in valid and in test.
 
     Raises:
-        UserError: fewer than 3 were asked for, or more than there are.
+        UserError: the set's name is none of `DIALOGUES`, fewer than 3 were asked for, or more than there are.
     """
-    splits = {split: toy.conversations(split) for split in toy.SPLITS}
+    if dialogues not in DIALOGUES:
+        raise UserError(f"--dialogues={dialogues}; expected one of {', '.join(DIALOGUES)}")
+    source = DIALOGUES[dialogues]
+    splits = {split: source.conversations(split) for split in source.SPLITS}
     total = sum(map(len, splits.values()))
     if count is None:
         return splits
@@ -130,7 +135,9 @@ def choose(count: int | None) -> dict[str, list[Conversation]]:
         raise UserError(f"--count={count}; expected 3 to {total}")
     held = max(1, min(round(0.15 * count), len(splits["valid"]), len(splits["test"])))
     sizes = {"train": min(count - 2 * held, len(splits["train"])), "valid": held, "test": held}
-    sizes["valid"] = count - sizes["train"] - sizes["test"]
+    # What train cannot give comes from valid, then from test.
+    sizes["valid"] = min(count - sizes["train"] - sizes["test"], len(splits["valid"]))
+    sizes["test"] = count - sizes["train"] - sizes["valid"]
     return {split: _varied(conversations)[: sizes[split]] for split, conversations in splits.items()}
 
 
@@ -161,8 +168,9 @@ def build(
     face: Face,
     count: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    dialogues: str = "toy",
 ) -> dict[str, int]:
-    """Makes the toy set; returns the number of utterances per split.
+    """Makes a set with speech and faces from our dialogues (`DIALOGUES`); returns the number of utterances per split.
 
     The folder holds `train.json`, `valid.json`, `test.json`, the recordings, `demo.json` (a test dialogue to reply to)
     and `made_by.json`. The JSON files are written last: a folder without them is not finished.
@@ -171,9 +179,11 @@ def build(
         UserError: the folder holds a set that other weights or another version made.
     """
     output = Path(output)
-    splits = choose(count)
+    splits = choose(count, dialogues)
     stamp = output / "made_by.json"
     made_by = {"voice": voice.name, "face": face.name, "size": face.size, "rate": RATE, "fps": FPS}
+    if dialogues != "toy":
+        made_by["dialogues"] = dialogues
     if stamp.is_file():
         found = schema.load_json(stamp)
         if found != made_by:
