@@ -97,7 +97,7 @@ class TorchSide:
             d = nets["predictor"].text_encoder(nets["bert_encoder"](bert).transpose(1, 2), prosodic, lengths, mask)
             logits = nets["predictor"].duration_proj(nets["predictor"].lstm(d)[0])
             torch.sigmoid(logits).sum(-1)
-            repeats = torch.from_numpy(durations[0]).long()
+            repeats = torch.from_numpy(durations).long()
             en = d.repeat_interleave(repeats, 1).transpose(1, 2)
             f0, energy = nets["predictor"].F0Ntrain(en, prosodic)
             text = nets["text_encoder"](tokens, lengths, mask).repeat_interleave(repeats, 2)
@@ -118,39 +118,41 @@ class JaxSide:
         def encode(state, tokens, lengths, style):
             return nnx.merge(graph, state).encode(tokens, lengths, style[:, size:])
 
-        def decode(state, encoded, durations, style, key, frames):
-            net = nnx.merge(graph, state)
-            f0, energy = net.curves(encoded.states, durations, style[:, size:], frames)
-            noise = jax.random.normal(key, (1, 600 * frames, 9))
-            return net.vocode(encoded.text, durations, f0, energy, style[:, :size], noise, frames)
+        @jax.jit
+        def decode(state, encoded, index, style, key):
+            noise = jax.random.normal(key, (1, 600 * len(index), 9))
+            return nnx.merge(graph, state).vocode(encoded.text[:, index], encoded.states[:, index], style, noise).wave
 
-        self.encode, self.decode = encode, jax.jit(decode, static_argnames="frames")
+        self.encode, self.decode, self.late = encode, decode, model.config.late
         self.key = jax.random.key(0)
 
     def durations(self, tokens, style):
         import numpy as np
 
-        from empatheia_jax.styletts2.model import round_durations
+        from empatheia_jax.styletts2.durations import whole_durations
 
         lengths = np.array([len(tokens)], np.int32)
-        return round_durations(self.encode(self.state, np.array([tokens]), lengths, style).durations, lengths)
+        return whole_durations(self.encode(self.state, np.array([tokens]), lengths, style).durations[0])
 
     def run(self, tokens, style, durations):
         import numpy as np
 
+        from empatheia_jax.styletts2.durations import frame_index
+
         encoded = self.encode(self.state, np.array([tokens]), np.array([len(tokens)], np.int32), style)
-        frames = int(durations.sum())
-        return np.asarray(self.decode(self.state, encoded, durations, style, self.key, frames))
+        index = frame_index(durations, late=self.late)
+        return np.asarray(self.decode(self.state, encoded, index, style, self.key))
 
     def operations(self, tokens, style, durations) -> float:
         """Floating-point operations that XLA counts in the two programs."""
         import numpy as np
 
+        from empatheia_jax.styletts2.durations import frame_index
+
         arguments = (self.state, np.array([tokens]), np.array([len(tokens)], np.int32), style)
         total = self.encode.lower(*arguments).compile().cost_analysis()["flops"]
-        encoded = self.encode(*arguments)
-        frames = int(durations.sum())
-        lowered = self.decode.lower(self.state, encoded, durations, style, self.key, frames)
+        index = frame_index(durations, late=self.late)
+        lowered = self.decode.lower(self.state, self.encode(*arguments), index, style, self.key)
         return total + lowered.compile().cost_analysis()["flops"]
 
 
@@ -185,9 +187,10 @@ def child(options: argparse.Namespace) -> None:
     from converters import interpreter
     from converters.tables.styletts2 import table
     from empatheia_jax import weights
+    from empatheia_jax.nn.platform import target_platform
     from empatheia_jax.styletts2.config import StyleTTS2Config
-    from empatheia_jax.styletts2.layers import fold_weight_norm, prepare_for_cpu
     from empatheia_jax.styletts2.model import StyleTTS2
+    from empatheia_jax.styletts2.weight_norm import fold_weight_norm
 
     model = weights.restore(options.weights, StyleTTS2, StyleTTS2Config)
     keys = list(json.loads((options.weights / "source_manifest.json").read_text()))
@@ -195,10 +198,10 @@ def child(options: argparse.Namespace) -> None:
     with np.load(options.weights / "voices.npz") as voices:
         style = voices[voices.files[0]][options.phonemes - 1].reshape(1, -1)
     tokens = tokens_of(options.weights, options.phonemes)
-    plain = JaxSide(fold_weight_norm(model))
-    durations = plain.durations(tokens, style)
-    operations = plain.operations(tokens, style, durations)  # of the definition: what is computed below multiplies less
-    ours = JaxSide(prepare_for_cpu(model))
+    ours = JaxSide(fold_weight_norm(model))
+    durations = ours.durations(tokens, style)
+    with target_platform("gpu"):  # of the definition: what a CPU computes below multiplies less (`nn.toom_cook`)
+        operations = JaxSide(model).operations(tokens, style, durations)
     theirs = TorchSide(options.reference, parameters, model.config, options.child)
     sides = {"jax": ours, "pytorch": theirs}
     shapes = {name: side.run(tokens, style, durations).size for name, side in sides.items()}

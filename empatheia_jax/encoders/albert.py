@@ -16,9 +16,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from empatheia_jax.encoders.source_config import read_fields
-from empatheia_jax.encoders.transformer import ACTIVATIONS, Layer, LayerNorm, TransformerConfig
+from empatheia_jax.encoders.transformer import ACTIVATIONS, Layer, TransformerConfig
 from empatheia_jax.errors import UserError
-from empatheia_jax.nn.linear import Linear
+from empatheia_jax.nn.linear import LayerNorm, Linear
 from empatheia_jax.nn.parameters import parameter
 
 _REQUIRED = (

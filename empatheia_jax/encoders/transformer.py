@@ -13,8 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from empatheia_jax.nn.attention import attention
-from empatheia_jax.nn.linear import Linear
-from empatheia_jax.nn.parameters import parameter
+from empatheia_jax.nn.linear import LayerNorm, Linear
 from empatheia_jax.nn.stack import run_layers
 
 ACTIVATIONS = {
@@ -38,25 +37,6 @@ class TransformerConfig:
     eps: float
     activation: str
     pre_norm: bool
-
-
-class LayerNorm(nnx.Module):
-    """`(x - mean) / sqrt(var + eps) * scale + bias` over the last axis, computed in float32 or better."""
-
-    def __init__(
-        self, features: int, eps: float, *, rngs: nnx.Rngs, layers=None, dtype=jnp.float32, param_dtype=jnp.float32
-    ):
-        stack, names = ((), ()) if layers is None else ((layers,), ("layers",))
-        self.eps, self.dtype = eps, dtype
-        ones, zeros = jax.nn.initializers.ones, jax.nn.initializers.zeros
-        self.scale = parameter(rngs, ones, (*stack, features), param_dtype, (*names, "embed"))
-        self.bias = parameter(rngs, zeros, (*stack, features), param_dtype, (*names, "embed"))
-
-    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
-        wide = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.eps)
-        return (wide * self.scale[...].astype(wide.dtype) + self.bias[...].astype(wide.dtype)).astype(self.dtype)
 
 
 class Attention(nnx.Module):

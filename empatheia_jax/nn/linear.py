@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from empatheia_jax.nn.parameters import parameter, stacked_fan_in
+from empatheia_jax.nn.parameters import Initializer, parameter, stacked_fan_in
 
 
 def _stack(layers: int | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -34,9 +34,11 @@ class Linear(nnx.Module):
         rngs: nnx.Rngs,
         use_bias: bool = False,
         layers: int | None = None,
+        kernel_init: Initializer | None = None,
         dtype=jnp.float32,
         param_dtype=jnp.float32,
     ):
+        """`kernel_init` is `stacked_fan_in()` unless given."""
         stack, names = _stack(layers)
         self.in_features, self.out_features, self.layers, self.axes, self.dtype = (
             in_features,
@@ -45,7 +47,8 @@ class Linear(nnx.Module):
             tuple(axes),
             dtype,
         )
-        self.kernel = parameter(rngs, stacked_fan_in(), (*stack, in_features, out_features), param_dtype, names + axes)
+        init = kernel_init or stacked_fan_in()
+        self.kernel = parameter(rngs, init, (*stack, in_features, out_features), param_dtype, names + axes)
         self.bias: nnx.Variable | None = None
         if use_bias:
             zeros = jax.nn.initializers.zeros
@@ -67,10 +70,21 @@ class Linear(nnx.Module):
 class Embedding(nnx.Module):
     """Rows of a table: `ids` (...) to (..., features)."""
 
-    def __init__(self, count: int, features: int, *, rngs: nnx.Rngs, dtype=jnp.float32, param_dtype=jnp.float32):
+    def __init__(
+        self,
+        count: int,
+        features: int,
+        *,
+        axes: tuple[str | None, str | None] = ("vocab", "embed"),
+        init: Initializer | None = None,
+        rngs: nnx.Rngs,
+        dtype=jnp.float32,
+        param_dtype=jnp.float32,
+    ):
+        """`init` is a normal of standard deviation 0.02 unless given."""
         self.count, self.features, self.dtype = count, features, dtype
-        init = jax.nn.initializers.normal(0.02)
-        self.embedding = parameter(rngs, init, (count, features), param_dtype, ("vocab", "embed"))
+        init = init or jax.nn.initializers.normal(0.02)
+        self.embedding = parameter(rngs, init, (count, features), param_dtype, axes)
 
     def __call__(self, ids: Int[Array, "*b"]) -> Float[Array, "... d"]:
         return jnp.take(self.embedding[...], ids, axis=0, mode="clip").astype(self.dtype)
@@ -102,6 +116,25 @@ class RMSNorm(nnx.Module):
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         wide = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.eps)
         return (wide * self.scale[...].astype(wide.dtype)).astype(self.dtype)
+
+
+class LayerNorm(nnx.Module):
+    """`(x - mean) / sqrt(var + eps) * scale + bias` over the last axis, computed in float32 or better."""
+
+    def __init__(
+        self, features: int, eps: float, *, rngs: nnx.Rngs, layers=None, dtype=jnp.float32, param_dtype=jnp.float32
+    ):
+        stack, names = _stack(layers)
+        self.eps, self.dtype = eps, dtype
+        ones, zeros = jax.nn.initializers.ones, jax.nn.initializers.zeros
+        self.scale = parameter(rngs, ones, (*stack, features), param_dtype, (*names, "embed"))
+        self.bias = parameter(rngs, zeros, (*stack, features), param_dtype, (*names, "embed"))
+
+    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        wide = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.eps)
+        return (wide * self.scale[...].astype(wide.dtype) + self.bias[...].astype(wide.dtype)).astype(self.dtype)
 
 
 def head_product(x: Float[Array, "... d"], kernel: Float[Array, "d v"]) -> Float[Array, "... v"]:

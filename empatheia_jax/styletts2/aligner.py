@@ -12,10 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from empatheia_jax.styletts2.layers import LSTM, Conv1d, Dtype, Embedding, Linear
+from empatheia_jax.styletts2.convolutions import Conv1d
 from empatheia_jax.styletts2.layers2d import Buffer
+from empatheia_jax.styletts2.linear import embedding, linear
+from empatheia_jax.styletts2.recurrent import LSTM
 
 CEPSTRA, HIDDEN, EMBEDDING, LAYERS, GROUPS = 40, 256, 512, 6, 8
 LOCATION_FILTERS, LOCATION_WIDTH = 32, 63
@@ -70,8 +73,8 @@ class TextAligner(nnx.Module):
         symbols: int,
         *,
         rngs: nnx.Rngs,
-        dtype: Dtype = jnp.float32,
-        param_dtype: Dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
     ):
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         half = HIDDEN // 2
@@ -79,15 +82,15 @@ class TextAligner(nnx.Module):
         self.stem = Conv1d(CEPSTRA, HIDDEN, 7, stride=2, padding=3, **kinds)
         self.blocks = nnx.List(AlignerBlock(HIDDEN, **kinds) for _ in range(LAYERS))
         self.projection = Conv1d(HIDDEN, half, 1, **kinds)
-        self.ctc_hidden, self.ctc_out = Linear(half, HIDDEN, **kinds), Linear(HIDDEN, symbols, **kinds)
-        self.embedding = Embedding(symbols, EMBEDDING, **kinds)
-        self.query = Linear(half, half, use_bias=False, **kinds)
-        self.memory = Linear(half, half, use_bias=False, **kinds)
-        self.energy = Linear(half, 1, use_bias=False, **kinds)
+        self.ctc_hidden, self.ctc_out = linear(half, HIDDEN, **kinds), linear(HIDDEN, symbols, **kinds)
+        self.embedding = embedding(symbols, EMBEDDING, **kinds)
+        self.query = linear(half, half, use_bias=False, **kinds)
+        self.memory = linear(half, half, use_bias=False, **kinds)
+        self.energy = linear(half, 1, use_bias=False, **kinds)
         self.location_conv = Conv1d(2, LOCATION_FILTERS, LOCATION_WIDTH, use_bias=False, **kinds)
-        self.location_dense = Linear(LOCATION_FILTERS, half, use_bias=False, **kinds)
+        self.location_dense = linear(LOCATION_FILTERS, half, use_bias=False, **kinds)
         self.rnn = LSTM(half + EMBEDDING, half, **kinds)
-        self.to_hidden, self.to_symbols = Linear(HIDDEN, half, **kinds), Linear(half, symbols, **kinds)
+        self.to_hidden, self.to_symbols = linear(HIDDEN, half, **kinds), linear(half, symbols, **kinds)
         self.dtype = dtype
 
     def cepstra(self, mel: Float[Array, "B T 80"]) -> Float[Array, "B T 40"]:

@@ -205,6 +205,16 @@ class StyleTTS2Config:
         if "wd" in self.networks and self.slm is None:
             raise UserError("the configuration lacks its slm part")
 
+    @property
+    def late(self) -> bool:
+        """Whether frames come one late: the HiFi-GAN configuration was trained so."""
+        return self.decoder.type == "hifigan"
+
+    @property
+    def last_extra(self) -> int:
+        """Frames that the single-speaker release adds to the last token, which it would cut short otherwise."""
+        return 0 if self.multispeaker else 5
+
     @classmethod
     def from_source(
         cls,

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from empatheia_jax.styletts2.layers import (
-    AdaptiveInstanceNorm,
-    AdaptiveResidualBlock,
-    Conv1d,
-    Dtype,
-    Mask,
-    length_mask,
-    masked,
-    snake,
-)
+from empatheia_jax.styletts2.activations import snake
+from empatheia_jax.styletts2.convolutions import Conv1d
+from empatheia_jax.styletts2.masks import Mask, length_mask, masked
+from empatheia_jax.styletts2.norms import AdaptiveInstanceNorm
+from empatheia_jax.styletts2.residual_block import AdaptiveResidualBlock
 
 BODY = 1024  # width of the body
 TEXT_RESIDUAL = 64  # width of the text frames that every block sees again
@@ -39,8 +35,8 @@ class SnakeResidualBlock(nnx.Module):
         *,
         weight_norm: bool,
         rngs: nnx.Rngs,
-        dtype: Dtype,
-        param_dtype: Dtype,
+        dtype: DTypeLike,
+        param_dtype: DTypeLike,
     ):
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         conv = {"weight_norm": weight_norm, **kinds}
@@ -72,8 +68,8 @@ class DecoderBody(nnx.Module):
         *,
         weight_norm: bool,
         rngs: nnx.Rngs,
-        dtype: Dtype = jnp.float32,
-        param_dtype: Dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
     ):
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
         beside = BODY + TEXT_RESIDUAL + 2

@@ -9,11 +9,14 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from empatheia_jax.styletts2.activations import snake
 from empatheia_jax.styletts2.config import DecoderConfig
+from empatheia_jax.styletts2.convolutions import Conv1d, ConvTranspose1d
 from empatheia_jax.styletts2.decoder import OUT, DecoderBody, SnakeResidualBlock
-from empatheia_jax.styletts2.layers import Conv1d, ConvTranspose1d, Dtype, length_mask, masked, snake
+from empatheia_jax.styletts2.masks import length_mask, masked
 from empatheia_jax.styletts2.source import HarmonicSource
 
 
@@ -27,8 +30,8 @@ class HiFiGANGenerator(nnx.Module):
         *,
         weight_norm: bool,
         rngs: nnx.Rngs,
-        dtype: Dtype = jnp.float32,
-        param_dtype: Dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
     ):
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         normed = {"weight_norm": weight_norm, **kinds}
@@ -100,8 +103,8 @@ class HiFiGANDecoder(nnx.Module):
         *,
         weight_norm: bool,
         rngs: nnx.Rngs,
-        dtype: Dtype = jnp.float32,
-        param_dtype: Dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
     ):
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
         self.body = DecoderBody(features, style_dim, **kinds)

@@ -11,20 +11,15 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from empatheia_jax.nn import sine
+from empatheia_jax.styletts2.activations import leaky_relu
 from empatheia_jax.styletts2.config import DecoderConfig
+from empatheia_jax.styletts2.convolutions import Conv1d, ConvTranspose1d, overlap_add
 from empatheia_jax.styletts2.decoder import OUT, DecoderBody, SnakeResidualBlock
-from empatheia_jax.styletts2.layers import (
-    Conv1d,
-    ConvTranspose1d,
-    Dtype,
-    leaky_relu,
-    length_mask,
-    masked,
-    overlap_add,
-)
+from empatheia_jax.styletts2.masks import length_mask, masked
 from empatheia_jax.styletts2.source import HarmonicSource
 
 
@@ -123,8 +118,8 @@ class ISTFTGenerator(nnx.Module):
         *,
         weight_norm: bool,
         rngs: nnx.Rngs,
-        dtype: Dtype = jnp.float32,
-        param_dtype: Dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
     ):
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         normed = {"weight_norm": weight_norm, **kinds}
@@ -210,8 +205,8 @@ class ISTFTDecoder(nnx.Module):
         *,
         weight_norm: bool,
         rngs: nnx.Rngs,
-        dtype: Dtype = jnp.float32,
-        param_dtype: Dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
     ):
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
         self.body = DecoderBody(features, style_dim, **kinds)

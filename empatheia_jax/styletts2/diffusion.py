@@ -12,11 +12,15 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from empatheia_jax.nn.attention import attention
+from empatheia_jax.nn.linear import LayerNorm
 from empatheia_jax.styletts2.config import DiffusionConfig
-from empatheia_jax.styletts2.layers import AdaptiveLayerNorm, Dtype, LayerNorm, Linear, length_mask, masked
+from empatheia_jax.styletts2.linear import linear
+from empatheia_jax.styletts2.masks import length_mask, masked
+from empatheia_jax.styletts2.norms import AdaptiveLayerNorm
 
 
 def gelu(x: Array) -> Array:
@@ -35,14 +39,16 @@ class DenoiserBlock(nnx.Module):
         inner = config.num_heads * config.head_features
 
         def norm():
-            return LayerNorm(width, **kinds) if style_dim is None else AdaptiveLayerNorm(style_dim, width, **kinds)
+            return (
+                LayerNorm(width, 1e-5, **kinds) if style_dim is None else AdaptiveLayerNorm(style_dim, width, **kinds)
+            )
 
         self.norm, self.norm_context = norm(), norm()
-        self.to_q = Linear(width, inner, use_bias=False, **kinds)
-        self.to_kv = Linear(width, 2 * inner, use_bias=False, **kinds)
-        self.to_out = Linear(inner, width, **kinds)
-        self.up = Linear(width, config.multiplier * width, **kinds)
-        self.down = Linear(config.multiplier * width, width, **kinds)
+        self.to_q = linear(width, inner, use_bias=False, **kinds)
+        self.to_kv = linear(width, 2 * inner, use_bias=False, **kinds)
+        self.to_out = linear(inner, width, **kinds)
+        self.up = linear(width, config.multiplier * width, **kinds)
+        self.down = linear(config.multiplier * width, width, **kinds)
         self.heads = config.num_heads
 
     def __call__(
@@ -68,18 +74,18 @@ class StyleDenoiser(nnx.Module):
         features: int | None,
         *,
         rngs: nnx.Rngs,
-        dtype: Dtype = jnp.float32,
-        param_dtype: Dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
     ):
         """`style`, `text`, `features`: widths of a style vector, of PL-BERT's states and of the reference style, if any."""
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         width = style + text
         self.blocks = nnx.List(DenoiserBlock(config, width, features, **kinds) for _ in range(config.num_layers))
-        self.to_out = Linear(width, style, **kinds)
-        self.mapping1, self.mapping2 = Linear(width, width, **kinds), Linear(width, width, **kinds)
+        self.to_out = linear(width, style, **kinds)
+        self.mapping1, self.mapping2 = linear(width, width, **kinds), linear(width, width, **kinds)
         self.frequencies = nnx.Param(jax.random.normal(rngs.params(), (style // 2,), param_dtype))
-        self.to_time = Linear(style + 1, width, **kinds)
-        self.to_features = None if features is None else Linear(features, width, **kinds)
+        self.to_time = linear(style + 1, width, **kinds)
+        self.to_features = None if features is None else linear(features, width, **kinds)
         self.fixed_embedding = nnx.Param(jax.random.normal(rngs.params(), (config.max_length, text), param_dtype))
         self.sigma_data, self.dtype = config.sigma_data, dtype
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from empatheia_jax.styletts2.layers import Conv1d, Dtype, leaky_relu
+from empatheia_jax.styletts2.activations import leaky_relu
+from empatheia_jax.styletts2.convolutions import Conv1d
 from empatheia_jax.styletts2.layers2d import Conv2d
 
 PERIODS = (2, 3, 5, 7, 11)
@@ -86,7 +88,9 @@ class MultiDiscriminator(nnx.Module):
         return [discriminator(wave) for discriminator in self.discriminators]
 
 
-def multi_period(*, rngs: nnx.Rngs, dtype: Dtype = jnp.float32, param_dtype: Dtype = jnp.float32) -> MultiDiscriminator:
+def multi_period(
+    *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, param_dtype: DTypeLike = jnp.float32
+) -> MultiDiscriminator:
     """One discriminator for each of the periods 2, 3, 5, 7, 11."""
     return MultiDiscriminator(
         [PeriodDiscriminator(p, rngs=rngs, dtype=dtype, param_dtype=param_dtype) for p in PERIODS]
@@ -94,7 +98,7 @@ def multi_period(*, rngs: nnx.Rngs, dtype: Dtype = jnp.float32, param_dtype: Dty
 
 
 def multi_resolution(
-    *, rngs: nnx.Rngs, dtype: Dtype = jnp.float32, param_dtype: Dtype = jnp.float32
+    *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, param_dtype: DTypeLike = jnp.float32
 ) -> MultiDiscriminator:
     """One discriminator for each of three spectrogram resolutions."""
     return MultiDiscriminator(
@@ -111,8 +115,8 @@ class SpeechModelDiscriminator(nnx.Module):
         channels: int,
         *,
         rngs: nnx.Rngs,
-        dtype: Dtype = jnp.float32,
-        param_dtype: Dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
     ):
         kinds = {"weight_norm": True, "rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         widths = (channels, 2 * channels, 4 * channels, 4 * channels)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from empatheia_jax.styletts2.layers import Dtype, WeightNormed
+from empatheia_jax.styletts2.weight_norm import WeightNormed
 
 
 class Buffer(nnx.Variable):
@@ -32,8 +33,8 @@ class Conv2d(WeightNormed):
         use_bias: bool = True,
         weight_norm: bool = False,
         rngs: nnx.Rngs,
-        dtype: Dtype = jnp.float32,
-        param_dtype: Dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
     ):
         """`padding` counts zeros on both sides of each axis."""
         self._init_kernel((*window, features_in // groups, features_out), -1, weight_norm, rngs, param_dtype)
@@ -81,7 +82,7 @@ class SpectralConv2d(Conv2d):
         matrix = kernel.transpose(3, 2, 0, 1).reshape(kernel.shape[-1], -1)  # (out, in · height · width)
         return self.u[...] @ matrix @ self.v[...]
 
-    def effective_kernel(self, dtype: Dtype) -> Array:
+    def effective_kernel(self, dtype: DTypeLike) -> Array:
         return (self.kernel[...] / self.sigma()).astype(dtype)
 
 
@@ -90,7 +91,9 @@ class BatchNorm(nnx.Module):
 
     EPSILON = 1e-5
 
-    def __init__(self, features: int, *, rngs: nnx.Rngs, dtype: Dtype = jnp.float32, param_dtype: Dtype = jnp.float32):
+    def __init__(
+        self, features: int, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, param_dtype: DTypeLike = jnp.float32
+    ):
         self.scale = nnx.Param(jnp.ones((features,), param_dtype))
         self.bias = nnx.Param(jnp.zeros((features,), param_dtype))
         self.mean = Buffer(jnp.zeros((features,), param_dtype))

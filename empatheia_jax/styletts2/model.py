@@ -1,20 +1,19 @@
 """StyleTTS 2's networks together, and synthesis in two halves.
 
-    encode            tokens, prosodic style            → text frames, duration encoder states, durations in frames
-    curves, vocode    those, whole durations, style     → F0 and energy, then the wave
+    encode    tokens, prosodic style            → text frames, duration encoder states, durations in frames
+    vocode    those, repeated by duration, style → F0 and energy, then the wave
 
-Between them durations are rounded on the host, which decides how many frames the second half needs. Both take padded
-batches, and a padded run gives what an unpadded one gives. After the inference of yl4579/StyleTTS2 (Li et al. 2023).
+Between them durations are rounded on the host (`durations`), which decides how many frames the second half needs. Both take
+padded batches, and a padded run gives what an unpadded one gives. After the inference of yl4579/StyleTTS2 (Li et al. 2023).
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from empatheia_jax.encoders.albert import Albert, AlbertConfig
@@ -24,7 +23,8 @@ from empatheia_jax.styletts2.decoder_hifigan import HiFiGANDecoder
 from empatheia_jax.styletts2.decoder_istft import ISTFTDecoder
 from empatheia_jax.styletts2.diffusion import StyleDenoiser
 from empatheia_jax.styletts2.discriminators import SpeechModelDiscriminator, multi_period, multi_resolution
-from empatheia_jax.styletts2.layers import Dtype, Linear, length_mask, masked
+from empatheia_jax.styletts2.linear import linear
+from empatheia_jax.styletts2.masks import length_mask, masked
 from empatheia_jax.styletts2.pitch import PitchExtractor
 from empatheia_jax.styletts2.predictor import ProsodyPredictor
 from empatheia_jax.styletts2.source import BLOCK
@@ -44,6 +44,14 @@ class Encoded(NamedTuple):
     bert: Float[Array, "B T 768"]  # PL-BERT's last states, on which the style diffusion is conditioned
 
 
+class Vocoded(NamedTuple):
+    """What `vocode` gives."""
+
+    f0: Float[Array, "B 2*F"]  # Hz, two values per frame
+    energy: Float[Array, "B 2*F"]
+    wave: Float[Array, "B 600*F"]
+
+
 class StyleTTS2(nnx.Module):
     """The networks that `config.networks` names, each under the name that checkpoints use."""
 
@@ -52,8 +60,8 @@ class StyleTTS2(nnx.Module):
         config: StyleTTS2Config,
         *,
         rngs: nnx.Rngs,
-        dtype: Dtype = jnp.float32,
-        param_dtype: Dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
     ):
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         for name in config.networks:
@@ -68,36 +76,27 @@ class StyleTTS2(nnx.Module):
         valid = length_mask(lengths, tokens.shape[1], self.dtype)
         return Encoded(self.text_encoder(tokens, lengths), states, masked(durations[..., None], valid)[..., 0], bert)
 
-    def align(self, x: Float[Array, "B T C"], durations: Int[Array, "B T"], frames: int) -> Float[Array, "B frames C"]:
-        """Every token's vector repeated for its duration, zero beyond the row's last frame.
-
-        The HiFi-GAN configuration was trained one frame late: its first frame is repeated and its last dropped.
-        """
-        y = repeat_by_duration(x, durations, frames)
-        if self.config.decoder.type == "hifigan":
-            y = jnp.concatenate([y[:, :1], y[:, :-1]], 1)
-            y = masked(y, length_mask(jnp.sum(durations, 1), frames, y.dtype))
-        return y
-
-    def curves(
-        self, states: Float[Array, "B T 640"], durations: Int[Array, "B T"], prosody: Float[Array, "B S"], frames: int
-    ) -> tuple[Float[Array, "B 2*frames"], Float[Array, "B 2*frames"]]:
-        """F0 (Hz) and energy of the utterance, two values per frame."""
-        return self.predictor.curves(self.align(states, durations, frames), prosody, jnp.sum(durations, 1))
-
     def vocode(
         self,
-        text: Float[Array, "B T 512"],
-        durations: Int[Array, "B T"],
-        f0: Float[Array, "B 2*frames"],
-        energy: Float[Array, "B 2*frames"],
-        acoustic: Float[Array, "B S"],
-        noise: Float[Array, "B 600*frames 9"] | None,
-        frames: int,
-    ) -> Float[Array, "B 600*frames"]:
-        """Text frames and curves → wave, zero beyond the row's last frame."""
-        asr = self.align(text, durations, frames)
-        return self.decoder(asr, f0, energy, acoustic, noise, jnp.sum(durations, 1))
+        text: Float[Array, "B F 512"],
+        states: Float[Array, "B F 640"],
+        style: Float[Array, "B 2*S"],
+        noise: Float[Array, "B 600*F 9"] | None,
+        lengths: Int[Array, " B"] | None = None,
+        pitch: Float[Array, " B"] | float = 1.0,
+    ) -> Vocoded:
+        """Text frames and duration states, repeated by duration (`durations.frame_index`) → F0, energy and wave.
+
+        Args:
+            style: acoustic, then prosodic half.
+            noise: standard normal, of the harmonic source; None for none.
+            lengths: valid frames of every row; beyond them the wave is zero.
+            pitch: factor on F0.
+        """
+        acoustic, prosodic = jnp.split(style, 2, -1)
+        f0, energy = self.predictor.curves(states, prosodic, lengths)
+        f0 = f0 * jnp.asarray(pitch, f0.dtype).reshape(-1, 1)
+        return Vocoded(f0, energy, self.decoder(text, f0, energy, acoustic, noise, lengths))
 
 
 def build_network(name: str, config: StyleTTS2Config, **kinds) -> nnx.Module:
@@ -110,7 +109,7 @@ def build_network(name: str, config: StyleTTS2Config, **kinds) -> nnx.Module:
                 del albert.pooler
             return albert
         case "bert_encoder":
-            return Linear(c.bert.hidden_size, c.hidden_dim, **kinds)
+            return linear(c.bert.hidden_size, c.hidden_dim, **kinds)
         case "text_encoder":
             return TextEncoder(c.n_token, c.hidden_dim, c.text_kernel, c.n_layer, **norm, **kinds)
         case "predictor":
@@ -154,28 +153,3 @@ def bert_source(config: StyleTTS2Config) -> dict:
         "hidden_act": "gelu_new",
         "layer_norm_eps": b.layer_norm_eps,
     }
-
-
-def repeat_by_duration(
-    x: Float[Array, "B T C"], durations: Int[Array, "B T"], frames: int
-) -> Float[Array, "B frames C"]:
-    """Frame f of a row holds the token in whose span it falls; zero beyond the sum of the durations."""
-    ends = jnp.cumsum(durations, 1)
-    at = jnp.arange(frames)
-    index = jax.vmap(lambda e: jnp.searchsorted(e, at, side="right"))(ends)
-    index = jnp.minimum(index, x.shape[1] - 1)
-    return masked(jnp.take_along_axis(x, index[..., None], 1), length_mask(ends[:, -1], frames, x.dtype))
-
-
-def round_durations(
-    durations: Float[np.ndarray, "B T"], lengths: Int[np.ndarray, " B"], speed: float = 1.0, last_extra: int = 0
-) -> Int[np.ndarray, "B T"]:
-    """Whole frames per token: durations over `speed`, rounded half to even, at least 1; 0 at padding.
-
-    `last_extra` frames are added to the last token (the single-speaker release adds 5).
-    """
-    whole = np.maximum(np.round(np.asarray(durations) / speed), 1).astype(np.int32)
-    lengths = np.asarray(lengths)
-    whole[np.arange(whole.shape[1])[None] >= lengths[:, None]] = 0
-    whole[np.arange(len(lengths)), lengths - 1] += last_extra
-    return whole

@@ -10,10 +10,13 @@ from __future__ import annotations
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from empatheia_jax.styletts2.layers import BiLSTM, Dtype, Linear, leaky_relu
+from empatheia_jax.styletts2.activations import leaky_relu
 from empatheia_jax.styletts2.layers2d import BatchNorm, Conv2d
+from empatheia_jax.styletts2.linear import linear
+from empatheia_jax.styletts2.recurrent import BiLSTM
 
 WIDTHS = (64, 128, 192, 256)
 HIDDEN = 256
@@ -44,7 +47,7 @@ class PitchBlock(nnx.Module):
 class PitchExtractor(nnx.Module):
     """Convolutions over (time, mel), then a recurrent layer over time and a linear map; the output is an absolute value."""
 
-    def __init__(self, *, rngs: nnx.Rngs, dtype: Dtype = jnp.float32, param_dtype: Dtype = jnp.float32):
+    def __init__(self, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, param_dtype: DTypeLike = jnp.float32):
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         plain = {"padding": (1, 1), "use_bias": False, **kinds}
         self.stem = Conv2d(1, WIDTHS[0], (3, 3), **plain)
@@ -53,12 +56,12 @@ class PitchExtractor(nnx.Module):
         self.blocks = nnx.List(PitchBlock(a, b, **kinds) for a, b in zip(WIDTHS, WIDTHS[1:]))
         self.pool_norm = BatchNorm(WIDTHS[-1], **kinds)
         self.classifier_lstm = BiLSTM(2 * WIDTHS[-1], HIDDEN, **kinds)
-        self.classifier = Linear(2 * HIDDEN, 1, **kinds)
+        self.classifier = linear(2 * HIDDEN, 1, **kinds)
         # Kept so that a checkpoint goes through unchanged.
         self.detector_conv = Conv2d(sum(WIDTHS), HIDDEN, (1, 1), use_bias=False, **kinds)
         self.detector_norm = BatchNorm(HIDDEN, **kinds)
         self.detector_lstm = BiLSTM(2 * WIDTHS[-1], HIDDEN, **kinds)
-        self.detector = Linear(2 * HIDDEN, 2, **kinds)
+        self.detector = linear(2 * HIDDEN, 2, **kinds)
         self.dtype = dtype
 
     def feature(self, mel: Float[Array, "B T 80"]) -> Float[Array, "B T 10 256"]:

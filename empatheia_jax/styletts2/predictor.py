@@ -9,19 +9,15 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from empatheia_jax.styletts2.layers import (
-    AdaptiveLayerNorm,
-    AdaptiveResidualBlock,
-    BiLSTM,
-    Conv1d,
-    Dtype,
-    Linear,
-    double,
-    length_mask,
-    masked,
-)
+from empatheia_jax.styletts2.convolutions import Conv1d
+from empatheia_jax.styletts2.linear import linear
+from empatheia_jax.styletts2.masks import double, length_mask, masked
+from empatheia_jax.styletts2.norms import AdaptiveLayerNorm
+from empatheia_jax.styletts2.recurrent import BiLSTM
+from empatheia_jax.styletts2.residual_block import AdaptiveResidualBlock
 
 
 class DurationEncoder(nnx.Module):
@@ -57,13 +53,13 @@ class ProsodyPredictor(nnx.Module):
         *,
         weight_norm: bool,
         rngs: nnx.Rngs,
-        dtype: Dtype = jnp.float32,
-        param_dtype: Dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
     ):
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         self.text_encoder = DurationEncoder(features, style_dim, depth, **kinds)
         self.lstm = BiLSTM(features + style_dim, features // 2, **kinds)
-        self.duration_proj = Linear(features, max_duration, **kinds)
+        self.duration_proj = linear(features, max_duration, **kinds)
         self.shared = BiLSTM(features + style_dim, features // 2, **kinds)
 
         def curve() -> nnx.List:

@@ -16,10 +16,12 @@ from __future__ import annotations
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from empatheia_jax.nn import sine
-from empatheia_jax.styletts2.layers import Dtype, Linear, length_mask
+from empatheia_jax.styletts2.linear import linear
+from empatheia_jax.styletts2.masks import length_mask
 
 SAMPLE_RATE = 24000
 BLOCK = 300  # samples per value of F0
@@ -51,8 +53,8 @@ def harmonic_cycles(f0: Float[Array, "B n"], valid: Float[Array, "B n 1"] | None
 class HarmonicSource(nnx.Module):
     """F0 (two values per frame) → excitation (B, 300 · n, 1)."""
 
-    def __init__(self, *, rngs: nnx.Rngs, dtype: Dtype = jnp.float32, param_dtype: Dtype = jnp.float32):
-        self.linear = Linear(HARMONICS, 1, rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+    def __init__(self, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, param_dtype: DTypeLike = jnp.float32):
+        self.linear = linear(HARMONICS, 1, rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         self.dtype = dtype
 
     def __call__(

@@ -27,6 +27,7 @@ from empatheia_jax import weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2 import joins
 from empatheia_jax.styletts2.config import StyleTTS2Config
+from empatheia_jax.styletts2.durations import frame_index, whole_durations
 from empatheia_jax.styletts2.joins import SAMPLE_RATE
 from empatheia_jax.styletts2.model import KIND, StyleTTS2
 from empatheia_jax.styletts2.phonemes import Phonemizer, phonemizer
@@ -34,7 +35,7 @@ from empatheia_jax.styletts2.reference import prepare_reference
 from empatheia_jax.styletts2.sampler import carry_over, mix_with_reference
 from empatheia_jax.styletts2.sentences import split_long, split_sentences
 from empatheia_jax.styletts2.symbols import STYLETTS2, SymbolTable
-from empatheia_jax.styletts2.synthesis import TOKENS, Synthesis, whole_durations
+from empatheia_jax.styletts2.synthesis import TOKENS, Synthesis
 from empatheia_jax.styletts2.text import normalise
 from empatheia_jax.styletts2.voices import STYLE, Voice, VoiceTable
 
@@ -380,8 +381,8 @@ class Speaker:
                     start = used + sum(len(p.token_ids) for p in group[:i])  # fillers repeat row 0
                     given = content[start : start + len(text_frames)]
                     text_frames = share * given + (1 - share) * text_frames
-                durations.append(whole_durations(expected, speed, last_extra=self._synthesis.last_extra))
-                index = self._synthesis.frame_index(durations[-1])
+                durations.append(whole_durations(expected, speed, last_extra=self.model.config.last_extra))
+                index = frame_index(durations[-1], late=self.model.config.late)
                 asr.append(text_frames[index])
                 en.append(d[index])
             waves = self._synthesis.wave(asr, en, styles[rows], pitch, seed, [done + i for i in rows])

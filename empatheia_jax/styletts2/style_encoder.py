@@ -11,10 +11,12 @@ import math
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from empatheia_jax.styletts2.layers import Dtype, Linear, leaky_relu
+from empatheia_jax.styletts2.activations import leaky_relu
 from empatheia_jax.styletts2.layers2d import SpectralConv2d
+from empatheia_jax.styletts2.linear import linear
 
 STAGES = 4
 MIN_FRAMES = 65  # four halvings, rounded up, must leave the 5 frames of the last convolution
@@ -55,8 +57,8 @@ class StyleEncoder(nnx.Module):
         style_dim: int,
         *,
         rngs: nnx.Rngs,
-        dtype: Dtype = jnp.float32,
-        param_dtype: Dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
     ):
         """`first` and `widest` bound the number of channels, which doubles with every block."""
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
@@ -64,7 +66,7 @@ class StyleEncoder(nnx.Module):
         self.stem = SpectralConv2d(1, widths[0], (3, 3), padding=(1, 1), **kinds)
         self.blocks = nnx.List(DownBlock(a, b, **kinds) for a, b in zip(widths, widths[1:]))
         self.head = SpectralConv2d(widths[-1], widths[-1], (5, 5), **kinds)
-        self.unshared = Linear(widths[-1], style_dim, **kinds)
+        self.unshared = linear(widths[-1], style_dim, **kinds)
 
     def trunk(self, mel: Float[Array, "B T 80"]) -> list[Float[Array, "B M U C"]]:
         """Outputs of the stem, of every block and of the last convolution, as (batch, mel, time, channels)."""

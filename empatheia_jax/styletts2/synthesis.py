@@ -16,18 +16,15 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from empatheia_jax.nn.platform import platform
+from empatheia_jax.styletts2.durations import MAX_FRAMES
 from empatheia_jax.styletts2.joins import FRAME
-from empatheia_jax.styletts2.layers import prepare_for_cpu
 from empatheia_jax.styletts2.mel import log_mel
 from empatheia_jax.styletts2.sampler import adpm2
 from empatheia_jax.styletts2.sentences import bucket
 from empatheia_jax.styletts2.source import HARMONICS
 
 TOKENS = (64, 128, 256, 512)
-FRAMES = (160, 240, 320, 480, 640, 960, 1280, 1920)
-MAX_FRAMES = FRAMES[-1]
-"""Longest piece in frames of 25 ms (48 s): what bounds memory, whatever a style vector does to the durations."""
+FRAMES = (160, 240, 320, 480, 640, 960, 1280, MAX_FRAMES)
 
 
 class Buckets:
@@ -67,11 +64,8 @@ class Synthesis:
     """A StyleTTS 2 model's networks, compiled per bucket."""
 
     def __init__(self, model: nnx.Module):
-        graph, self._state = nnx.split(prepare_for_cpu(model) if platform() == "cpu" else model)
+        graph, self._state = nnx.split(model)
         self.config = model.config
-        self._late = model.config.decoder.type == "hifigan"
-        self.last_extra = 0 if model.config.multispeaker else 5
-        """Frames that the single-speaker release adds to the last token, which it would cut short otherwise."""
 
         @jax.jit
         def prosody(state, tokens, lengths, style):
@@ -80,11 +74,8 @@ class Synthesis:
 
         @jax.jit
         def wave(state, asr, en, frames, style, pitch, seed, index):
-            net = nnx.merge(graph, state)
-            acoustic, prosodic = jnp.split(style, 2, -1)
-            f0, n = net.predictor.curves(en, prosodic, frames)
             noise = source_noise(seed, index, asr.shape[1])
-            return net.decoder(asr, f0 * pitch[:, None], n, acoustic, noise, frames)
+            return nnx.merge(graph, state).vocode(asr, en, style, noise, frames, pitch).wave
 
         @jax.jit
         def sampled_style(state, tokens, lengths, reference, guidance, seed, index, fresh):
@@ -176,14 +167,6 @@ class Synthesis:
         """Both style encoders' outputs for a recording at 24 kHz. One program per length."""
         return np.asarray(self._programs["reference_style"](self._state, np.asarray(wave, np.float32)))
 
-    def frame_index(self, durations: Int[np.ndarray, " T"]) -> Int[np.ndarray, " F"]:
-        """The token that each frame belongs to.
-
-        The HiFi-GAN configuration was trained one frame late: its first frame is repeated and its last dropped.
-        """
-        index = np.repeat(np.arange(len(durations)), durations)
-        return np.concatenate([index[:1], index[:-1]]) if self._late else index
-
     def wave(
         self,
         asr: Sequence[Float[np.ndarray, "F C"]],
@@ -211,19 +194,3 @@ class Synthesis:
             np.asarray(index, np.int32),
         )
         return [row[: FRAME * length] for row, length in zip(np.asarray(samples), lengths)]
-
-
-def whole_durations(
-    expected: Float[np.ndarray, " T"], speed: float, limit: int = MAX_FRAMES, last_extra: int = 0
-) -> Int[np.ndarray, " T"]:
-    """Expected durations → whole frames, at least one each, at most `limit` in all.
-
-    A style far from speech (an untrained network's, say) can ask for minutes of one sentence: then all durations shrink
-    in proportion, so that memory stays bounded and something is said.
-    """
-    durations = np.maximum(np.round(expected / speed), 1).astype(np.int64)
-    durations[-1] += last_extra
-    if durations.sum() > limit:
-        room = limit - len(durations)
-        durations = 1 + np.floor((durations - 1) * (room / (durations - 1).sum())).astype(np.int64)
-    return durations

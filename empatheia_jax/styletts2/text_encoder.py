@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from empatheia_jax.styletts2.layers import BiLSTM, Conv1d, Dtype, Embedding, LayerNorm, leaky_relu, length_mask, masked
+from empatheia_jax.nn.linear import LayerNorm
+from empatheia_jax.styletts2.activations import leaky_relu
+from empatheia_jax.styletts2.convolutions import Conv1d
+from empatheia_jax.styletts2.linear import embedding
+from empatheia_jax.styletts2.masks import length_mask, masked
+from empatheia_jax.styletts2.recurrent import BiLSTM
 
 
 class ConvBlock(nnx.Module):
@@ -19,7 +25,7 @@ class ConvBlock(nnx.Module):
     def __init__(self, features: int, width: int, *, weight_norm: bool, rngs, dtype, param_dtype):
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         self.conv = Conv1d(features, features, width, weight_norm=weight_norm, **kinds)
-        self.norm = LayerNorm(features, **kinds)
+        self.norm = LayerNorm(features, 1e-5, **kinds)
 
     def __call__(self, x: Float[Array, "B T C"]) -> Float[Array, "B T C"]:
         return leaky_relu(self.norm(self.conv(x)), 0.2)
@@ -37,11 +43,11 @@ class TextEncoder(nnx.Module):
         *,
         weight_norm: bool,
         rngs: nnx.Rngs,
-        dtype: Dtype = jnp.float32,
-        param_dtype: Dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
     ):
         kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
-        self.embedding = Embedding(symbols, features, **kinds)
+        self.embedding = embedding(symbols, features, **kinds)
         self.cnn = nnx.List(ConvBlock(features, width, weight_norm=weight_norm, **kinds) for _ in range(depth))
         self.lstm = BiLSTM(features, features // 2, **kinds)
         self.dtype = dtype

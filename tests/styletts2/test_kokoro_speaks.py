@@ -10,11 +10,11 @@ import pytest
 
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
+from empatheia_jax.styletts2.durations import whole_durations
 from empatheia_jax.styletts2.joins import FRAME
 from empatheia_jax.styletts2.mel import log_mel
 from empatheia_jax.styletts2.speaker import Speaker
 from empatheia_jax.styletts2.symbols import KOKORO
-from empatheia_jax.styletts2.synthesis import whole_durations
 from empatheia_jax.styletts2.voices import for_profile
 
 

@@ -9,8 +9,12 @@ import pytest
 import torch
 from flax import nnx
 
-from empatheia_jax.styletts2 import layers
+from empatheia_jax.styletts2.convolutions import Conv1d, ConvTranspose1d, DepthwiseUpsample
 from empatheia_jax.styletts2.decoder_istft import ShortTimeFourier
+from empatheia_jax.styletts2.masks import length_mask
+from empatheia_jax.styletts2.norms import AdaptiveInstanceNorm
+from empatheia_jax.styletts2.recurrent import BiLSTM
+from empatheia_jax.styletts2.weight_norm import fold_weight_norm
 
 KINDS = {"dtype": jnp.float64, "param_dtype": jnp.float64}
 
@@ -37,7 +41,7 @@ def channels_first(x) -> torch.Tensor:
 
 
 def test_weight_norm_is_pytorchs_and_folding_changes_nothing():
-    ours = randomise(layers.Conv1d(6, 4, 5, dilation=2, weight_norm=True, rngs=nnx.Rngs(0), **KINDS))
+    ours = randomise(Conv1d(6, 4, 5, dilation=2, weight_norm=True, rngs=nnx.Rngs(0), **KINDS))
     theirs = torch.nn.utils.weight_norm(torch.nn.Conv1d(6, 4, 5, dilation=2, padding=4, dtype=torch.float64))
     with torch.no_grad():
         theirs.weight_v.copy_(torch.from_numpy(np.asarray(ours.v[...]).transpose(2, 1, 0).copy()))
@@ -46,7 +50,7 @@ def test_weight_norm_is_pytorchs_and_folding_changes_nothing():
     x = np.random.default_rng(1).standard_normal((2, 9, 6))
     y = ours(jnp.asarray(x))
     close(jnp.swapaxes(y, 1, 2), theirs(channels_first(x)))
-    layers.fold_weight_norm(ours)
+    fold_weight_norm(ours)
     assert sorted(p[-1] for p, _ in nnx.to_flat_state(nnx.state(ours))) == ["bias", "kernel"]
     np.testing.assert_allclose(ours(jnp.asarray(x)), y, atol=1e-12)
 
@@ -54,7 +58,7 @@ def test_weight_norm_is_pytorchs_and_folding_changes_nothing():
 @pytest.mark.parametrize(("stride", "width", "padding"), [(10, 20, 5), (5, 10, 3), (3, 6, 2), (2, 4, 1), (6, 12, 3)])
 def test_transposed_convolution_is_pytorchs(stride, width, padding):
     ours = randomise(
-        layers.ConvTranspose1d(4, 3, width, stride=stride, padding=padding, weight_norm=True, rngs=nnx.Rngs(0), **KINDS)
+        ConvTranspose1d(4, 3, width, stride=stride, padding=padding, weight_norm=True, rngs=nnx.Rngs(0), **KINDS)
     )
     theirs = torch.nn.utils.weight_norm(
         torch.nn.ConvTranspose1d(4, 3, width, stride, padding, output_padding=stride % 2, dtype=torch.float64)
@@ -68,7 +72,7 @@ def test_transposed_convolution_is_pytorchs(stride, width, padding):
 
 
 def test_depthwise_upsampling_is_pytorchs():
-    ours = randomise(layers.DepthwiseUpsample(5, weight_norm=False, rngs=nnx.Rngs(0), **KINDS))
+    ours = randomise(DepthwiseUpsample(5, weight_norm=False, rngs=nnx.Rngs(0), **KINDS))
     theirs = torch.nn.ConvTranspose1d(5, 5, 3, 2, 1, output_padding=1, groups=5, dtype=torch.float64)
     with torch.no_grad():
         theirs.weight.copy_(torch.from_numpy(np.asarray(ours.kernel[...]).T[:, None].copy()))
@@ -79,7 +83,7 @@ def test_depthwise_upsampling_is_pytorchs():
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_bidirectional_lstm_is_pytorchs_also_when_packed(packed):
-    ours = randomise(layers.BiLSTM(5, 3, rngs=nnx.Rngs(0), **KINDS))
+    ours = randomise(BiLSTM(5, 3, rngs=nnx.Rngs(0), **KINDS))
     theirs = torch.nn.LSTM(5, 3, batch_first=True, bidirectional=True, dtype=torch.float64)
     with torch.no_grad():
         for suffix, lstm in (("", ours.forward), ("_reverse", ours.backward)):
@@ -97,10 +101,10 @@ def test_bidirectional_lstm_is_pytorchs_also_when_packed(packed):
 
 
 def test_instance_norm_statistics_ignore_padding():
-    ours = randomise(layers.AdaptiveInstanceNorm(4, 6, rngs=nnx.Rngs(0), **KINDS))
+    ours = randomise(AdaptiveInstanceNorm(4, 6, rngs=nnx.Rngs(0), **KINDS))
     x, style = np.random.default_rng(1).standard_normal((2, 9, 6)), np.random.default_rng(2).standard_normal((2, 4))
     x[1, 5:] = 1e6
-    mask = layers.length_mask(jnp.asarray([9, 5]), 9, jnp.float64)
+    mask = length_mask(jnp.asarray([9, 5]), 9, jnp.float64)
     y = ours(jnp.asarray(x), jnp.asarray(style), mask)
     alone = ours(jnp.asarray(x[1:, :5]), jnp.asarray(style[1:]))
     np.testing.assert_allclose(y[1:, :5], alone, atol=1e-12)

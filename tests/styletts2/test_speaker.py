@@ -12,11 +12,12 @@ from toy_voice import WIDTH, Letters, ToyVoice, toy_voices
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2 import __main__ as command
+from empatheia_jax.styletts2.durations import MAX_FRAMES, whole_durations
 from empatheia_jax.styletts2.joins import FADE, FRAME
 from empatheia_jax.styletts2.reference import prepare_reference
 from empatheia_jax.styletts2.speaker import LONGEST_PIECE, Sampling, Speaker
 from empatheia_jax.styletts2.symbols import KOKORO, STYLETTS2
-from empatheia_jax.styletts2.synthesis import FRAMES, MAX_FRAMES, TOKENS, Buckets, whole_durations
+from empatheia_jax.styletts2.synthesis import FRAMES, TOKENS, Buckets
 from empatheia_jax.styletts2.voices import Voice, VoiceTable
 
 TEXT = "i hear you, my friend. that must have been hard! do you want to talk about it? we have all the time we need."

@@ -27,6 +27,8 @@ class ToyConfig:
     decoder: ToyDecoderConfig = ToyDecoderConfig()
     multispeaker: bool = True
     hidden_dim: int = WIDTH
+    late: bool = False
+    last_extra: int = 0
 
 
 class ToyEncoded(NamedTuple):
@@ -35,14 +37,8 @@ class ToyEncoded(NamedTuple):
     durations: jax.Array
 
 
-class ToyPredictor(nnx.Module):
-    """Pitch and energy: 100 Hz plus what the style adds."""
-
-    def curves(self, en, prosodic, frames):
-        time = 2 * en.shape[1]
-        valid = jnp.arange(time)[None] < 2 * frames[:, None]
-        f0 = jnp.where(valid, 100 + 10 * prosodic[:, :1], 0)
-        return f0, jnp.where(valid, en.mean(-1).repeat(2, axis=1), 0)
+class ToyVocoded(NamedTuple):
+    wave: jax.Array
 
 
 class ToyVoice(nnx.Module):
@@ -53,7 +49,6 @@ class ToyVoice(nnx.Module):
         table = np.random.default_rng(0).uniform(0.5, 1.0, (SYMBOLS, WIDTH)).astype(np.float32)
         table[0] = 0  # the pad is silent
         self.table = nnx.Param(jnp.asarray(table))
-        self.predictor = ToyPredictor()
 
     def _mask(self, tokens, lengths):
         return (jnp.arange(tokens.shape[1])[None] < lengths[:, None])[..., None]
@@ -66,11 +61,15 @@ class ToyVoice(nnx.Module):
         durations = jnp.where(self._mask(tokens, lengths)[..., 0], jnp.where(tokens == 0, 8.4, 2.4), 0)
         return ToyEncoded(text, text[..., :8], durations)
 
-    def decoder(self, asr, f0, n, acoustic, noise, frames):
-        loud = jnp.repeat(asr.mean(-1), FRAME, axis=1)  # (B, samples)
+    def vocode(self, text, states, style, noise, lengths, pitch):
+        """100 Hz plus what the style adds."""
+        acoustic, prosodic = jnp.split(style, 2, -1)
+        valid = jnp.arange(2 * text.shape[1])[None] < 2 * lengths[:, None]
+        f0 = jnp.where(valid, 100 + 10 * prosodic[:, :1], 0) * pitch[:, None]
+        loud = jnp.repeat(text.mean(-1), FRAME, axis=1)  # (B, samples)
         phase = jnp.cumsum(jnp.repeat(f0, FRAME // 2, axis=1) / SAMPLE_RATE, axis=1)
         wave = loud * (0.3 * jnp.sin(2 * jnp.pi * phase) + 0.002 * noise.mean(-1) + 0.01 * acoustic[:, :1])
-        return jnp.where(jnp.arange(wave.shape[1])[None] < FRAME * frames[:, None], wave, 0)
+        return ToyVocoded(jnp.where(jnp.arange(wave.shape[1])[None] < FRAME * lengths[:, None], wave, 0))
 
 
 class Letters:

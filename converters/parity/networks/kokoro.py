@@ -17,8 +17,9 @@ from converters.parity.result import Result, compare
 from converters.tables import kokoro, styletts2
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
+from empatheia_jax.styletts2.durations import frame_index, whole_durations
 from empatheia_jax.styletts2.mel import log_mel
-from empatheia_jax.styletts2.model import StyleTTS2, round_durations
+from empatheia_jax.styletts2.model import StyleTTS2
 
 MANIFEST, REFERENCE = "kokoro_f32.manifest.json", "kokoro_ref.npz"
 VOICES = ("af_heart", "am_michael")
@@ -69,19 +70,20 @@ def load_model(source: Source, float64: bool = False) -> StyleTTS2:
 def compare_voice(model: StyleTTS2, arrays, voice: str) -> Iterator[Result]:
     """One sentence, every stage from our own previous one, without source noise."""
     tokens, style = arrays[f"{voice}.tokens"].astype(np.int32), arrays[f"{voice}.style"]
-    acoustic, prosodic = np.split(style, 2, -1)
+    prosodic = np.split(style, 2, -1)[1]
     lengths = np.array([tokens.shape[1]], np.int32)
     encoded = model.encode(tokens, lengths, prosodic)
-    whole = round_durations(encoded.durations, lengths)
-    yield compare(REFERENCE, f"{voice}.float_dur", whole[0], arrays[f"{voice}.float_dur"], 0)
-    frames = int(whole.sum())
-    curves = model.curves(encoded.states, whole, prosodic, frames)
-    for name, curve in zip(("F0", "N"), curves):
+    whole = whole_durations(encoded.durations[0])
+    yield compare(REFERENCE, f"{voice}.float_dur", whole, arrays[f"{voice}.float_dur"], 0)
+    index = frame_index(whole, late=model.config.late)
+    spoken = model.vocode(encoded.text[:, index], encoded.states[:, index], style, None)
+    for name, curve in (("F0", spoken.f0), ("N", spoken.energy)):
         expected = arrays[f"{voice}.float_{name}"]
         bound = CURVE_BOUND * float(np.abs(expected).max())
         yield compare(REFERENCE, f"{voice}.float_{name}", curve, expected, bound)
-    wave = model.vocode(encoded.text, whole, *curves, acoustic, None, frames)
-    ours, expected = (np.asarray(log_mel(jnp.asarray(w))).ravel() for w in (wave[0], arrays[f"{voice}.float_audio"]))
+    ours, expected = (
+        np.asarray(log_mel(jnp.asarray(w))).ravel() for w in (spoken.wave[0], arrays[f"{voice}.float_audio"])
+    )
     different = 1 - float(np.corrcoef(ours, expected)[0, 1])
     note = "1 − correlation of log-mel"
     yield Result(REFERENCE, f"{voice}.float_audio", different, different, SPECTRUM_BOUND, note)

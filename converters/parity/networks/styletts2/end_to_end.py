@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import jax.numpy as jnp
 import numpy as np
 
 from converters.parity.networks.styletts2.comparison import (
@@ -17,7 +16,7 @@ from converters.parity.networks.styletts2.comparison import (
 )
 from converters.parity.networks.styletts2.decoder import excitation, generator_input
 from converters.parity.result import Result
-from empatheia_jax.styletts2.model import repeat_by_duration, round_durations
+from empatheia_jax.styletts2.durations import frame_index, whole_durations
 from empatheia_jax.styletts2.sampler import adpm2, mix_with_reference
 
 
@@ -58,21 +57,16 @@ def compare_end_to_end(c: Comparison) -> Iterator[Result]:
     d, logits, expected = c.call("predictor", durations, projected, prosodic, lengths)
     for key, ours in (("d", d), ("duration_logits", logits), ("duration", expected)):
         yield c.result(file, key, ours, z[key])
-    yield c.result(file, "pred_dur_rounded", round_durations(expected, lengths)[0], z["pred_dur_rounded"], 0)
-    whole = round_durations(expected, lengths, last_extra=0 if c.config.multispeaker else 5)
-    yield c.result(file, "pred_dur", whole[0], z["pred_dur"], 0)
+    yield c.result(file, "pred_dur_rounded", whole_durations(expected[0]), z["pred_dur_rounded"], 0)
+    whole = whole_durations(expected[0], last_extra=c.config.last_extra)
+    yield c.result(file, "pred_dur", whole, z["pred_dur"], 0)
     yield from compare_frames(c, file, z, text, d, whole, prosodic, acoustic)
 
 
 def compare_frames(c: Comparison, file: str, z, text, d, whole, prosodic, acoustic) -> Iterator[Result]:
     """The second half of the trace: frames, curves, wave."""
-    frames = int(whole.sum())
-
-    def align(x):
-        y = repeat_by_duration(jnp.asarray(x), jnp.asarray(whole), frames)
-        return np.concatenate([y[:, :1], y[:, :-1]], 1) if c.config.decoder.type == "hifigan" else np.asarray(y)
-
-    en, asr = align(d), align(text)
+    index = frame_index(whole, late=c.config.late)
+    en, asr = np.asarray(d)[:, index], np.asarray(text)[:, index]
     yield c.result(file, "en", cf(en), z["en"])
     f0, energy = c.call("predictor", lambda net, x, s: net.curves(x, s), en, prosodic)
     yield c.result(file, "F0", f0, z["F0"])
