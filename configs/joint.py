@@ -52,7 +52,7 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant not in ABLATIONS:
         raise ValueError(
             f"variant {variant!r} of configs/joint.py; expected debug, {', '.join(f'debug-{c}' for c in CORES)} or one of "
-            f"{', '.join(ABLATIONS)}"
+            f"{', '.join(filter(None, ABLATIONS))}"
         )
     config = common.base()
     config.name = "-".join(filter(None, ("joint", variant)))

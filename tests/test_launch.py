@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import launch
 from configs import debug, joint
 from empatheia_jax import assemble
 from empatheia_jax.errors import UserError
@@ -16,12 +16,7 @@ from empatheia_jax.settings import resolve
 from empatheia_jax.training import schedule, step
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def launch(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "launch.py", *arguments], cwd=ROOT, capture_output=True, text=True, env={**os.environ}
-    )
+DEBUG = "--config=configs/debug.py"
 
 
 @pytest.mark.parametrize(
@@ -29,18 +24,40 @@ def launch(*arguments: str) -> subprocess.CompletedProcess:
     [
         ([], "no config was given"),
         (["--config=configs/nowhere.py"], "does not exist"),
+        (["--config=README.md"], "is no config file"),
         (["--config=configs/joint.py:bogus"], "bogus"),
-        (["--config=configs/debug.py", "--config.nokey=3"], "nokey"),
-        (["--config=configs/debug.py", "--config.seed=many"], "invalid literal"),
-        (["--config=configs/debug.py", "--mode=fly"], "should be one of"),
-        (["--config=configs/debug.py", "--mode=serve"], "does not exist yet"),
-        (["--config=configs/debug.py", "--mode=reply"], "needs --input"),
+        ([DEBUG, "--config.nokey=3"], "nokey is no key of the config; the nearest are"),
+        ([DEBUG, "--config.seed=many"], "seed='many'; expected a whole number"),
+        ([DEBUG, "--config.seed", "many"], "seed='many'; expected a whole number"),
+        ([DEBUG, "--config.data={}"], "data={}; expected its keys one by one"),
+        ([DEBUG, "--flagfile=/no/such/file"], "/no/such/file"),
+        ([DEBUG, "--mode=fly"], "should be one of"),
+        ([DEBUG, "--mod=reply"], "Did you mean: mode"),
+        ([DEBUG, "reply"], "'reply' is not understood"),
+        ([DEBUG, "--mode=serve"], "does not exist yet"),
+        ([DEBUG, "--mode=reply"], "needs --input"),
     ],
 )
-def test_a_wrong_flag_is_one_line_and_exit_code_2(arguments, message):
-    done = launch(*arguments)
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+def test_a_wrong_flag_is_one_line_and_exit_code_2(arguments, message, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert launch.main(["launch.py", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_a_config_file_that_fails_is_one_line(tmp_path, capsys):
+    for text, message in (("def get_config(", "never closed"), ("x = 1 / 0", "division by zero"), ("", "get_config")):
+        (tmp_path / "mine.py").write_text(text)
+        assert launch.main(["launch.py", f"--config={tmp_path / 'mine.py'}"]) == 2
+        said = capsys.readouterr().err
+        assert message in said and said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_the_command_itself_ends_with_that_code():
+    done = subprocess.run(
+        [sys.executable, "launch.py", DEBUG, "--config.seed=-1"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error: seed=-1; expected ") and done.stderr.count("\n") == 1
 
 
 def test_missing_weights_and_data_are_one_line_each_with_the_command():

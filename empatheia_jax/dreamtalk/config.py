@@ -148,7 +148,7 @@ class RendererConfig:
     adain_hidden: Size
     leaky_relu_slope: NotNegative
     norm_eps: Positive
-    window_radius: Annotated[int, Whole(0, 1000)]  # a frame sees 2 * radius + 1 frames of coefficients
+    window_radius: Annotated[int, Whole(3, 1000)]  # a frame sees 2 * radius + 1 frames of coefficients
     unused_residual_convs: bool  # keep `conv1`/`norm1`, which released files hold and the network never uses
 
     def __post_init__(self):

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.training import RendererWeights
 from empatheia_jax.errors import UserError
-from empatheia_jax.settings import Block, MeshShape, finding, read
+from empatheia_jax.settings import Block, MeshShape, finding
 from empatheia_jax.settings.rules import (
     SEED,
     Count,
@@ -111,11 +111,11 @@ TRAININGS: Mapping[str, type[DenoiserTraining] | type[RendererTraining]] = {
 """By the value of `config.trains`."""
 
 
-def resolve_training(config: Mapping[str, Any] | ConfigDict) -> DenoiserTraining | RendererTraining:
-    """The settings of a config with `trains`. Raises `UserError` with one line for every wrong key."""
+def training_class(config: Mapping[str, Any] | ConfigDict) -> type[DenoiserTraining] | type[RendererTraining]:
+    """What a config with `trains` is read into. Raises `UserError` where it names no network."""
     if config["trains"] not in TRAININGS:
         raise UserError(finding("trains", config["trains"], " or ".join(TRAININGS)))
-    return read(TRAININGS[config["trains"]], config)
+    return TRAININGS[config["trains"]]
 
 
 @dataclasses.dataclass(frozen=True)

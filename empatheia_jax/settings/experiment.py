@@ -208,8 +208,9 @@ class MeshShape(Block):
         for axis, size in zip(("data", "fsdp", "tensor"), self.sizes):
             if size == 0:
                 yield axis, "a size of at least 1, or -1 for whatever the other axes leave"
-        if self.sizes.count(-1) > 1:
-            yield "data", f"at most one -1 among data, fsdp and tensor, which are {self.sizes}"
+        open_axes = [axis for axis, size in zip(("data", "fsdp", "tensor"), self.sizes) if size == -1]
+        for axis in open_axes[1:]:
+            yield axis, f"a size, since {open_axes[0]} is -1 too and only one axis can take what the others leave"
 
     @property
     def sizes(self) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import functools
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
@@ -64,13 +64,13 @@ def keys(block: type, before: str = "") -> dict[str, rules.Rule | None]:
     return found
 
 
-def read(block: type[B], values: Mapping[str, Any] | ConfigDict) -> B:
-    """The block of these values.
+def read(block: type[B], values: Mapping[str, Any] | ConfigDict, lines: Sequence[str] = ()) -> B:
+    """The block of these values. `lines`: what is known to be wrong already, to be said together with the rest.
 
     Raises:
       UserError: with one line for every key that is unknown, missing, not as expected or at odds with others.
     """
-    lines: list[str] = []
+    lines = list(lines)
     values = values.to_dict() if isinstance(values, ConfigDict) else values
     result = _read(block, values, "", lines, list(keys(block)))
     if lines:

@@ -45,10 +45,8 @@ class Whole(_Same):
 
     @property
     def expected(self) -> str:
-        bounds = (
-            f"of at least {self.at_least}" if self.at_most >= 2**31 - 1 else f"of {self.at_least} to {self.at_most}"
-        )
-        return f"a whole number {bounds}" + _also(self.none, self.why)
+        high = "and less than 2^31" if self.at_most == 2**31 - 1 else f"and at most {self.at_most}"
+        return f"a whole number of at least {self.at_least} {high}" + _also(self.none, self.why)
 
     def read(self, value: Any) -> int | None:
         if value is None and self.none:
@@ -166,6 +164,7 @@ class Wholes:
     def expected(self) -> str:
         rising = ", the first not above the last" if self.rising else ""
         how_many = "" if self.count is None else f"{self.count} "
+        how_many += "" if self.rising else "distinct "
         return f'{how_many}whole numbers of at least 1, joined by commas{rising} ("" = none)'
 
     def read(self, value: Any) -> tuple[int, ...]:
