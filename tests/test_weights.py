@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ from flax import nnx
 
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
+from empatheia_jax.weights import read, sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +144,7 @@ def test_a_folder_with_other_fields_is_refused(tmp_path, model):
     description = json.loads((folder / "config.json").read_text())
     description["config"]["depth"] = description["config"].pop("width")
     (folder / "config.json").write_text(json.dumps(description))
+    weights.seal(folder)
     with pytest.raises(UserError, match="unknown fields \\['depth'\\], missing fields \\['width'\\]"):
         weights.restore(folder, Model, Config)
 
@@ -150,8 +154,107 @@ def test_damaged_parameters_are_refused(tmp_path, model):
     for path in (folder / "params").rglob("*"):
         if path.is_file() and path.parent.name == "d":
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match="damaged or incomplete"):
+    with pytest.raises(UserError, match="is damaged: params/.* has another SHA-256"):
         weights.load(folder)
+
+
+FOLDERS = ("bits", "deleted", "cut")
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_damage_to_any_file_is_refused_or_changes_nothing(tmp_path, model, kind):
+    """200 flipped bits, 50 deleted files and 50 files cut short: none is read as other numbers."""
+    original = weights.save(tmp_path / "w", model, CONFIG, "toy", {}, {"voice.txt": b"hello"})
+    expected = weights.load(original)
+    rng = np.random.default_rng(0)
+    files = sorted(path.relative_to(original) for path in original.rglob("*") if path.is_file())
+    refused, folder = 0, tmp_path / "copy"
+    for _ in range(200 if kind == "bits" else 50):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(original, folder)
+        path = folder / files[rng.integers(len(files))]
+        data = bytearray(path.read_bytes())
+        if kind == "deleted" or not data:
+            path.unlink()
+        elif kind == "cut":
+            path.write_bytes(data[: rng.integers(len(data))])
+        else:
+            data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+            path.write_bytes(data)
+        try:
+            found = weights.load(folder)
+        except UserError as error:
+            assert "\n" not in str(error) and str(folder) in str(error)
+            refused += 1
+            continue
+        assert found[:2] == expected[:2]
+        for name, value in found[2].items():
+            np.testing.assert_array_equal(value, expected[2][name])
+    assert refused == (200 if kind == "bits" else 50)
+
+
+def test_a_folder_is_compared_once_and_again_where_a_file_changed(tmp_path, model, monkeypatch):
+    folder = weights.save(tmp_path / "w", model, CONFIG, "toy", {}, {"a.txt": b"hello", "b.txt": b"hello"})
+    hashed = []
+    plain = sums.file_hash
+    monkeypatch.setattr(sums, "file_hash", lambda path: hashed.append(path.name) or plain(path))
+    weights.load(folder)
+    assert {"a.txt", "b.txt", "config.json"} <= set(hashed)
+    hashed.clear()
+    weights.load(folder)
+    assert set(hashed) == {"config.json"}  # small, and compared whenever it is read
+    os.utime(folder / "a.txt", ns=(1, 1))
+    hashed.clear()
+    weights.load(folder)
+    assert hashed.count("a.txt") == 1 and "b.txt" not in hashed
+    state = (folder / "b.txt").stat()
+    (folder / "b.txt").write_bytes(b"hallo")
+    os.utime(folder / "b.txt", ns=(state.st_atime_ns, state.st_mtime_ns))  # same size, same time
+    with pytest.raises(UserError, match=r"b\.txt has another SHA-256"):
+        weights.restore(folder, Model, Config)
+
+
+def test_a_file_among_the_parameters_that_nobody_wrote_is_refused(tmp_path, model):
+    folder = weights.save(tmp_path / "w", model, CONFIG, "toy", {})
+    (folder / "README").write_text("a note of the user beside them is nobody's harm")
+    weights.load(folder)
+    (folder / "params" / "d" / "more").write_bytes(b"x")
+    with pytest.raises(UserError, match="params/d/more does not belong"):
+        weights.load(folder)
+
+
+def test_where_nothing_can_be_remembered_the_folder_is_read_all_the_same(tmp_path, model, monkeypatch):
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    monkeypatch.setenv(sums.CACHE_VARIABLE, str(tmp_path / "cache"))
+    folder = weights.save(tmp_path / "w", model, CONFIG, "toy", {})
+    assert weights.load(folder)[0] == "toy"
+
+
+def test_a_folder_of_the_first_format_is_compared_by_its_parameters(tmp_path, model):
+    folder = weights.save(tmp_path / "w", model, CONFIG, "toy", {})
+    description = json.loads((folder / "config.json").read_text())
+    (folder / weights.SUMS_FILE).unlink()
+    with pytest.raises(UserError, match="SHA256SUMS is not there"):
+        weights.load(folder)
+    (folder / "config.json").write_text(json.dumps(description | {"format": 1}))
+    assert weights.load(folder)[0] == "toy"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(read, "verify", lambda folder: pytest.fail("it was compared before"))
+        weights.load(folder)
+    description["params"]["norm.bias"]["sha256"] = "0" * 64
+    (folder / "config.json").write_text(json.dumps(description | {"format": 1}))
+    with pytest.raises(UserError, match=r"differs of norm\.bias"):
+        weights.load(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"format": 2}', '{"format": 2, "params": {"a": 5}}'])
+def test_a_config_that_is_no_description_is_one_line(tmp_path, model, text):
+    folder = weights.save(tmp_path / "w", model, CONFIG, "toy", {})
+    (folder / "config.json").write_text(text)
+    weights.seal(folder)
+    with pytest.raises(UserError) as caught:
+        weights.load(folder)
+    assert "\n" not in str(caught.value)
 
 
 def test_overwriting_leaves_one_whole_folder(tmp_path, model):

@@ -3,13 +3,14 @@
     NAME/config.json   what the model is: kind, config, provenance, and every parameter's shape, type and SHA-256
     NAME/params/       the parameters, by path, as an orbax checkpoint
     NAME/…             files that belong to the model (tokenizer.json, a voice table), with their SHA-256
+    NAME/SHA256SUMS    of every file above; compared before a parameter is read, once per file and machine
 
 A parameter's path is its place in the module, joined by dots (`layers.attention.query.kernel`). A folder appears
 complete or not at all: it is written beside its place and renamed. Parameters pass through memory one at a time in both
 directions.
 
 Modules: `lazy` (arrays made when asked for), `tree` (a module's parameters by path), `config_json` (configs as JSON),
-`hashes`, `layout` (finding and describing folders), `write`, `read`.
+`hashes`, `sums` (`SHA256SUMS`), `layout` (finding and describing folders), `write`, `read`.
 """
 
 from empatheia_jax.weights.config_json import check_values, config_from_dict, config_to_dict
@@ -26,6 +27,7 @@ from empatheia_jax.weights.layout import (
 )
 from empatheia_jax.weights.lazy import Lazy, read_leaf
 from empatheia_jax.weights.read import lazy_params, load, restore, verify
+from empatheia_jax.weights.sums import SUMS_FILE, seal
 from empatheia_jax.weights.tree import flatten, materialize, unflatten, update
 from empatheia_jax.weights.write import save
 
@@ -35,6 +37,7 @@ __all__ = [
     "PARAMS_FOLDER",
     "ROOT_VARIABLE",
     "SHIPPED",
+    "SUMS_FILE",
     "Lazy",
     "array_hash",
     "check_values",
@@ -51,6 +54,7 @@ __all__ = [
     "restore",
     "root",
     "save",
+    "seal",
     "unflatten",
     "update",
     "verify",

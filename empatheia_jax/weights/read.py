@@ -18,12 +18,29 @@ from empatheia_jax.weights.config_json import config_from_dict
 from empatheia_jax.weights.hashes import array_hash, file_hash, total_hash
 from empatheia_jax.weights.layout import PARAMS_FOLDER, describe
 from empatheia_jax.weights.lazy import Lazy
+from empatheia_jax.weights.sums import SUMS_FILE, check, once
 from empatheia_jax.weights.tree import flatten, materialize, unflatten
 
 
 def lazy_params(folder: str | os.PathLike) -> dict[str, Lazy]:
-    """{path: `Lazy`} of a weights folder: each parameter is read from disk when asked for."""
+    """{path: `Lazy`} of a weights folder: each parameter is read from disk when asked for.
+
+    Raises: UserError where a file of the folder differs from its checksum.
+    """
     folder = Path(folder)
+    _require_right(folder)
+    return _lazy(folder)
+
+
+def _require_right(folder: Path) -> None:
+    """Raises UserError where the folder is not what was written."""
+    if (folder / SUMS_FILE).exists():
+        check(folder, PARAMS_FOLDER)
+    else:
+        once(folder, lambda: verify(folder))  # a folder of the first format: only the parameters have hashes
+
+
+def _lazy(folder: Path) -> dict[str, Lazy]:
 
     def reader(path: str) -> Callable[[], np.ndarray]:
         return lambda: _read(folder, {path: type_handlers.RestoreArgs(restore_type=np.ndarray)})[path]
@@ -35,7 +52,10 @@ def lazy_params(folder: str | os.PathLike) -> dict[str, Lazy]:
 
 
 def _dtype(name: str) -> np.dtype:
-    return np.dtype(jax.numpy.dtype(name))
+    try:
+        return np.dtype(jax.numpy.dtype(name))
+    except TypeError:
+        raise UserError(f"config.json names the type {name!r:.40}, which is none; the folder is damaged") from None
 
 
 def _read(folder: Path, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,8 +67,9 @@ def _read(folder: Path, arguments: Mapping[str, Any]) -> dict[str, Any]:
                     item={path: 0 for path in arguments}, restore_args=dict(arguments), partial_restore=True
                 ),
             )
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder / PARAMS_FOLDER} cannot be read, it is damaged or incomplete: {error}") from error
+    except Exception as error:  # a damaged checkpoint can fail in any way inside its reader
+        reason = str(error).split("\n")[0][:200]
+        raise UserError(f"{folder / PARAMS_FOLDER} cannot be read, it is damaged or incomplete: {reason}") from error
 
 
 def load(folder: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
@@ -57,6 +78,7 @@ def load(folder: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, np.n
     Returns: (kind, config as a dict, {path: NumPy array}).
     """
     description = describe(folder)
+    _require_right(Path(folder))
     arguments = {path: type_handlers.RestoreArgs(restore_type=np.ndarray) for path in description["params"]}
     return description["kind"], description["config"], _read(Path(folder), arguments)
 
@@ -66,8 +88,11 @@ def verify(folder: str | os.PathLike) -> str:
 
     Raises: UserError naming each parameter or file that differs.
     """
+    folder = Path(folder)
     description = describe(folder)
-    hashes = {path: array_hash(path, leaf.read()) for path, leaf in lazy_params(folder).items()}
+    if (folder / SUMS_FILE).exists():
+        check(folder, PARAMS_FOLDER)
+    hashes = {path: array_hash(path, leaf.read()) for path, leaf in _lazy(folder).items()}
     wrong = [path for path, entry in description["params"].items() if hashes[path] != entry["sha256"]]
     for name, expected in description["files"].items():
         path = Path(folder) / name
@@ -101,11 +126,12 @@ def restore(
       shardings: maps the abstract state to {path: sharding}; each parameter is then read straight to its place, every
         host reading its own part. None puts all on the default device.
 
-    Raises: UserError where the folder does not hold this model.
+    Raises: UserError where the folder does not hold this model, or a file of it differs from its checksum.
     """
     description = describe(folder)
     if kind is not None and description["kind"] != kind:
         raise UserError(f"{folder} holds weights of the kind {description['kind']!r}, expected {kind!r}")
+    _require_right(Path(folder))
     stored = {path: _dtype(entry["dtype"]) for path, entry in description["params"].items()}
     floats = {d for d in stored.values() if jax.numpy.issubdtype(d, jax.numpy.floating)}
     if param_dtype is None:

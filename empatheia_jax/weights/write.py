@@ -22,6 +22,7 @@ from empatheia_jax.weights.config_json import config_to_dict
 from empatheia_jax.weights.hashes import array_hash, file_hash, total_hash
 from empatheia_jax.weights.layout import CONFIG_FILE, FORMAT, PARAMS_FOLDER
 from empatheia_jax.weights.lazy import Lazy
+from empatheia_jax.weights.sums import SUMS_FILE, seal
 from empatheia_jax.weights.tree import flatten
 
 CHUNK_BYTES = 32 << 20  # on disk: bounds the writer's memory, and lets a host read only its own part of a parameter
@@ -107,6 +108,7 @@ def save(
             },
         }
         (temporary / CONFIG_FILE).write_text(json.dumps(description, indent=1) + "\n")
+        seal(temporary)
         _put_in_place(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -125,7 +127,7 @@ def _copy_files(folder: Path, files: Mapping[str, str | os.PathLike | bytes]) ->
     listed = {}
     for name, content in files.items():
         place = folder / name
-        if not place.resolve().is_relative_to(folder.resolve()) or name in (CONFIG_FILE, PARAMS_FOLDER):
+        if not place.resolve().is_relative_to(folder.resolve()) or name in (CONFIG_FILE, PARAMS_FOLDER, SUMS_FILE):
             raise UserError(f"{name!r} is no name for a file of a weights folder")
         place.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, bytes):

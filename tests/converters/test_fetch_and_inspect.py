@@ -13,6 +13,7 @@ from converters.fetch import FetchedFolder, Release, RemoteFile
 from converters.formats.safetensors_writer import write_safetensors
 from converters.parity.seeded import seeded_state_dict
 from converters.registry import conversions
+from empatheia_jax import weights
 from empatheia_jax.errors import UserError
 
 RELEASE = Release("tiny", "someone/tiny", "c0ffee", "albert", ("*.safetensors", "*.json"), "CC0")
@@ -128,6 +129,9 @@ def test_inspect_finds_a_damaged_weights_folder(fetched, tmp_path, capsys):
     description = json.loads((tmp_path / "w" / "config.json").read_text())
     description["params"]["pooler.bias"]["sha256"] = "0" * 64
     (tmp_path / "w" / "config.json").write_text(json.dumps(description))
+    assert inspect.main([str(tmp_path / "w"), "--verify"]) == 2
+    assert "the SHA-256 of config.json differs from SHA256SUMS" in capsys.readouterr().err
+    weights.seal(tmp_path / "w")
     assert inspect.main([str(tmp_path / "w"), "--verify"]) == 2
     assert "the SHA-256 differs of pooler.bias" in capsys.readouterr().err
 

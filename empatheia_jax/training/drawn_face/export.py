@@ -65,6 +65,7 @@ def _repack(folder: Path, flat: dict) -> None:
     shutil.rmtree(params)
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as writer:
         writer.save(params.absolute(), {path: np.asarray(value) for path, value in flat.items()})
+    weights.seal(folder)
 
 
 @main_guard
