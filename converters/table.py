@@ -75,7 +75,7 @@ conv2d = permute(2, 3, 1, 0, name="conv2d")  # (out, in, height, width) → (hei
 conv3d = permute(2, 3, 4, 1, 0, name="conv3d")  # (out, in, depth, height, width) → (depth, height, width, in, out)
 
 
-def _flipped(name: str, axes: Sequence[int], spatial: Sequence[int]) -> Transform:
+def _flipped(name: str, axes: tuple[int, ...], spatial: tuple[int, ...]) -> Transform:
     base = permute(*axes, name=name)
     inverse = tuple(int(k) for k in np.argsort(axes))
     return _each(

@@ -59,7 +59,8 @@ def read_conversations(path, quarantine: Quarantine, strict_emotions: bool = Fal
     Malformed entries, second uses of an id and (with `strict_emotions`) unknown emotion words are set aside;
     conversations without turns are left out and listed. Raises `UserError` where the whole file is unreadable.
     """
-    kept, first_seen = [], {}
+    kept: list[Conversation] = []
+    first_seen: dict[str, int] = {}
     for position, found in schema.iterate(path):
         quarantine.saw()
         if isinstance(found, UserError):

@@ -104,12 +104,13 @@ class Plan:
         members: list[list[int]] = [[] for _ in self.buckets]
         for bucket, index in zip(np.searchsorted(self.buckets, self.lengths[order]), order):
             members[bucket].append(int(index))
-        batches, left = [], []
+        batches: list[Planned] = []
+        left: list[tuple[int, ...]] = []
         for here, length in zip(members, self.buckets):
-            rows = [(index,) for index in left + here]
+            rows = [*left, *((index,) for index in here)]
             keep = len(rows) // self.batch * self.batch if length != self.buckets[-1] else len(rows)
             batches += self._cut(rows[:keep], length)
-            left = [index for (index,) in rows[keep:]]
+            left = rows[keep:]
         return batches
 
     def _packed(self, order: np.ndarray) -> list[Planned]:

@@ -21,6 +21,7 @@ from empatheia_jax.batch import Batch
 from empatheia_jax.bridge.content_synchronizer import Content, ContentSynchronizer, SynchronizerConfig
 from empatheia_jax.bridge.style_disentangler import DisentanglerConfig, Style, StyleDisentangler
 from empatheia_jax.core.added_tokens import AddedTokens
+from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.nn.linear import Linear
 from empatheia_jax.tokens import ADDED_TOKENS, SIGNALS, SpecialTokens
 
@@ -56,7 +57,7 @@ class Empatheia(nnx.Module):
     def __init__(
         self,
         config: EmpatheiaConfig,
-        core: nnx.Module,
+        core: LanguageModel,
         *,
         rngs: nnx.Rngs,
         dtype=jnp.float32,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import tokenizers
@@ -30,6 +31,8 @@ from empatheia_jax.styletts2.model import StyleTTS2
 from empatheia_jax.styletts2.speaker import Speaker
 from empatheia_jax.styletts2.symbols import STYLETTS2
 from empatheia_jax.styletts2.voices import VoiceTable, for_profile
+
+M = TypeVar("M", bound=nnx.Module)
 
 BYTES = 256
 LLM = LlamaConfig(
@@ -188,7 +191,7 @@ WIDTHS = {
 """Feature widths and target shapes of the tiny encoders and generators (`assemble.Widths`)."""
 
 
-def made_up(construct: Callable[[], nnx.Module], seed: int = 0) -> nnx.Module:
+def made_up(construct: Callable[[], M], seed: int = 0) -> M:
     """A module with weights drawn by NumPy: compiling the initialisers of a whole network takes longer than running it.
 
     Matrices are scaled by their fan-in, norms' scales are one, biases and LoRA's B zero.

@@ -109,7 +109,8 @@ class SyncNet(nnx.Module):
                 Layer(256, 512, (5, 4), **kinds),
             ]
         )
-        same, pool = {"padding": (0, 1, 1)}, ((1, 3, 3), (1, 2, 2))
+        same: dict[str, Any] = {"padding": (0, 1, 1)}
+        pool = ((1, 3, 3), (1, 2, 2))
         self.lips = nnx.List(
             [
                 Layer(3, 96, (5, 7, 7), strides=(1, 2, 2), pool=(*pool, (0, 0, 0)), **kinds),

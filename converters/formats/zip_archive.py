@@ -14,6 +14,8 @@ from pathlib import Path
 
 from empatheia_jax.errors import UserError
 
+_METHODS = {zipfile.ZIP_DEFLATED: "deflate", zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "lzma"}
+
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _CHUNK = 1 << 22
 LARGEST_RATIO, ALWAYS_ALLOWED = (
@@ -51,7 +53,7 @@ class ZipArchive:
             raise UserError(f"{self.path} is encrypted ({entry.filename!r}); decrypt it first")
         allowed = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) if compressed else (zipfile.ZIP_STORED,)
         if entry.compress_type not in allowed:
-            how = zipfile.compressor_names.get(entry.compress_type, entry.compress_type)
+            how = _METHODS.get(entry.compress_type, entry.compress_type)
             raise UserError(f"{self.path}: {entry.filename!r} is compressed ({how}), which is not read; store it plain")
         if entry.compress_type == zipfile.ZIP_STORED and entry.file_size != entry.compress_size:
             raise UserError(f"{self.path} is damaged: {entry.filename!r} has two sizes")

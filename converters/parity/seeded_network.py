@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +14,21 @@ from converters.parity.seeded import seeded_state_dict
 from converters.table import Table
 from empatheia_jax import weights
 
+M = TypeVar("M", bound=nnx.Module)
+
 
 def seeded_network(
-    model: Callable[..., nnx.Module],
+    model: Callable[..., M],
     config: Any,
     table: Table,
     manifest: Mapping[str, Mapping[str, Any]],
     seed: int,
     float64: bool,
-) -> nnx.Module:
+) -> M:
     """The model with the weights that `manifest` and `seed` describe, in float32 or float64 throughout."""
     dtype = jnp.float64 if float64 else jnp.float32
 
-    def construct() -> nnx.Module:
+    def construct() -> M:
         return model(config, rngs=nnx.Rngs(0), dtype=dtype, param_dtype=dtype)
 
     abstract = weights.flatten(nnx.eval_shape(construct))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from converters.conversion import Conversion
@@ -60,7 +61,7 @@ def table(config: Wav2Vec2Config) -> Table:
     ]
     order = ("", prefix) if config.vocabulary is None else (prefix, "")
     if config.vocabulary is None:
-        head: list[Row | Ignore] = [Ignore("lm_head.*", "a CTC head, which the configuration does not name")]
+        head: Sequence[Row | Ignore] = [Ignore("lm_head.*", "a CTC head, which the configuration does not name")]
     else:
         head = linear_rows("lm_head", "ctc")
     return Table([*prefixed(rows, *order), *head, *junk])

@@ -19,7 +19,7 @@ def layer_rows(source: str, target: str, names: Mapping[str, str]) -> list[Row]:
     for ours, theirs in names.items():
         norm = ours.endswith("norm")
         weight = ("scale", None) if norm else ("kernel", transpose)
-        weight_row = Row(f"{source}.{theirs}.weight", f"{target}.{ours}.{weight[0]}", *filter(None, weight[1:]))
+        weight_row = Row(f"{source}.{theirs}.weight", f"{target}.{ours}.{weight[0]}", *weight[1:])
         rows += [weight_row, Row(f"{source}.{theirs}.bias", f"{target}.{ours}.bias")]
     return rows
 

@@ -161,12 +161,12 @@ def parse_profiles(answer: str) -> tuple[Profile, Profile, str]:
 def parse_chain(answer: str) -> ChainOfEmpathy:
     """The four steps. Raises `UserError` where one is missing or the emotion reaches none of the 32 labels."""
     value = parse_json(answer)
-    steps = {key: value.get(key) for key in CHAIN_KEYS}
-    missing = [key for key, text in steps.items() if not isinstance(text, str) or not text.strip()]
+    steps = {key: " ".join(text.split()) for key in CHAIN_KEYS if isinstance(text := value.get(key), str)}
+    missing = [key for key in CHAIN_KEYS if not steps.get(key)]
     if missing:
         raise UserError(f"the answer lacks {', '.join(missing)}")
-    steps = {key: " ".join(text.split()) for key, text in steps.items()}
-    return ChainOfEmpathy(**{**steps, "speaker_emotion": labels.emotion32(steps["speaker_emotion"], strict=True)})
+    emotion = labels.emotion32(steps["speaker_emotion"], strict=True)
+    return ChainOfEmpathy(emotion, steps["event_scenario"], steps["emotion_cause"], steps["goal_to_response"])
 
 
 def annotate_one(source: Source, journal: Journal) -> tuple[Conversation, dict[str, Any]]:
@@ -177,7 +177,8 @@ def annotate_one(source: Source, journal: Journal) -> tuple[Conversation, dict[s
     )
     (speaker, listener, topic), profile_source = journal.ask(question, parse_profiles)
     said = [Utterance(n, schema.ROLES[n % 2], text) for n, text in enumerate(source.utterances)]
-    turns, chains = [], {}
+    turns: list[Turn] = []
+    chains: dict[str, dict[str, str]] = {}
     for n in range(1, len(said), 2):
         question = Question.of(
             "chain-1",

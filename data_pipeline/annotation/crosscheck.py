@@ -227,8 +227,9 @@ def read_results(folder: str | Path, mark: str, stage: str) -> list[Result]:
         UserError: a file is broken, of another set, or an annotator occurs twice.
     """
     _require_round(stage)
-    results = []
+    results: list[Result] = []
     for path in sorted(Path(folder).glob(f"{stage}-*")):
+        found: Result | None
         if path.suffix == ".json":
             found = _from_json(path, mark, stage)
         elif path.suffix == ".csv":

@@ -77,7 +77,8 @@ def lines_of(conversations: Sequence[Conversation]) -> dict[int, tuple[Profile, 
 
 def write_sheets(conversations: Sequence[Conversation], output: str | Path) -> dict[int, int]:
     """Writes the sheets; returns the number of utterances per person. Raises `UserError` as `lines_of`."""
-    output, counts = Path(output), collections.Counter()
+    output = Path(output)
+    counts: collections.Counter[int] = collections.Counter()
     for number, (person, lines) in lines_of(conversations).items():
         counts[number] = len(lines)
         text = io.StringIO()

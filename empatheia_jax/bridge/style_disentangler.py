@@ -114,14 +114,15 @@ class StyleDisentangler(nnx.Module):
         states = jnp.stack([speech, video, speech, video])  # in the order of QUERIES
         count = len(self.vaes)
         keys = [None] * count if key is None else list(jax.random.split(key, count))
-        out, kl = [None] * len(QUERIES), jnp.zeros(batch)
+        out: dict[int, Array] = {}
+        kl = jnp.zeros(batch)
         for index, vae in enumerate(self.vaes):
             chosen = jnp.arange(index, len(QUERIES), count)  # "modality": 0 takes the speech rows, 1 the video rows
             result, part = vae(states[chosen], self.queries[...][chosen], keys[index])
             kl = kl + part
             for row, query in enumerate(range(index, len(QUERIES), count)):
                 out[query] = result[row]
-        emotion_s, emotion_v, profile_s, profile_v = out
+        emotion_s, emotion_v, profile_s, profile_v = (out[query] for query in range(len(QUERIES)))
         both = jnp.concatenate([emotion_s, emotion_v], -1), jnp.concatenate([profile_s, profile_v], -1)
         if config.fuse == "linear":
             emotion, profile = self.fuse_emotion(both[0]), self.fuse_profile(both[1])

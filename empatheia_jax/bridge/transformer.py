@@ -164,7 +164,10 @@ class Gaussian(nnx.Module):
         self.mean = linear(width, latent, ("embed", None), rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         self.log_variance = linear(width, latent, ("embed", None), rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         # Latents start almost noiseless: unit noise would drown what the untrained encoder says.
-        self.log_variance.bias[...] = jnp.full((latent,), FIRST_LOG_VARIANCE, param_dtype)
+        bias = self.log_variance.bias
+        if bias is None:
+            raise TypeError("the map to the log variance has no bias to start from")
+        bias[...] = jnp.full((latent,), FIRST_LOG_VARIANCE, param_dtype)
 
     def __call__(self, x: Float[Array, "*B D"], key: Array | None):
         mean = self.mean(x).astype(jnp.float32)

@@ -110,8 +110,15 @@ class Answer:
     @property
     def chain(self) -> ChainOfEmpathy | None:
         """The four steps, or None unless all are there."""
-        steps = (self.speaker_emotion, self.event_scenario, self.emotion_cause, self.goal_to_response)
-        return ChainOfEmpathy(*steps) if None not in steps else None
+        emotion, scenario, cause, goal = (
+            self.speaker_emotion,
+            self.event_scenario,
+            self.emotion_cause,
+            self.goal_to_response,
+        )
+        if emotion is None or scenario is None or cause is None or goal is None:
+            return None
+        return ChainOfEmpathy(emotion, scenario, cause, goal)
 
     def lacks(self, *, steps: bool = True) -> tuple[str, ...]:
         """What the form asks for and this answer does not have."""

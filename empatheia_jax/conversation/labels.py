@@ -9,6 +9,7 @@ entries are kept here for comparability, its gaps are filled below, and each fil
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal, overload
 
 from empatheia_jax.errors import UserError
 
@@ -140,6 +141,10 @@ def normalise(word: str) -> str:
     return "-".join(word.strip().strip("\"'.,;!").lower().replace("_", " ").split())
 
 
+@overload
+def emotion32(word: str, *, strict: Literal[True]) -> str: ...
+@overload
+def emotion32(word: str, *, strict: bool = False) -> str | None: ...
 def emotion32(word: str, *, strict: bool = False) -> str | None:
     """First hop: a free word → one of the 32 labels.
 

@@ -143,7 +143,8 @@ class _Reader:
     def __init__(self, value: Any, where: str):
         if not isinstance(value, dict):
             raise UserError(f"{where} is {_kind(value)}; expected an object")
-        self.value, self.where, self.known = value, where, set()
+        self.value, self.where = value, where
+        self.known: set[str] = set()
 
     def get(self, key: str, kind: type | tuple[type, ...], required: bool = True) -> Any:
         self.known.add(key)
@@ -156,11 +157,14 @@ class _Reader:
             raise UserError(f"{self.where}: {key!r} is {_kind(found)}; expected {_kind_name(kind)}")
         return found
 
-    def text(self, key: str, required: bool = True) -> str | None:
-        found = self.get(key, str, required)
-        if required and not found.strip():
+    def text(self, key: str) -> str:
+        found = self.get(key, str)
+        if not found.strip():
             raise UserError(f"{self.where}: {key!r} is empty; expected words")
         return found
+
+    def optional_text(self, key: str) -> str | None:
+        return self.get(key, str, required=False)
 
     def extra(self) -> dict[str, Any]:
         # A known key that holds null is remembered too, so that writing gives back what was read.
@@ -222,12 +226,12 @@ def _turn(value: Any, where: str) -> Turn:
     chain = read.get("chain_of_empathy", dict, required=False)
     if chain is not None:
         step = _Reader(chain, f"{where}, chain_of_empathy")
-        fields = [step.text(key) for key in CHAIN_KEYS]
-        chain = ChainOfEmpathy(*fields, step.extra())
-    response = read.text("response", required=False)
+        emotion, scenario, cause, goal = (step.text(key) for key in CHAIN_KEYS)
+        chain = ChainOfEmpathy(emotion, scenario, cause, goal, step.extra())
+    response = read.optional_text("response")
     if response is not None and not response.strip():
         raise UserError(f"{where}: 'response' is empty; expected the listener's words (or leave the key out)")
-    return Turn(str(turn_id), history, read.text("context", required=False), response, chain, read.extra())
+    return Turn(str(turn_id), history, read.optional_text("context"), response, chain, read.extra())
 
 
 def conversation_from_json(value: Any, where: str = "conversation") -> Conversation:

@@ -14,13 +14,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.core.outputs import KVCache, LMOutput, valid_and_positions
 from empatheia_jax.nn.attention import attention, cached_attention
-from empatheia_jax.nn.linear import Embedding, Linear, RMSNorm, head_product
+from empatheia_jax.nn.linear import Embedding, Linear, RMSNorm
 from empatheia_jax.nn.stack import run_layers, unstack
 
 
-class CausalLM(nnx.Module):
+class CausalLM(LanguageModel):
     """A decoder-only language model. `model(model.embed(ids)).hidden` → `model.logits(hidden)`.
 
     remat: what is recomputed in the backward pass (`nn.stack.REMAT_POLICIES`). scan: layers as one compiled body
@@ -69,15 +70,6 @@ class CausalLM(nnx.Module):
     def rotary_tables(self, positions: Int[Array, "b t"]):
         """Cosines and sines for `attention.project`."""
         raise NotImplementedError(f"{type(self).__name__} must say how positions rotate")
-
-    def embed(self, ids: Int[Array, "b t"]) -> Float[Array, "b t d"]:
-        return self.embed_tokens(ids)
-
-    def logits(self, hidden: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
-        """Scores of the base vocabulary, in float32 or better. `hidden` is after the final norm."""
-        if self.lm_head is None:
-            return self.embed_tokens.attend(hidden)
-        return head_product(hidden.astype(self.dtype), self.lm_head.kernel[...])
 
     def teacher_forced(
         self,

@@ -162,9 +162,13 @@ def adjust(
 ) -> Float[Array, "b v"]:
     """Logits after penalty, n-gram ban, banned ids and constraint. A constraint wins over the other bans."""
     if kind.penalty:
+        if seen is None:
+            raise ValueError("a repetition penalty needs the tokens that were seen")
         logits = jnp.where(seen, jnp.where(logits > 0, logits / penalty, logits * penalty), logits)
     lowest = jnp.finfo(logits.dtype).min
     if kind.ngram:
+        if history is None or history_lengths is None:
+            raise ValueError("a ban of repeated n-grams needs the history")
         repeats = repeated_ngrams(history, history_lengths, kind.ngram, logits.shape[-1])
         logits = jnp.where(repeats, lowest, logits)
     if banned is not None:

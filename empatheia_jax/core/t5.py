@@ -15,10 +15,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.core.outputs import KVCache, LMOutput, valid_and_positions
 from empatheia_jax.core.t5_config import T5Config
 from empatheia_jax.nn.attention import attention, cached_attention
-from empatheia_jax.nn.linear import Embedding, Linear, RMSNorm, head_product
+from empatheia_jax.nn.linear import Embedding, Linear, RMSNorm
 from empatheia_jax.nn.parameters import parameter
 from empatheia_jax.nn.stack import run_layers, unstack
 
@@ -144,7 +145,7 @@ class T5Cache:
         return replace(self, own=self.own.separate())
 
 
-class T5(nnx.Module):
+class T5(LanguageModel):
     """An encoder-decoder language model, under the calls of `CausalLM` where they make sense.
 
     The prompt goes to the encoder, the answer to the decoder: `model(prompt, lengths=…,
@@ -170,13 +171,6 @@ class T5(nnx.Module):
         self.encoder = T5Stack(config, config.num_layers, False, rngs=rngs, **kinds)
         self.decoder = T5Stack(config, config.num_decoder_layers, True, rngs=rngs, **kinds)
         self.lm_head = Linear(config.hidden_size, config.vocab_size, axes=("embed", "vocab"), rngs=rngs, **kinds)
-
-    def embed(self, ids: Int[Array, "b t"]) -> Float[Array, "b t d"]:
-        return self.embed_tokens(ids)
-
-    def logits(self, hidden: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
-        """Scores of the vocabulary, in float32 or better. `hidden` is after the decoder's final norm."""
-        return head_product(hidden.astype(self.dtype), self.lm_head.kernel[...])
 
     def encode(
         self,

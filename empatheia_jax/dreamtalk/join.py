@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,9 @@ def join(denoiser: str, renderer: str, speech: str, rest_pose: Sequence[float]) 
     parts = {"denoiser": (denoiser, DenoiserConfig), "renderer": (renderer, RendererConfig)}
     if speech != LOG_MEL:
         parts["speech"] = (speech, Wav2Vec2Config)
-    configs, flat, provenance = {"speech": None}, {}, {}
+    configs: dict[str, Any] = {"speech": None}
+    flat: dict[str, Any] = {}
+    provenance: dict[str, Any] = {}
     for name, (folder, config_class) in parts.items():
         place = weights.find(folder)
         description = weights.describe(place)

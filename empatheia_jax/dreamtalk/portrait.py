@@ -44,7 +44,7 @@ def widen(box: tuple[float, float, float, float], increase: float, height: int, 
     if max(over_x, over_y) > 0:
         over = int(max(over_x, over_y))
         wide = [wide[0] + over, wide[1] + over, wide[2] - over, wide[3] - over]
-    return tuple(wide)
+    return wide[0], wide[1], wide[2], wide[3]
 
 
 def box_around(face: Box, height: int, width: int) -> Box:

@@ -49,10 +49,8 @@ class Linear(nnx.Module):
         )
         init = kernel_init or stacked_fan_in()
         self.kernel = parameter(rngs, init, (*stack, in_features, out_features), param_dtype, names + axes)
-        self.bias: nnx.Variable | None = None
-        if use_bias:
-            zeros = jax.nn.initializers.zeros
-            self.bias = parameter(rngs, zeros, (*stack, out_features), param_dtype, (*names, axes[1]))
+        zeros = jax.nn.initializers.zeros
+        self.bias = parameter(rngs, zeros, (*stack, out_features), param_dtype, (*names, axes[1])) if use_bias else None
         self.lora: nnx.Dict = nnx.Dict()  # adapters by name, see core.lora
 
     def __call__(self, x: Float[Array, "... i"], rng: jax.Array | None = None) -> Float[Array, "... o"]:

@@ -32,7 +32,7 @@ def phonemizer(name: str = "auto") -> Phonemizer:
     Raises:
         UserError: unknown name, or nothing installed.
     """
-    makers = {"gruut": Gruut, "espeak": Espeak}
+    makers: dict[str, type[Gruut] | type[Espeak]] = {"gruut": Gruut, "espeak": Espeak}
     if name in makers:
         return makers[name]()
     if name != "auto":

@@ -237,7 +237,7 @@ def _iso_date(match: re.Match[str]) -> str:
 
 def _link(match: re.Match[str]) -> str:
     address = re.sub(r"^(https?://)?(www\.)?", "", match[0], flags=re.I)
-    tail = re.search(r"[.,!?;:)]*$", address)[0]
+    tail = address[len(address.rstrip(".,!?;:)")) :]
     address = address[: len(address) - len(tail)].split("?")[0].split("#")[0].rstrip("/")
     for sign, word in ((".", " dot "), ("/", " slash "), ("@", " at "), ("_", " underscore "), ("-", " dash ")):
         address = address.replace(sign, word)

@@ -39,7 +39,8 @@ def parameter_table(
             groups[str(path[0])].append((".".join(map(str, path)), variable))
     rows, total, trains = [], 0, 0
     for module, leaves in groups.items():
-        values = {name: partition.trainable.get(name, partition.frozen.get(name)) for name, _ in leaves}
+        every = {**partition.frozen, **partition.trainable}
+        values = {name: every[name] for name, _ in leaves}
         count = sum(value.size for value in values.values())
         part = sum(value.size for name, value in values.items() if name in partition.trainable)
         dtypes = sorted({_dtype(value) for value in values.values()})

@@ -57,7 +57,7 @@ def _wrong_values(name: str, hint: Any, value: Any) -> Iterator[str]:
         found = [list(_wrong_values(name, option, value)) for option in arguments]
         if all(found):
             yield from found[0]
-    elif dataclasses.is_dataclass(hint):
+    elif isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if not isinstance(value, hint):
             yield f"{name} is a {type(value).__name__}, expected {hint.__name__}"
             return
@@ -91,7 +91,7 @@ def _from_json(hint: Any, value: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         options = [a for a in arguments if a is not type(None)]
         return _from_json(options[0], value) if len(options) == 1 else value
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return config_from_dict(hint, value)
     if origin is tuple:
         inner = arguments[:1] * len(value) if arguments[1:] == (Ellipsis,) else arguments

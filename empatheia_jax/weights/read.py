@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -20,6 +20,8 @@ from empatheia_jax.weights.layout import PARAMS_FOLDER, describe
 from empatheia_jax.weights.lazy import Lazy
 from empatheia_jax.weights.sums import SUMS_FILE, check, once
 from empatheia_jax.weights.tree import flatten, materialize, unflatten
+
+M = TypeVar("M", bound=nnx.Module)
 
 
 def lazy_params(folder: str | os.PathLike) -> dict[str, Lazy]:
@@ -105,7 +107,7 @@ def verify(folder: str | os.PathLike) -> str:
 
 def restore(
     folder: str | os.PathLike,
-    model: Callable[..., nnx.Module],
+    model: Callable[..., M],
     config: type,
     *,
     kind: str | None = None,
@@ -113,7 +115,7 @@ def restore(
     param_dtype: Any = None,
     shardings: Callable[[nnx.State], Mapping[str, jax.sharding.Sharding]] | None = None,
     **options: Any,
-) -> nnx.Module:
+) -> M:
     """The model of a weights folder, with its weights on the device.
 
     Args:
@@ -138,7 +140,7 @@ def restore(
         param_dtype = floats.pop() if len(floats) == 1 else jax.numpy.float32
     values = config_from_dict(config, description["config"])
 
-    def construct() -> nnx.Module:
+    def construct() -> M:
         return model(values, rngs=nnx.Rngs(0), dtype=dtype, param_dtype=param_dtype, **options)
 
     abstract = nnx.state(nnx.eval_shape(construct))

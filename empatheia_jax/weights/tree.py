@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from flax import nnx
 
 from empatheia_jax.errors import UserError
+
+M = TypeVar("M", bound=nnx.Module)
 
 # Variables that are no weights: random streams, attention caches, recorded activations.
 _NO_WEIGHTS = nnx.Any(nnx.RngState, nnx.Cache, nnx.Intermediate)
@@ -59,8 +61,8 @@ def update(module: nnx.Module, flat: Mapping[str, Any]) -> None:
 
 
 def materialize(
-    construct: Callable[[], nnx.Module], flat: Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]]
-) -> nnx.Module:
+    construct: Callable[[], M], flat: Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]]
+) -> M:
     """The module that `construct` makes, with the values of `flat`, without ever allocating its initial weights.
 
     `flat` may be a function of the abstract parameters (path → shape and type), for values that follow from them.

@@ -63,18 +63,18 @@ def _opinions(path: Path, seed: int, float64: bool) -> Iterator[Result]:
         "utterance_means_first": opinion.by_item(missing),
         "rater_means_first": opinion.by_rater(missing),
     }
-    for name, found in summaries.items():
-        ours = {
-            "n": found.n,
-            "mean": found.mean,
-            "std": found.std,
-            "sem": found.sem,
-            "ci95_normal_halfwidth": found.normal_halfwidth,
-            "ci95_t": found.t_interval,
-            "ci95_t_halfwidth": found.t_halfwidth,
+    for name, each in summaries.items():
+        numbers: dict[str, Any] = {
+            "n": each.n,
+            "mean": each.mean,
+            "std": each.std,
+            "sem": each.sem,
+            "ci95_normal_halfwidth": each.normal_halfwidth,
+            "ci95_t": each.t_interval,
+            "ci95_t_halfwidth": each.t_halfwidth,
         }
         for key, expected in vectors[name].items():
-            yield compare(path.name, f"{name}/{key}", ours[key], expected, OPINION)
+            yield compare(path.name, f"{name}/{key}", numbers[key], expected, OPINION)
     agreement = {
         "fleiss_kappa": opinion.fleiss_kappa(complete),
         "randolph_kappa": opinion.randolph_kappa(complete),
@@ -141,7 +141,7 @@ def _similarity(path: Path, seed: int, float64: bool) -> Iterator[Result]:
         for colour, pictures in (("rgb", pair), ("gray", [to_gray(each)[..., None] for each in pair])):
             for window in ("gauss11", "uniform7"):
                 expected = arrays[f"{name}/ssim_{colour}_{window}"]
-                ours = similarity.ssim(*pictures, window)[0]
+                ours = similarity.ssim(pictures[0], pictures[1], window)[0]
                 yield compare(path.name, f"{name}/ssim_{colour}_{window}", ours, expected, PICTURES)
         if f"{name}/psnr_rgb" in arrays.files:
             yield compare(path.name, f"{name}/psnr_rgb", similarity.psnr(*pair)[0], arrays[f"{name}/psnr_rgb"], OPINION)

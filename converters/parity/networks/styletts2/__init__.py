@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from flax import nnx
 
@@ -29,7 +30,7 @@ def matches(folder: Path) -> bool:
 
 def compare_manifests(c: Comparison) -> Iterator[Result]:
     """The whole checkpoint's keys and shapes against the whole model."""
-    manifest = {}
+    manifest: dict[str, Any] = {}
     for name in NETWORKS:
         entries = json.loads((c.folder / "manifests" / c.name / f"{name}.json").read_text())
         manifest |= {f"net.{name}.{key}": entry for key, entry in entries.items()}
