@@ -63,6 +63,37 @@ def among_hosts(work: Callable[[], int]) -> int:
         return work()
 
 
+def train(config: settings.Experiment, workdir: Path) -> int:
+    """Trains the schedule; then lets the model answer one dialogue, and shows it in the report.
+
+    The run is finished before that: a sample or a report that fails is said and costs nothing else.
+    """
+    from data_pipeline import loader
+    from empatheia_jax.dialogue import commands
+    from empatheia_jax.runs import report
+    from empatheia_jax.runs.run import Run
+    from empatheia_jax.training import schedule
+
+    def work() -> int:
+        import jax
+
+        schedule.run(config, workdir, loader.make)
+        run = Run(workdir)
+        if jax.process_index() != 0 or run.samples.exists():
+            return 0
+        try:
+            if commands.sample(config, workdir) is not None:
+                report.write(run)
+        except Exception as error:
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            print(
+                f"the training is complete; there is no sample of a reply in its report: {kind}{error}", file=sys.stderr
+            )
+        return 0
+
+    return among_hosts(work)
+
+
 @main_guard
 def main(argv: list[str]) -> int:
     given, config = parse(argv)
@@ -86,18 +117,15 @@ def main(argv: list[str]) -> int:
         from data_pipeline import extract
 
         return among_hosts(lambda: extract.run(config, workdir))
-    from empatheia_jax.dialogue import commands
-    from empatheia_jax.training import schedule
-
     if mode == "train":
-        from data_pipeline import loader
+        return train(config, workdir)
+    from empatheia_jax.dialogue import commands
 
-        return among_hosts(lambda: schedule.run(config, workdir, loader.make, commands.sample))
     if mode == "chat":
-        return commands.chat(config, workdir, Path(given.output or workdir / "chat"), schedule.load_stages)
+        return commands.chat(config, workdir, Path(given.output or workdir / "chat"))
     if given.input is None or given.output is None:
         raise UserError("--mode=reply needs --input=dialogue.json and --output=folder")
-    return commands.reply(config, workdir, Path(given.input), Path(given.output), schedule.load_stages)
+    return commands.reply(config, workdir, Path(given.input), Path(given.output))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from empatheia_jax.training.checkpoints import Checkpoints, load_trainable
+from empatheia_jax.runs.checkpoint import load_trainable, steps_on_disk
 from empatheia_jax.training.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,7 +51,7 @@ def launch(workdir: Path, steps: int) -> subprocess.Popen:
 
 def saved_steps(workdir: Path) -> dict[str, int]:
     """Stage → newest finished checkpoint, of the stages that have one."""
-    found = {stage: Checkpoints.steps_on_disk(workdir / "checkpoints" / stage) for stage in STAGES}
+    found = {stage: steps_on_disk(workdir / "checkpoints" / stage) for stage in STAGES}
     return {stage: steps[-1] for stage, steps in found.items() if steps}
 
 
@@ -108,10 +108,10 @@ def main() -> int:
         saved = folder / "hurt" / "checkpoints" / "coe"
         during = 0
         for kill in range(1, options.kills + 1):
-            before = max(Checkpoints.steps_on_disk(saved), default=0)
+            before = max(steps_on_disk(saved), default=0)
             process = start(folder / "hurt", steps, options.save_every, options.pause)
             # At least one new step is saved between two kills, so that the run gets on.
-            while max(Checkpoints.steps_on_disk(saved), default=0) <= before and process.poll() is None:
+            while max(steps_on_disk(saved), default=0) <= before and process.poll() is None:
                 time.sleep(0.01)
             time.sleep(rng.uniform(0.0, 3 * options.pause))
             process.kill()
@@ -119,7 +119,7 @@ def main() -> int:
             if process.returncode not in (0, -9):
                 print(error[-3000:])
                 return 1
-            found = Checkpoints.steps_on_disk(saved)
+            found = steps_on_disk(saved)
             writing = any("tmp" in path.name for path in saved.iterdir())
             during += writing
             print(f"kill {kill}: after step {found[-1]}{', during a save' if writing else ''}", flush=True)

@@ -26,8 +26,8 @@ from empatheia_jax.conversation.policy import PromptPolicy
 from empatheia_jax.conversation.schema import Utterance
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import resolve
-from empatheia_jax.training import schedule
 from empatheia_jax.training.losses import token_losses
 
 LENGTH = 320
@@ -55,7 +55,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--dialogues", type=Path, required=True)
     parser.add_argument("--count", type=int, default=64)
     options = parser.parse_args(argv[1:])
-    config = resolve(json.loads((options.workdir / "config.json").read_text()))
+    run = Run(options.workdir)
+    config = resolve(run.config())
     assembly = assemble.empatheia(config, make_mesh(1, 1, 1, devices=jax.devices()[:1]))
     policy = dataclasses.replace(PromptPolicy.of(config.data), max_length=LENGTH)
     encoded = [
@@ -81,7 +82,7 @@ def main(argv: list[str]) -> int:
         return parts
 
     before = measure(assembly.model)
-    stages = schedule.load_stages(config, options.workdir, assembly.model)
+    stages = run.load_into(assembly.model)
     after = measure(assembly.model)
     print(f"{len(encoded)} dialogues of {options.dialogues.name}; trained: {', '.join(stages)}")
     print("nats per token; the change with its standard error over dialogues, each against itself")

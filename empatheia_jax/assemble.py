@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
@@ -279,17 +278,3 @@ def speaker(config: Experiment) -> Speaker:
 def animator(config: Experiment) -> Animator:
     """The talking-head generator."""
     return tiny.animator() if is_debug(config, "talking_head") else Animator.load(folder(config, "talking_head"))
-
-
-def overlay(model: nnx.Module, flat: Mapping[str, jax.Array]) -> None:
-    """Puts trained leaves (path → array) into a model, in place. Raises `UserError` for a path that the model lacks."""
-    variables = {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(nnx.state(model))}
-    unknown = sorted(set(flat) - set(variables))
-    if unknown:
-        raise UserError(
-            f"the model has no parameter {unknown[0]!r} (and {len(unknown) - 1} more); the run is another one"
-        )
-    paths = {".".join(map(str, path)): path for path, _ in nnx.to_flat_state(nnx.state(model))}
-    nnx.update(
-        model, nnx.from_flat_state([(paths[name], variables[name].replace(value)) for name, value in flat.items()])
-    )

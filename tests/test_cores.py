@@ -18,7 +18,8 @@ from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.settings import resolve
 from empatheia_jax.tokens import ADDED_TOKENS, SIGNALS, TAGS
 from empatheia_jax.training import partition, preflight, schedule, stages
-from tests.dialogue.test_reply import DIALOGUE, load_nothing, recordings, write
+from tests.dialogue.test_reply import DIALOGUE, recordings, write
+from tests.runs import folders
 from tests.test_empatheia import WIDTHS, example_batch
 
 CORES = tuple(joint.CORES)  # the LLaMA is what every other test uses
@@ -102,7 +103,9 @@ def test_a_reply_is_text_speech_and_film(tmp_path, core):
     config.decoding.max_new_tokens = 24
     recordings(tmp_path)
     output = tmp_path / "out"
-    assert commands.reply(resolve(config), tmp_path, write(tmp_path, DIALOGUE), output, load_nothing) == 0
+    config = resolve(config)
+    run = folders.untrained(config, tmp_path / "run")
+    assert commands.reply(config, run.folder, write(tmp_path, DIALOGUE), output) == 0
     assert sorted(path.name for path in output.iterdir()) == ["reply.json", "reply.mp4", "reply.wav"]
     assert json.loads((output / "reply.json").read_text())["response"]
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,17 @@ from empatheia_jax.files import write_json
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter
 from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import Experiment
 
 FRAME_RATE = 25
 FILES = ("reply.wav", "reply.mp4", "reply.json")
-Load = Callable[[Experiment, Path, Any], list[str]]
-"""`(config, workdir, model)`: puts a run's trained leaves into the model and names their stages."""
 
 
 # ---------------------------------------------------------------- what both need
 
 
-def responder(config: Experiment, workdir: Path, load: Load) -> Responder:
+def responder(config: Experiment, workdir: Path) -> Responder:
     """The trained model of a run with its generators.
 
     Raises:
@@ -46,7 +45,7 @@ def responder(config: Experiment, workdir: Path, load: Load) -> Responder:
     assemble.require(config, data=False)
     mesh = make_mesh(*config.mesh.sizes)
     assembly = assemble.empatheia(config, mesh)
-    if not load(config, workdir, assembly.model):
+    if not Run(workdir).load_into(assembly.model):
         raise UserError(
             f"{workdir} holds no trained stage; train first: the same command with --mode=train (or point --workdir at a run)"
         )
@@ -126,12 +125,12 @@ def last_turn(path: Path) -> tuple[Conversation, Turn]:
     return conversation, turn
 
 
-def reply(config: Experiment, workdir: Path, source: Path, output: Path, load: Load) -> int:
+def reply(config: Experiment, workdir: Path, source: Path, output: Path) -> int:
     """Answers the last turn of a dialogue file, whose recordings lie beside it; prints where the answer is."""
     conversation, turn = last_turn(source)
     media = media_files.of_conversation(source.parent, conversation)
     media_files.check(media, conversation)
-    answer(responder(config, workdir, load), conversation, turn, media, output)
+    answer(responder(config, workdir), conversation, turn, media, output)
     return 0
 
 
@@ -153,7 +152,7 @@ def answer(model: Responder, conversation: Conversation, turn: Turn, media, outp
     return output
 
 
-def sample(config: Experiment, workdir: Path, load: Load) -> Path | None:
+def sample(config: Experiment, workdir: Path) -> Path | None:
     """A reply to the first test dialogue of the data set, for the report; None where there is no such file."""
     split = Path(config.data.path) / "test.json"
     if not split.is_file():
@@ -161,20 +160,20 @@ def sample(config: Experiment, workdir: Path, load: Load) -> Path | None:
     for _, conversation in schema.iterate(split):
         if isinstance(conversation, Conversation) and conversation.turns:
             media = media_files.of_conversation(split.parent, conversation)
-            folder = workdir / "samples" / conversation.conversation_id
-            return answer(responder(config, workdir, load), conversation, conversation.turns[-1], media, folder)
+            folder = Run(workdir).samples / conversation.conversation_id
+            return answer(responder(config, workdir), conversation, conversation.turns[-1], media, folder)
     return None
 
 
 # ---------------------------------------------------------------- chat
 
 
-def chat(config: Experiment, workdir: Path, output: Path, load: Load) -> int:
+def chat(config: Experiment, workdir: Path, output: Path) -> int:
     """A conversation in the terminal; every answer is also spoken and filmed into `output`.
 
     `:speech file.wav` and `:video file.mp4` add recordings to the next line, `:quit` (or the end of input) ends.
     """
-    model = responder(config, workdir, load)
+    model = responder(config, workdir)
     print("Say something. `:speech file.wav`, `:video file.mp4` go with the next line; `:quit` ends.")
     history: list[Utterance] = []
     media: dict[int, dict[str, Path]] = {}

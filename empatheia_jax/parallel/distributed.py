@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import jax
 
@@ -110,11 +109,3 @@ def shutdown() -> None:
     """Leaves the run in good order (waits for the peers)."""
     if jax.distributed.is_initialized():
         jax.distributed.shutdown()
-
-
-def enable_compilation_cache(folder: str | os.PathLike) -> None:
-    """Keeps compiled programs in `folder`, so that a restart does not compile again."""
-    path = Path(folder).absolute()
-    path.mkdir(parents=True, exist_ok=True)
-    jax.config.update("jax_compilation_cache_dir", str(path))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -1,4 +1,4 @@
-"""Checkpoints of a stage: `checkpoints/<stage>/<step>/`, written by orbax in the background, renamed when whole.
+"""Writes the checkpoints of a stage: `checkpoints/<stage>/<step>/`, by orbax in the background, renamed when whole.
 
 What a step holds, each as an item of its own:
 
@@ -37,6 +37,7 @@ from orbax.checkpoint import v1 as ocp
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_text
 from empatheia_jax.parallel import rules
+from empatheia_jax.runs.checkpoint import completion, steps_on_disk
 from empatheia_jax.training.step import TrainState
 
 _ORBAX = str(Path(orbax.checkpoint.__file__).parent)
@@ -91,20 +92,11 @@ class Checkpoints:
                     f"{self.folder} holds checkpoints of another run ({details}); "
                     f"choose another --workdir, or the configuration that it was started with"
                 )
-        elif self.steps_on_disk(self.folder):
+        elif steps_on_disk(self.folder):
             raise UserError(f"{self.folder} holds checkpoints but no run.json; choose another --workdir")
         elif jax.process_index() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             _write_json(path, {"fingerprint": wanted, "metadata": metadata, "versions": versions()})
-
-    @staticmethod
-    def steps_on_disk(folder: str | os.PathLike) -> list[int]:
-        """Steps with a finished checkpoint, ascending; needs no open `Checkpoints`."""
-        folder = Path(folder)
-        if not folder.is_dir():
-            return []
-        # Orbax writes into a folder with another name and renames it at the end.
-        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
 
     @property
     def latest(self) -> int | None:
@@ -186,7 +178,7 @@ class Checkpoints:
             )
 
     def _last_good(self) -> str:
-        steps = self.steps_on_disk(self.folder)
+        steps = steps_on_disk(self.folder)
         return f"the checkpoint of step {steps[-1]} is intact" if steps else "there is no earlier checkpoint"
 
     def _explain(self, error: Exception, step: int | None) -> CheckpointError:
@@ -212,7 +204,7 @@ class Checkpoints:
           another number of processes and differs between them.
         """
         step = self.latest if step is None else step
-        found = self.steps_on_disk(self.folder)
+        found = steps_on_disk(self.folder)
         if step not in found:
             raise CheckpointError(f"{self.folder} has no checkpoint of step {step}; found {found}")
         items = {**_items(abstract), "data": None}
@@ -261,41 +253,6 @@ class Checkpoints:
         else:  # the error at hand matters more than one of closing
             with contextlib.suppress(Exception):
                 self.close()
-
-
-def completion(folder: str | os.PathLike) -> dict[str, Any] | None:
-    """The completion mark of a stage's folder (`{"step": …, "first_loss": …, …}`), or None."""
-    path = Path(folder) / "complete.json"
-    return json.loads(path.read_text()) if path.exists() else None
-
-
-def load_trainable(
-    folder: str | os.PathLike, step: int | None = None, *, ema: bool = False, shardings: Mapping[str, Any] | None = None
-) -> dict[str, jax.Array]:
-    """The trained parameters of a stage's folder, path → array: all that the next stage or a reply needs.
-
-    `step=None` takes the one that completed the stage, else the newest. `shardings` gives the place of each path;
-    without it everything goes to the first device.
-
-    Raises:
-      UserError: nothing there.
-    """
-    folder = Path(folder).absolute()
-    done, steps = completion(folder), Checkpoints.steps_on_disk(folder)
-    step = step if step is not None else (done or {}).get("step", steps[-1] if steps else None)
-    if step not in steps:
-        wanted = "" if step is None else f" of step {step}"
-        raise UserError(f"{folder} has no checkpoint{wanted}; train that stage first")
-    name = "ema" if ema else "trainable"
-    found = ocp.checkpointables_metadata(folder / str(step)).metadata
-    if name not in found:
-        raise UserError(f"{folder}/{step} keeps no {name}; it holds {', '.join(sorted(found))}")
-    single = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    abstract = {
-        path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=single if shardings is None else shardings[path])
-        for path, leaf in found[name].items()
-    }
-    return ocp.load_checkpointables(folder / str(step), {name: abstract})[name]
 
 
 def versions() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
@@ -39,14 +40,21 @@ class NonFiniteLoss(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class StageResult:
-    """How a stage ended. Losses are means over the first and the last logged window; `skipped`: it was complete."""
+    """How a stage ended. Losses are means over the first and the last logged window.
+
+    seconds   spent on it, over all starts
+    skipped   it was complete already
+    stopped   its deadline came before its end
+    """
 
     name: str
     state: TrainState
     steps: int
     first_loss: float
     last_loss: float
+    seconds: float
     skipped: bool = False
+    stopped: bool = False
 
 
 def run(
@@ -66,6 +74,7 @@ def run(
     eval_every: int | None = None,
     flops_per_token: float | None = None,
     count_tokens: Callable[[Any], int] | None = None,
+    deadline: float | None = None,
     progress: bool = True,
 ) -> StageResult:
     """Trains a stage to `steps` optimizer steps, from its newest checkpoint if it has one.
@@ -82,23 +91,24 @@ def run(
       profile_steps: (first, last), 1-based: write a profiler trace of these steps into `<metrics>/profile`.
       flops_per_token: for the MFU; see `metrics.MFU_RULE`.
       count_tokens: tokens in a host batch; by default the sum of its `lengths`.
+      deadline: moment of `time.monotonic()` after which it saves and returns, unfinished.
 
     Raises:
       NonFiniteLoss: with the steps in question; the last good checkpoint stays the newest.
       UserError: the data ended early, a checkpoint cannot be written or does not fit.
     """
-    first_loss = None
+    notes: dict[str, Any] = {}
     if checkpoints is not None and checkpoints.latest is not None:
         state, position, notes = checkpoints.restore(step.abstract_state())
         if done := checkpoints.complete:
-            return StageResult(stage_name, state, done["step"], done["first_loss"], done["last_loss"], skipped=True)
+            losses, seconds = (done["first_loss"], done["last_loss"]), done.get("seconds", 0.0)
+            return StageResult(stage_name, state, done["step"], *losses, seconds, skipped=True)
         batches.set_state(position)
-        first_loss = notes.get("first_loss")
     start = int(state.step)
     if metrics is not None:
         metrics.resume(stage_name, start)
 
-    loop = _Loop(stage_name, step, checkpoints, metrics, batches, first_loss, start, flops_per_token)
+    loop = _Loop(stage_name, step, checkpoints, metrics, batches, notes, start, flops_per_token)
     bar = tqdm(
         total=steps, initial=start, desc=stage_name, unit="step", disable=not progress or jax.process_index() != 0
     )
@@ -117,7 +127,9 @@ def run(
                 jax.block_until_ready(state)
                 jax.profiler.stop_trace()
 
-            last, stopped = number == steps, signals.stop(number)
+            last, asked = number == steps, signals.stop(number)
+            late = _is_late(deadline)
+            stopped = asked or late
             if number % log_every == 0 or last or stopped:
                 bar.set_postfix_str(loop.log(state, number))
             if eval_fn is not None and (last or (eval_every and number % eval_every == 0)):
@@ -126,27 +138,41 @@ def run(
             if last or stopped or number % save_every == 0:
                 with loop.timer.measure("save"):
                     loop.save(state, number, wait=last or stopped)
-            if stopped and not last:
+            if late and not last and not asked:
+                return StageResult(stage_name, state, number, *loop.losses, loop.seconds, stopped=True)
+            if asked and not last:
                 if checkpoints is not None:
                     checkpoints.close()
                 tqdm.write(f"{stage_name}: stopped by a signal after step {number}; saved, start again to go on")
                 raise SystemExit(0)
     if checkpoints is not None:
-        checkpoints.mark_complete(steps, first_loss=loop.first_loss, last_loss=loop.last_loss)
-    return StageResult(stage_name, state, steps, loop.first_loss, loop.last_loss)
+        losses = {"first_loss": loop.first_loss, "last_loss": loop.last_loss}
+        checkpoints.mark_complete(steps, **losses, seconds=round(loop.seconds, 1))
+    return StageResult(stage_name, state, steps, *loop.losses, loop.seconds)
 
 
 class _Loop:
     """What the loop remembers between two lines of the log."""
 
-    def __init__(self, name, step, checkpoints, metrics, batches, first_loss, start, flops_per_token):
+    def __init__(self, name, step, checkpoints, metrics, batches, notes, start, flops_per_token):
         self.name, self.step, self.checkpoints, self.metrics, self.batches = name, step, checkpoints, metrics, batches
-        self.first_loss: float | None = first_loss
-        self.last_loss: float = float("nan") if first_loss is None else first_loss
+        self.first_loss: float | None = notes.get("first_loss")
+        self.last_loss: float = notes.get("last_loss", float("nan"))
         self.flops_per_token, self.logged = flops_per_token, start
+        self.began = time.monotonic() - notes.get("seconds", 0.0)
         self.timer, self.tokens, self.timed = StepTimer(), 0, 0
         self.window: list[dict[str, jax.Array]] = []
         self.in_flight: deque[jax.Array] = deque()
+
+    @property
+    def losses(self) -> tuple[float, float]:
+        """Of the first and of the last logged window."""
+        return self.first_loss, self.last_loss
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the stage, over all starts."""
+        return time.monotonic() - self.began
 
     def next_batch(self, number: int, steps: int) -> Any:
         try:
@@ -211,11 +237,20 @@ class _Loop:
         self.require_finite(state, number)
         if self.checkpoints is not None:
             position = self.batches.get_state() if hasattr(self.batches, "get_state") else None
-            self.checkpoints.save(state, position, step=number, wait=wait, first_loss=self.first_loss)
+            notes = {"first_loss": self.first_loss, "last_loss": self.last_loss, "seconds": round(self.seconds, 1)}
+            self.checkpoints.save(state, position, step=number, wait=wait, **notes)
 
     def write(self, number: int, values: Mapping[str, float]) -> None:
         if self.metrics is not None:
             self.metrics.write(self.name, number, values)
+
+
+def _is_late(deadline: float | None) -> bool:
+    """Whether the deadline has passed; of several processes the first one's clock decides, so that all stop at one step."""
+    if deadline is None:
+        return False
+    late = time.monotonic() >= deadline
+    return late if jax.process_count() == 1 else bool(multihost_utils.broadcast_one_to_all(np.asarray(late)))
 
 
 def _count_tokens(batch: Any) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_text
+from empatheia_jax.runs.metrics import parse
 
 MFU_RULE = (
     "model FLOPs = tokens × (2 · forward parameters + 2 · parameters that activations' gradients pass + 2 · trainable "
@@ -71,7 +72,7 @@ class Metrics:
         kept = [
             line
             for line in self.path.read_text().splitlines()
-            if (entry := _parse(line)) is not None and not (entry["stage"] == stage and entry["step"] > step)
+            if (entry := parse(line)) is not None and not (entry["stage"] == stage and entry["step"] > step)
         ]
         write_text(self.path, "".join(line + "\n" for line in kept))
 
@@ -97,26 +98,11 @@ class Metrics:
             for name, value in numbers.items():
                 self._writers[stage].add_scalar(name, value, int(step))
 
-    def read(self, stage: str | None = None) -> list[dict[str, Any]]:
-        """The lines of a stage (or all), in order."""
-        if not self.path.exists():
-            return []
-        entries = [entry for line in self.path.read_text().splitlines() if (entry := _parse(line)) is not None]
-        return [entry for entry in entries if stage is None or entry["stage"] == stage]
-
     def close(self) -> None:
         """Flushes the event files."""
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
-
-
-def _parse(line: str) -> dict[str, Any] | None:
-    try:
-        entry = json.loads(line)
-    except json.JSONDecodeError:  # the line that a kill cut short
-        return None
-    return entry if isinstance(entry, dict) and {"stage", "step"} <= entry.keys() else None
 
 
 def _number(value: Any) -> float | int | bool:

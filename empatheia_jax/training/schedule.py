@@ -1,4 +1,4 @@
-"""A run: the stages of a schedule one after another, each resumed where it stopped and skipped once complete.
+"""The four stages as phases of one training (`trainer.run_phases`), in the order of a config's schedule.
 
 Where a stage starts from, in this order: its own newest checkpoint; else the trained leaves of the stages before it, in the
 order of the paper; else the converted weights (core) and fresh ones (adapters, bridge).
@@ -6,25 +6,19 @@ order of the paper; else the converted weights (core) and fresh ones (adapters, 
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from empatheia_jax import assemble
-from empatheia_jax.files import write_text
 from empatheia_jax.parallel.mesh import batch_part, make_mesh
+from empatheia_jax.runs.checkpoint import load_trainable
+from empatheia_jax.runs.run import Run, overlay
 from empatheia_jax.settings import Experiment, Stage, plain
-from empatheia_jax.training import loop, optimizers, partition, report, stages
+from empatheia_jax.training import loop, optimizers, partition, stages
 from empatheia_jax.training import step as steps
-from empatheia_jax.training.checkpoints import Checkpoints, completion, load_trainable
-from empatheia_jax.training.losses import mean
-from empatheia_jax.training.metrics import Metrics, flops_per_token
-from empatheia_jax.training.tables import format_table, parameter_table
+from empatheia_jax.training.metrics import flops_per_token
+from empatheia_jax.training.trainer import Phase, run_phases
 
 MakeBatches = Callable[..., Any]
 """`(config, stage, split, tokenizer, widths, part) → iterator of the host batches of a part` with `get_state` and
@@ -60,18 +54,7 @@ def optimizer_config(settings: Stage) -> optimizers.OptimizerConfig:
 
 def build_step(config: Experiment, stage: str, cut: partition.Partition, mesh) -> steps.TrainStep:
     """The compiled step of a stage; `cut` may be abstract."""
-    settings, what = config[stage], objective(config)
-    return steps.build(
-        cut,
-        stages.loss_function(stage, what),
-        optimizers.build(optimizer_config(settings)),
-        mesh,
-        coefficients=stages.coefficients(stage, what),
-        accumulation=settings.accumulation,
-        clip=settings.clip or None,
-        ema=settings.ema or None,
-        compiler_options=steps.accepted_options(config.compiler_options),
-    )
+    return phase(config, stage).build_step(cut, mesh, steps.accepted_options(config.compiler_options))
 
 
 def fingerprint(config: Experiment, stage: str, hashes: Mapping[str, str]) -> dict[str, Any]:
@@ -83,126 +66,97 @@ def fingerprint(config: Experiment, stage: str, hashes: Mapping[str, str]) -> di
     return {**kept, "data": text, stage: settings, "weights": dict(hashes)}
 
 
-def run(
-    config: Experiment, workdir: Path, make_batches: MakeBatches, sample: Callable[..., Path | None] | None = None
-) -> int:
-    """Trains the schedule, or what is left of it; writes checkpoints, metrics, a sampled reply and `report.html`.
+class StageData:
+    """The batches of a stage. The split "valid" is opened, and so tokenised, once; every evaluation starts it over."""
+
+    def __init__(self, open_split: Callable[[str], Any]):
+        self._open, self._valid, self._start = open_split, None, None
+
+    def train(self) -> loop.Batches:
+        """Endless batches of the split "train"."""
+        return self._open("train")
+
+    def validation(self) -> Iterator[Any]:
+        """One pass over the split "valid"."""
+        if self._valid is None:
+            self._valid = self._open("valid")
+            self._start = self._valid.get_state()
+        else:
+            self._valid.set_state(self._start)
+        return self._valid
+
+
+def phase(
+    config: Experiment, stage: str, data: StageData | None = None, hashes: Mapping[str, str] | None = None
+) -> Phase:
+    """A stage as a phase; without data, to be built and looked at only.
+
+    Args:
+      config: the resolved config.
+      stage: a name of `stages.STAGES`.
+      data: its batches.
+      hashes: SHA-256 of the frozen weights by the name of their network.
+    """
+    settings, what = config[stage], objective(config)
+
+    def flops(cut: partition.Partition) -> float:
+        core = sum(value.size for path, value in cut.frozen.items() if path.startswith("core."))
+        return flops_per_token(core, sum(value.size for value in cut.trainable.values()))
+
+    return Phase(
+        name=stage,
+        trainable=stages.TRAINABLE[stage],
+        loss=stages.loss_function(stage, what),
+        coefficients=stages.coefficients(stage, what),
+        optimizer=optimizers.build(optimizer_config(settings)),
+        steps=settings.steps,
+        data=data,
+        fingerprint=fingerprint(config, stage, hashes or {}),
+        clip=settings.clip or None,
+        ema=settings.ema or None,
+        accumulation=settings.accumulation,
+        seed=config.seed + stages.STAGES.index(stage),
+        save_every=settings.save_every,
+        eval_every=settings.eval_every,
+        flops_per_token=flops,
+    )
+
+
+def run(config: Experiment, workdir: Path, make_batches: MakeBatches) -> list[loop.StageResult]:
+    """Trains the schedule, or what is left of it; see `trainer.run_phases` for what the run's folder then holds.
 
     Args:
       config: the resolved config.
       workdir: the run's folder.
       make_batches: where batches come from, see `MakeBatches`.
-      sample: `(config, workdir, load_stages) → folder with a reply` to play in the report, or None.
 
     Raises:
       UserError: weights or data are missing; the folder belongs to another run; the loss is not finite; the disk is full.
     """
     assemble.require(config)
     mesh = make_mesh(*config.mesh.sizes)
-    workdir.mkdir(parents=True, exist_ok=True)
-    if jax.process_index() == 0:
-        write_text(workdir / "config.json", json.dumps(plain(config), indent=1) + "\n")
-    jax.config.update("jax_compilation_cache_dir", str((workdir / "compilation_cache").absolute()))
     assembly = assemble.empatheia(config, mesh)
-    metrics = Metrics(workdir / "metrics")
-    rows = []
-    for stage in stages.STAGES:
-        folder = workdir / "checkpoints" / stage
-        done = completion(folder)
-        if stage not in config.schedule:
-            if done and stages.STAGES.index(stage) < stages.STAGES.index(config.schedule[0]):
-                assemble.overlay(assembly.model, load_trainable(folder, ema=bool(config[stage].ema)))
-            continue
-        began = time.time()
-        result = _stage(config, stage, assembly, mesh, make_batches, folder, metrics)
-        seconds = (done or {}).get("seconds", time.time() - began)
-        note = "complete already" if result.skipped else f"{seconds:.0f} s"
-        rows.append(
-            {
-                "stage": stage,
-                "steps": result.steps,
-                "first_loss": result.first_loss,
-                "last_loss": result.last_loss,
-                "seconds": seconds,
-                "note": note,
-            }
-        )
-    metrics.close()
-    if jax.process_index() != 0:  # the first process writes the report
-        return 0
-    reply = sample(config, workdir, load_stages) if sample is not None and not (workdir / "samples").exists() else None
-    reply = reply or next(iter(sorted((workdir / "samples").glob("*"))), None)
-    where = report.write(
-        workdir / "report.html",
-        name=config.name,
-        config=plain(config),
-        stages=rows,
-        entries=metrics.read(),
-        reply=reply,
-    )
-    table = [[r["stage"], str(r["steps"]), f"{r['first_loss']:.4f}", f"{r['last_loss']:.4f}", r["note"]] for r in rows]
-    print("\n" + format_table(("stage", "steps", "loss from", "to", "time"), table, right=(1, 2, 3, 4)))
-    print(f"\nreport: {where}")
-    return 0
+    wanted = [stage for stage in stages.STAGES if stage in config.schedule]
+    earlier, run_folder = stages.STAGES[: stages.STAGES.index(wanted[0])], Run(workdir)
+    for stage in earlier:
+        if run_folder.completion(stage):
+            overlay(assembly.model, load_trainable(run_folder.stage_folder(stage)))
 
-
-def averaged(state: steps.TrainState) -> dict[str, jax.Array]:
-    """What a stage gives to evaluation and to later stages: the moving average where one is kept."""
-    return state.trainable if state.ema is None else state.ema
-
-
-def load_stages(config: Experiment, workdir: Path, model) -> list[str]:
-    """Puts the trained leaves of every stage that a run has begun into the model, in the order of the paper; names them."""
-    loaded = []
-    for stage in stages.STAGES:
-        folder = workdir / "checkpoints" / stage
-        if completion(folder) or Checkpoints.steps_on_disk(folder):
-            assemble.overlay(model, load_trainable(folder, ema=bool(config[stage].ema)))
-            loaded.append(stage)
-    return loaded
-
-
-def _stage(config: Experiment, stage: str, assembly, mesh, make_batches, folder, metrics) -> loop.StageResult:
-    settings = config[stage]
-    cut = partition.split(assembly.model, stages.TRAINABLE[stage])
-    step = build_step(config, stage, cut, mesh)
-    metadata = {"config": plain(config), "weights": dict(assembly.hashes)}
-    identity = fingerprint(config, stage, assembly.hashes)
-    with Checkpoints(folder, fingerprint=identity, metadata=metadata, keep=config.keep_checkpoints) as checkpoints:
-        if checkpoints.complete is None:
-            print(f"\nstage {stage}\n{parameter_table(cut, mesh=mesh)}")
-        frozen = step.place_frozen(cut.frozen)
-        state = step.init(cut.trainable, config.seed + stages.STAGES.index(stage))
-
-        def batches(split: str):
+    def data(stage: str) -> StageData:
+        def open_split(split: str) -> Any:
             return make_batches(config, stage, split, assembly.tokenizer, assembly.widths, batch_part(mesh))
 
-        def evaluate(state) -> dict[str, float]:
-            totals: dict[str, Any] = {}
-            state = dataclasses.replace(state, trainable=averaged(state))
-            for batch in batches("valid"):
-                pairs = jax.device_get(step.evaluate(state, frozen, step.place_batch(batch)))
-                for name, (total, weight) in pairs.items():
-                    before = totals.get(name, (0.0, 0.0))
-                    totals[name] = before[0] + total, before[1] + weight
-            return {name: float(mean(pair)) for name, pair in totals.items()}
+        return StageData(open_split)
 
-        core = sum(value.size for path, value in cut.frozen.items() if path.startswith("core."))
-        result = loop.run(
-            stage,
-            step,
-            state,
-            frozen,
-            batches("train") if checkpoints.complete is None else iter(()),
-            checkpoints,
-            metrics,
-            settings.steps,
-            log_every=config.log_every,
-            save_every=settings.save_every,
-            eval_fn=evaluate if settings.eval_every else None,
-            eval_every=settings.eval_every,
-            profile_steps=config.profile_steps,
-            flops_per_token=flops_per_token(core, sum(v.size for v in cut.trainable.values())),
-        )
-    assemble.overlay(assembly.model, averaged(result.state))
-    return result
+    return run_phases(
+        [phase(config, stage, data(stage), assembly.hashes) for stage in wanted],
+        assembly.model,
+        workdir,
+        mesh,
+        config=plain(config),
+        metadata={"weights": dict(assembly.hashes)},
+        log_every=config.log_every,
+        keep_checkpoints=config.keep_checkpoints,
+        profile_steps=config.profile_steps,
+        compiler_options=steps.accepted_options(config.compiler_options),
+    )

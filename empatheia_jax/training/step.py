@@ -28,6 +28,8 @@ from empatheia_jax.training.losses import Pair
 from empatheia_jax.training.partition import Partition
 
 LossFunction = Callable[[Any, Any, jax.Array], Mapping[str, Pair]]
+Decay = float | Callable[[jax.Array], jax.Array]
+"""Of a moving average: a number, or a function of the steps done."""
 
 
 @jax.tree_util.register_dataclass
@@ -51,6 +53,11 @@ class TrainState:
     bad_step: jax.Array
     ema: dict[str, jax.Array] | None
 
+    @property
+    def averaged(self) -> dict[str, jax.Array]:
+        """What is evaluated, handed on and exported: the moving average where one is kept."""
+        return self.trainable if self.ema is None else self.ema
+
 
 class TrainStep:
     """A compiled step: `state, metrics = step(state, frozen, batch)`. Built by `build`.
@@ -69,7 +76,7 @@ class TrainStep:
         coefficients: Mapping[str, float] | None,
         accumulation: int,
         clip: float | None,
-        ema: float | None,
+        ema: Decay | None,
         compiler_options: Mapping[str, Any] | None = None,
     ):
         self.partition, self.mesh, self.accumulation = partition.abstract(), mesh, accumulation
@@ -232,7 +239,8 @@ class TrainStep:
         trainable = optax.apply_updates(state.trainable, updates)
         ema = state.ema
         if ema is not None:
-            ema = jax.tree.map(lambda old, new: self._ema * old + (1 - self._ema) * new, ema, trainable)
+            decay = self._ema(state.step) if callable(self._ema) else self._ema
+            ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, trainable)
         good = finite & (state.bad_step < 0)
         keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)  # noqa: E731
         new = TrainState(
@@ -270,7 +278,7 @@ def build(
     coefficients: Mapping[str, float] | None = None,
     accumulation: int = 1,
     clip: float | None = 1.0,
-    ema: float | None = None,
+    ema: Decay | None = None,
     compiler_options: Mapping[str, Any] | None = None,
 ) -> TrainStep:
     """The step of a stage.
@@ -284,7 +292,7 @@ def build(
       coefficients: name → factor in the objective; names left out are only reported. None = all with 1.
       accumulation: micro-batches per step, scanned inside the program; must divide the batch.
       clip: largest global norm of the gradient; None = off.
-      ema: decay of a moving average of the parameters; None = none.
+      ema: decay of a moving average of the parameters, or a function of the step that gives it; None = none.
       compiler_options: passed to XLA.
     """
     return TrainStep(

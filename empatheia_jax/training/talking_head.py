@@ -8,13 +8,11 @@ holds checkpoints, metrics, a report and, at the end, a weights folder of the ne
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 from flax import nnx
 
@@ -26,13 +24,10 @@ from empatheia_jax.dreamtalk.settings import DenoiserTraining, RendererTraining
 from empatheia_jax.dreamtalk.speech import LOG_MEL, SpeechFeatures
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
-from empatheia_jax.files import write_json
 from empatheia_jax.parallel.mesh import batch_part, make_mesh
-from empatheia_jax.training import loop, optimizers, partition, report
+from empatheia_jax.training import loop, optimizers
 from empatheia_jax.training import step as steps
-from empatheia_jax.training.checkpoints import Checkpoints
-from empatheia_jax.training.metrics import Metrics
-from empatheia_jax.training.tables import format_table, parameter_table
+from empatheia_jax.training.trainer import Phase, run_phases
 
 EDGES, VGG = "edges", "vgg19"  # what the renderer's pictures are compared by
 NETWORKS = {"denoiser": Denoiser, "renderer": Renderer}
@@ -45,17 +40,6 @@ class Pupil(nnx.Module):
     def __init__(self, network: nnx.Module, critic: nnx.Module | None = None):
         self.network = network
         self.critic = critic
-
-
-@dataclasses.dataclass(frozen=True)
-class Phase:
-    """A part of a training, with checkpoints and an optimizer of its own."""
-
-    name: str
-    trainable: tuple[str, ...]
-    steps: int
-    loss: Callable
-    optimizer: optax.GradientTransformation
 
 
 def speech_features(config: DenoiserTraining) -> tuple[SpeechFeatures, dict[str, Any]]:
@@ -79,8 +63,23 @@ def speech_features(config: DenoiserTraining) -> tuple[SpeechFeatures, dict[str,
     return SpeechFeatures(network, width), {"speech": description["kind"], "sha256": description["sha256"]}
 
 
-def denoiser_phases(config: DenoiserTraining) -> list[Phase]:
-    """One phase: everything, x0 loss."""
+class FolderData:
+    """The batches of a folder of clips (`data_pipeline.talking_heads.Folder`)."""
+
+    def __init__(self, folder: Any):
+        self._folder = folder
+
+    def train(self) -> loop.Batches:
+        """Endless batches of the clips to train on."""
+        return self._folder.train
+
+    def validation(self) -> Iterator[Any]:
+        """The batches of the clips kept for validation."""
+        return self._folder.validation()
+
+
+def denoiser_phases(config: DenoiserTraining, **common: Any) -> list[Phase]:
+    """One phase: everything, x0 loss. `common`: the fields that all phases of a run share."""
     optimizer = optimizers.OptimizerConfig(
         learning_rate=config.learning_rate,
         steps=config.steps,
@@ -89,24 +88,22 @@ def denoiser_phases(config: DenoiserTraining) -> list[Phase]:
         b2=0.999,
     )
     objective = training.denoiser_objective(**dataclasses.asdict(config.objective))
-    return [
-        Phase(
-            "denoiser",
-            ("network.*",),
-            config.steps,
-            lambda pupil, batch, rng: objective(pupil.network, batch, rng),
-            optimizers.build(optimizer),
-        )
-    ]
+
+    def loss(pupil: Pupil, batch, rng):
+        return objective(pupil.network, batch, rng)
+
+    moves = optimizers.build(optimizer)
+    return [Phase("denoiser", ("network.*",), loss, moves, config.steps, seed=config.seed, **common)]
 
 
-def renderer_phases(config: RendererTraining) -> list[Phase]:
+def renderer_phases(config: RendererTraining, **common: Any) -> list[Phase]:
     """Two phases: mapping and warping alone for `warp_steps`, then everything for the rest of `steps`.
 
-    Adam's moments start anew in the second; its learning rate goes on where the first one's stopped.
+    Adam's moments start anew in the second; its learning rate goes on where the first one's stopped. `common`: the fields that
+    all phases of a run share.
     """
 
-    def phase(name: str, trainable: tuple[str, ...], first: int, count: int, warp_only: bool) -> Phase:
+    def phase(name: str, trainable: tuple[str, ...], first: int, count: int, warp_only: bool, seed: int) -> Phase:
         decay = optax.exponential_decay(config.learning_rate, config.decay_every, config.decay, staircase=True)
         optimizer = optax.adam(lambda done: decay(done + first), config.beta1, config.beta2)
 
@@ -114,15 +111,16 @@ def renderer_phases(config: RendererTraining) -> list[Phase]:
             features = perceptual.edge_features if pupil.critic is None else pupil.critic
             return training.renderer_loss(pupil.network, batch, features, config.objective, warp_only=warp_only)
 
-        return Phase(name, trainable, count, loss, optimizer)
+        return Phase(name, trainable, loss, optimizer, count, seed=seed, **common)
 
-    moving = ("network.mapping.*", "network.warping.*")
+    moving, everything = ("network.mapping.*", "network.warping.*"), ("network.*",)
     rest = config.steps - config.warp_steps
-    both = [
-        phase("warping", moving, 0, config.warp_steps, True),
-        phase("renderer", ("network.*",), config.warp_steps, rest, False),
+    if not config.warp_steps:
+        return [phase("renderer", everything, 0, rest, False, config.seed)]
+    return [
+        phase("warping", moving, 0, config.warp_steps, True, config.seed),
+        phase("renderer", everything, config.warp_steps, rest, False, config.seed + 1),
     ]
-    return both if config.warp_steps else both[1:]
 
 
 def _critic(config: Training) -> perceptual.Vgg19 | None:
@@ -143,40 +141,41 @@ def run(config: Training, workdir: Path, open_folder: Callable) -> int:
         UserError: clips or weights are missing or do not fit; the folder belongs to another run; the loss is not finite.
     """
     values, constructor = config.network, NETWORKS[config.trains]
-    phases = (denoiser_phases if config.trains == "denoiser" else renderer_phases)(config)
     critic = _critic(config)
     speech = speech_features(config) if config.trains == "denoiser" else None
     mesh = make_mesh(*config.mesh.sizes)
     data = open_folder(config, workdir, values, speech, batch_part(mesh))
     plain = settings.plain(config)
-    if jax.process_index() == 0:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(workdir / "config.json", plain)
-    jax.config.update("jax_compilation_cache_dir", str((workdir / "compilation_cache").absolute()))
-
     unlike = {"data", "mesh", "name", "log_every", "save_every", "eval_every", "keep_checkpoints", "valid_batches"}
     unlike |= {"compiler_options"}
     identity = {key: value for key, value in plain.items() if key not in unlike}
     identity |= {"clips": list(data.names), **({} if speech is None else {"speech": speech[1]})}
     pupil = Pupil(constructor(values, rngs=nnx.Rngs(config.seed)), critic)
-    metrics, rows, average = Metrics(workdir / "metrics"), [], {}
-    for number, phase in enumerate(phases):
-        began = time.time()
-        result, average = _phase(config, phase, number, pupil, mesh, data, workdir, metrics, identity)
-        rows.append(
-            {
-                "stage": phase.name,
-                "steps": result.steps,
-                "first_loss": result.first_loss,
-                "last_loss": result.last_loss,
-                "seconds": time.time() - began,
-            }
-        )
-    metrics.close()
+    common = {
+        "data": FolderData(data),
+        "fingerprint": identity,
+        "coefficients": {"loss": 1.0},
+        "clip": config.clip or None,
+        "ema": config.ema,
+        "save_every": config.save_every,
+        "eval_every": config.eval_every if config.valid_every else 0,
+    }
+    if config.trains == "denoiser":
+        phases = denoiser_phases(config, **common)
+    else:
+        phases = renderer_phases(config, **common)
+    run_phases(
+        phases,
+        pupil,
+        workdir,
+        mesh,
+        config=plain,
+        log_every=config.log_every,
+        keep_checkpoints=config.keep_checkpoints,
+        compiler_options=steps.accepted_options(config.compiler_options),
+    )
     if jax.process_index() != 0:
         return 0
-    report.write(workdir / "report.html", name=config.name, config=plain, stages=rows, entries=metrics.read())
-    nnx.update(pupil.network, weights.unflatten(weights.flatten(pupil.network) | average, nnx.state(pupil.network)))
     weights.save(
         workdir / config.trains,
         pupil.network,
@@ -185,60 +184,5 @@ def run(config: Training, workdir: Path, open_folder: Callable) -> int:
         {"trained_by": config.name, "steps": config.steps, "clips": len(data.names)},
         overwrite=True,
     )
-    table = [[r["stage"], str(r["steps"]), f"{r['first_loss']:.4f}", f"{r['last_loss']:.4f}"] for r in rows]
-    print("\n" + format_table(("phase", "steps", "loss from", "to"), table, right=(1, 2, 3)))
-    print(f"\nweights: {workdir / config.trains}\nreport: {workdir / 'report.html'}")
+    print(f"weights: {workdir / config.trains}")
     return 0
-
-
-def _phase(
-    config: Training, phase: Phase, number: int, pupil: Pupil, mesh, data, workdir: Path, metrics: Metrics, identity
-):
-    """Trains a phase and leaves its weights in the pupil; returns the result and the moving average of the network."""
-    cut = partition.split(pupil, phase.trainable)
-    step = steps.build(
-        cut,
-        phase.loss,
-        phase.optimizer,
-        mesh,
-        coefficients={"loss": 1.0},
-        clip=config.clip or None,
-        ema=config.ema,
-        compiler_options=steps.accepted_options(config.compiler_options),
-    )
-    folder = workdir / "checkpoints" / phase.name
-    with Checkpoints(folder, fingerprint=identity, keep=config.keep_checkpoints) as checkpoints:
-        if checkpoints.complete is None:
-            print(f"\n{phase.name}\n{parameter_table(cut, mesh=mesh)}")
-        frozen = step.place_frozen(cut.frozen)
-
-        def evaluate(state) -> dict[str, float]:
-            totals: dict[str, np.ndarray] = {}
-            for batch in data.validation():
-                pairs = jax.device_get(step.evaluate(state, frozen, step.place_batch(batch)))
-                for name, (total, weight) in pairs.items():
-                    totals[name] = totals.get(name, np.zeros(2)) + [total, weight]
-            return {name: float(total / max(weight, 1e-12)) for name, (total, weight) in totals.items()}
-
-        result = loop.run(
-            phase.name,
-            step,
-            step.init(cut.trainable, config.seed + number),
-            frozen,
-            data.train if checkpoints.complete is None else _nothing(),
-            checkpoints,
-            metrics,
-            phase.steps,
-            log_every=config.log_every,
-            save_every=config.save_every,
-            eval_fn=evaluate if config.valid_every and config.eval_every else None,
-            eval_every=config.eval_every,
-        )
-    average = result.state.ema or result.state.trainable
-    state = weights.flatten(pupil) | dict(result.state.trainable)
-    nnx.update(pupil, weights.unflatten(state, nnx.state(pupil)))
-    return result, {path.removeprefix("network."): value for path, value in average.items()}
-
-
-def _nothing() -> Iterator[Any]:
-    return iter(())

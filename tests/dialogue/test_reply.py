@@ -16,6 +16,7 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter
 from empatheia_jax.settings import resolve
+from tests.runs import folders
 
 SAID = "My boss said she is disappointed with my work. I tried my best every day."
 PROFILE = {"age": "young", "gender": "female", "timbre": "low", "ID": 11}
@@ -41,11 +42,6 @@ DIALOGUE = {
 }
 
 
-def load_nothing(config, workdir, model):
-    """The made-up weights as they are."""
-    return ["coe"]
-
-
 def recordings(folder, seconds=1.0):
     """A wav and an mp4 of the utterance, under their released names."""
     rng = np.random.default_rng(0)
@@ -68,10 +64,15 @@ def config():
     return resolve(config)
 
 
-def test_a_reply_is_text_speech_and_film_of_the_same_length(tmp_path, config, capsys):
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return folders.untrained(resolve(debug.get_config()), tmp_path_factory.mktemp("run")).folder
+
+
+def test_a_reply_is_text_speech_and_film_of_the_same_length(tmp_path, config, run, capsys):
     recordings(tmp_path)
     output = tmp_path / "out"
-    assert commands.reply(config, tmp_path, write(tmp_path, DIALOGUE), output, load_nothing) == 0
+    assert commands.reply(config, run, write(tmp_path, DIALOGUE), output) == 0
     assert sorted(path.name for path in output.iterdir()) == ["reply.json", "reply.mp4", "reply.wav"]
     said = json.loads((output / "reply.json").read_text())
     for key in (
@@ -107,11 +108,11 @@ BAD_DIALOGUES = {
 
 
 @pytest.mark.parametrize("case", BAD_DIALOGUES)
-def test_a_bad_dialogue_is_one_line_and_leaves_nothing(case, tmp_path, config):
+def test_a_bad_dialogue_is_one_line_and_leaves_nothing(case, tmp_path, config, run):
     dialogue, message = BAD_DIALOGUES[case]
     output = tmp_path / "out"
     with pytest.raises(UserError, match=message) as caught:
-        commands.reply(config, tmp_path, write(tmp_path, dialogue), output, load_nothing)
+        commands.reply(config, run, write(tmp_path, dialogue), output)
     assert "\n" not in str(caught.value) and not output.exists()
 
 
@@ -142,18 +143,24 @@ def twice(folder):
 
 
 @pytest.mark.parametrize("damage", [corrupt_wav, missing_wav, three_hours, no_frames, twice])
-def test_a_bad_recording_is_one_line_and_leaves_nothing(damage, tmp_path, config):
+def test_a_bad_recording_is_one_line_and_leaves_nothing(damage, tmp_path, config, run):
     recordings(tmp_path, 0.2)
     damage(tmp_path)
     output = tmp_path / "out"
     with pytest.raises(UserError, match="dia00007utt0_7") as caught:
-        commands.reply(config, tmp_path, write(tmp_path, DIALOGUE), output, load_nothing)
+        commands.reply(config, run, write(tmp_path, DIALOGUE), output)
     assert "\n" not in str(caught.value) and not output.exists()
 
 
-def test_invalid_json_is_one_line(tmp_path, config):
+def test_invalid_json_is_one_line(tmp_path, config, run):
     path = tmp_path / "dialogue.json"
     path.write_text('[{"conversation_id": "00007", ')
     with pytest.raises(UserError, match="not valid JSON") as caught:
-        commands.reply(config, tmp_path, path, tmp_path / "out", load_nothing)
+        commands.reply(config, run, path, tmp_path / "out")
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_trained_stage_says_so(tmp_path, config):
+    recordings(tmp_path, 0.2)
+    with pytest.raises(UserError, match="holds no trained stage; train first"):
+        commands.reply(config, tmp_path, write(tmp_path, DIALOGUE), tmp_path / "out")

@@ -24,9 +24,9 @@ from empatheia_jax.dreamtalk.settings import TRAININGS, DenoiserTraining, Render
 from empatheia_jax.dreamtalk.speech import LOG_MEL, SpeechFeatures
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.runs.checkpoint import load_trainable
 from empatheia_jax.settings import read
 from empatheia_jax.training import talking_head
-from empatheia_jax.training.checkpoints import load_trainable
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORKS = {"denoiser": DENOISER, "renderer": dataclasses.replace(RENDERER, coefficient_dim=DENOISER.face3d_dim + 9)}
@@ -96,7 +96,7 @@ def test_one_command_trains_the_denoiser_and_leaves_weights_metrics_and_a_report
     assert len(losses) == 2 and np.isfinite(losses).all() and any("eval/x0" in line for line in lines)
     kind, config, params = weights.load(folder / "denoiser")
     assert kind == "dreamtalk-denoiser" and config == json.loads(json.dumps(dataclasses.asdict(DENOISER)))
-    trained = load_trainable(folder / "checkpoints" / "denoiser", ema=True)
+    trained = load_trainable(folder / "checkpoints" / "denoiser")
     for path, value in trained.items():
         np.testing.assert_array_equal(params[path.removeprefix("network.")], value)
 

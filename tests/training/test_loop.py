@@ -19,6 +19,7 @@ import pytest
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.runs import checkpoint, metrics
 from empatheia_jax.training import checkpoints, loop, optimizers, step
 from empatheia_jax.training.metrics import Metrics
 from tests.training import tiny
@@ -92,7 +93,7 @@ def same(one, other):
 def test_the_loss_falls_and_the_log_holds_every_line_once(whole):
     folder, result = whole
     assert result.last_loss < result.first_loss
-    entries = Metrics(folder / "metrics").read("coe")
+    entries = metrics.read(folder / "metrics" / "metrics.jsonl")
     assert [entry["step"] for entry in entries] == [2, 4, 6, 8, 10, 12]
     assert {"loss", "ce", "grad_norm", "tokens_per_second", "time_data_ms", "time_compute_ms"} <= entries[-1].keys()
 
@@ -103,7 +104,7 @@ def test_the_step_that_compiles_says_nothing_about_speed(built, tmp_path):
         cut, tiny.loss, optimizers.build(optimizers.OptimizerConfig(1e-2, 12)), make_mesh(devices=jax.devices()[:1])
     )
     run((cut, fresh), tmp_path, Batches(), steps=2, log_every=1)
-    first, second = Metrics(tmp_path / "metrics").read("coe")
+    first, second = metrics.read(tmp_path / "metrics" / "metrics.jsonl")
     assert "time_compile_ms" in first and "tokens_per_second" not in first
     assert second["tokens_per_second"] > 0
 
@@ -111,11 +112,11 @@ def test_the_step_that_compiles_says_nothing_about_speed(built, tmp_path):
 def test_resume_gives_the_same_bits(built, whole, tmp_path):
     with pytest.raises(Interrupted):
         run(built, tmp_path, Batches(at=7, what=interrupt))
-    assert checkpoints.Checkpoints.steps_on_disk(tmp_path / "checkpoints" / "coe") == [4]
+    assert checkpoint.steps_on_disk(tmp_path / "checkpoints" / "coe") == [4]
     result = run(built, tmp_path, Batches())
     assert same(result.state.trainable, whole[1].state.trainable) and same(result.state.ema, whole[1].state.ema)
     assert result.first_loss == whole[1].first_loss
-    entries = Metrics(tmp_path / "metrics").read("coe")
+    entries = metrics.read(tmp_path / "metrics" / "metrics.jsonl")
     assert [entry["step"] for entry in entries] == [2, 4, 6, 8, 10, 12]
 
 
@@ -124,22 +125,22 @@ def test_a_complete_stage_is_skipped_and_its_weights_come_back(built, whole):
     again = run(built, folder, Batches(at=1, what=interrupt))
     assert again.skipped and again.last_loss == result.last_loss
     assert same(again.state.trainable, result.state.trainable)
-    alone = checkpoints.load_trainable(folder / "checkpoints" / "coe")
+    alone = checkpoint.load_trainable(folder / "checkpoints" / "coe", average=False)
     assert same(alone, result.state.trainable)
-    assert same(checkpoints.load_trainable(folder / "checkpoints" / "coe", ema=True), result.state.ema)
+    assert same(checkpoint.load_trainable(folder / "checkpoints" / "coe"), result.state.ema)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_steps_and_keeps_the_last_good_checkpoint(built, tmp_path):
     with pytest.raises(loop.NonFiniteLoss, match=r"at step 6 \(seen while checking steps 5 to 6\).*step 4 is good"):
         run(built, tmp_path, Batches(at=6, what=poison))
-    assert checkpoints.Checkpoints.steps_on_disk(tmp_path / "checkpoints" / "coe") == [4]
+    assert checkpoint.steps_on_disk(tmp_path / "checkpoints" / "coe") == [4]
 
 
 def test_sigterm_saves_and_exits_with_code_0(built, whole, tmp_path):
     with pytest.raises(SystemExit) as exit_:
         run(built, tmp_path, Batches(at=6, what=lambda _: os.kill(os.getpid(), signal.SIGTERM)))
     assert exit_.value.code == 0
-    assert checkpoints.Checkpoints.steps_on_disk(tmp_path / "checkpoints" / "coe") == [4, 6]
+    assert checkpoint.steps_on_disk(tmp_path / "checkpoints" / "coe") == [4, 6]
     assert same(run(built, tmp_path, Batches()).state.trainable, whole[1].state.trainable)
 
 
@@ -160,7 +161,7 @@ def test_a_folder_of_another_run_is_refused(built, whole):
 
 
 def test_only_the_newest_checkpoints_stay(whole):
-    assert checkpoints.Checkpoints.steps_on_disk(whole[0] / "checkpoints" / "coe") == [8, 12]
+    assert checkpoint.steps_on_disk(whole[0] / "checkpoints" / "coe") == [8, 12]
 
 
 def test_a_damaged_checkpoint_is_one_line(built, whole, tmp_path):
@@ -181,19 +182,19 @@ def test_too_little_space_is_said_before_anything_is_written(built, whole, tmp_p
     monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(checkpoints.CheckpointError, match="is full"):
         run(built, tmp_path, Batches())
-    assert checkpoints.Checkpoints.steps_on_disk(tmp_path / "checkpoints" / "coe") == []
+    assert checkpoint.steps_on_disk(tmp_path / "checkpoints" / "coe") == []
 
 
 def test_metrics_survive_a_line_that_a_kill_cut_short(tmp_path):
-    metrics = Metrics(tmp_path)
-    metrics.write("coe", 1, {"loss": 2.0})
-    with metrics.path.open("a") as file:
+    log = Metrics(tmp_path)
+    log.write("coe", 1, {"loss": 2.0})
+    with log.path.open("a") as file:
         file.write('{"stage": "coe", "st')
-    metrics.resume("coe", 1)
-    metrics.write("coe", 2, {"loss": 1.0})
-    assert [entry["loss"] for entry in metrics.read("coe")] == [2.0, 1.0]
-    assert len([json.loads(line) for line in metrics.path.read_text().splitlines()]) == 2
-    metrics.close()
+    log.resume("coe", 1)
+    log.write("coe", 2, {"loss": 1.0})
+    assert [entry["loss"] for entry in metrics.read(log.path, "coe")] == [2.0, 1.0]
+    assert len([json.loads(line) for line in log.path.read_text().splitlines()]) == 2
+    log.close()
     assert list((tmp_path / "coe").glob("events.*"))
 
 
@@ -223,7 +224,7 @@ def digest(process):
 
 def wait_for_step(folder, number, process, seconds=120):
     deadline = time.monotonic() + seconds
-    while max(checkpoints.Checkpoints.steps_on_disk(folder / "checkpoints" / "coe"), default=0) < number:
+    while max(checkpoint.steps_on_disk(folder / "checkpoints" / "coe"), default=0) < number:
         assert process.poll() is None and time.monotonic() < deadline, "the run did not get that far"
         time.sleep(0.02)
 
@@ -231,7 +232,7 @@ def wait_for_step(folder, number, process, seconds=120):
 def test_kill_9_and_a_full_disk_lose_nothing_that_was_saved(tmp_path):
     """A kill at a random moment, a disk that fills up during a save, and the end is bit-identical."""
     straight, hurt = digest(start(tmp_path / "straight")), tmp_path / "hurt"
-    on_disk = lambda: checkpoints.Checkpoints.steps_on_disk(hurt / "checkpoints" / "coe")  # noqa: E731
+    on_disk = lambda: checkpoint.steps_on_disk(hurt / "checkpoints" / "coe")  # noqa: E731
     full = start(hurt, "--file_limit", 2000, "--log_every", 20)
     _, error = full.communicate(timeout=120)
     assert full.returncode == 2, error[-2000:]

@@ -19,6 +19,7 @@ import numpy as np
 from empatheia_jax.errors import main_guard
 from empatheia_jax.parallel import distributed
 from empatheia_jax.parallel.mesh import batch_part, make_mesh
+from empatheia_jax.runs.compilation import keep_programs
 from empatheia_jax.training import loop, optimizers, step
 from empatheia_jax.training.checkpoints import Checkpoints
 from empatheia_jax.training.metrics import Metrics
@@ -60,7 +61,7 @@ def main() -> int:
     parser.add_argument("--process", type=int, default=0)
     parser.add_argument("--port", type=int)
     options = parser.parse_args()
-    distributed.enable_compilation_cache(f"{options.folder}/cache")
+    keep_programs(options.folder)
     if options.processes > 1:
         distributed.initialize(
             f"localhost:{options.port}", options.processes, options.process, heartbeat_timeout_seconds=10

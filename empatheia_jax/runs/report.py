@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from empatheia_jax.files import write_text
+from empatheia_jax.runs.run import Run
 
 WIDTH, HEIGHT, MARGIN = 520, 200, 40
 COLOURS = ("#1f6f8b", "#d1495b", "#edae49", "#66a182", "#8d6a9f", "#2e4057", "#b07d62", "#5f0f40")
@@ -54,51 +55,57 @@ def curve(points: Mapping[str, Sequence[tuple[float, float]]], title: str) -> st
     return "".join(parts)
 
 
-def stage_table(stages: Sequence[Mapping[str, Any]]) -> str:
+def stage_rows(run: Run, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Per stage that logged something, in that order: `stage, steps, first_loss, last_loss, seconds, complete`."""
+    rows = []
+    for stage in dict.fromkeys(entry["stage"] for entry in entries):
+        logged = [entry for entry in entries if entry["stage"] == stage and "loss" in entry]
+        if not logged:
+            continue
+        row = {"stage": stage, "steps": logged[-1]["step"], "complete": False}
+        row |= {"first_loss": logged[0]["loss"], "last_loss": logged[-1]["loss"], "seconds": None}
+        if done := run.completion(stage):
+            row |= {name: done[name] for name in ("first_loss", "last_loss", "seconds") if name in done}
+            row |= {"steps": done["step"], "complete": True}
+        rows.append(row)
+    return rows
+
+
+def stage_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table of stages: loss from what to what, steps, seconds."""
-    rows = "".join(
-        f"<tr><td>{html.escape(str(s['stage']))}</td><td>{s['steps']}</td><td>{s['first_loss']:.4g}</td>"
-        f"<td>{s['last_loss']:.4g}</td><td>{s['seconds']:.0f}</td></tr>"
-        for s in stages
-    )
-    return (
-        "<table><tr><th>stage</th><th>steps</th><th>first loss</th><th>last loss</th><th>seconds</th></tr>"
-        f"{rows}</table>"
-    )
+
+    def cells(row: Mapping[str, Any]) -> Iterator[str]:
+        yield html.escape(str(row["stage"]))
+        yield f"{row['steps']}" + ("" if row["complete"] else " (not complete)")
+        yield f"{row['first_loss']:.4g}"
+        yield f"{row['last_loss']:.4g}"
+        yield "" if row["seconds"] is None else f"{row['seconds']:.0f}"
+
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells(row)) + "</tr>" for row in rows)
+    heads = "".join(f"<th>{name}</th>" for name in ("stage", "steps", "first loss", "last loss", "seconds"))
+    return f"<table><tr>{heads}</tr>{body}</table>"
 
 
-def write(
-    path: Path,
-    *,
-    name: str,
-    config: Mapping[str, Any],
-    stages: Sequence[Mapping[str, Any]],
-    entries: Sequence[Mapping[str, Any]],
-    reply: Path | None = None,
-) -> Path:
-    """Writes the report, whole or not at all, with everything inside it (no other file, no network).
-
-    Args:
-      path: the HTML file.
-      name, config: of the run.
-      stages: per stage `stage, steps, first_loss, last_loss, seconds`.
-      entries: the lines of the metrics' JSONL.
-      reply: folder with `reply.json` and `reply.mp4` (and `reply.wav`) to play; None = none yet.
+def write(run: Run) -> Path:
+    """Writes `report.html` of a run from what its folder holds, whole or not at all; everything is inside it (no other file,
+    no network). Returns its path.
     """
-    body = [f"<h1>{html.escape(name)}</h1>", "<h2>Stages</h2>", stage_table(stages)]
-    for stage in stages:
+    path, config, entries = run.folder / "report.html", run.config(), run.metrics()
+    name, rows = str(config.get("name", run.folder.name)), stage_rows(run, entries)
+    body = [f"<h1>{html.escape(name)}</h1>", "<h2>Stages</h2>", stage_table(rows)]
+    for row in rows:
         lines: dict[str, list[tuple[float, float]]] = {}
         for entry in entries:
-            if entry["stage"] != stage["stage"]:
+            if entry["stage"] != row["stage"]:
                 continue
             for key, value in entry.items():
                 if key == "loss" or key.split("_")[0] in ("emp", "ccl", "sal", "cls"):
                     lines.setdefault(key, []).append((entry["step"], float(value)))
         if lines:
-            title = f"losses of stage {stage['stage']}"
+            title = f"losses of stage {row['stage']}"
             body.append(f'<figure class="stage">{curve(lines, title)}<figcaption>{title}</figcaption></figure>')
-    if reply is not None and (reply / "reply.json").is_file():
-        body.append(_reply(reply))
+    for reply in sorted(run.samples.glob("*/reply.json"))[:1]:
+        body.append(_reply(reply.parent))
     body.append(f"<h2>Configuration</h2><pre>{html.escape(json.dumps(config, indent=1, ensure_ascii=False))}</pre>")
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(name)}</title>'

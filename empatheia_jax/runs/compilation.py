@@ -1,0 +1,18 @@
+"""Compiled programs are kept in a run's folder, so that a restart does not compile again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def keep_programs(workdir: str | os.PathLike) -> None:
+    """Keeps compiled programs in `<workdir>/compilation_cache`; `JAX_COMPILATION_CACHE_DIR`, where it is set, comes first."""
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    path = Path(workdir).absolute() / "compilation_cache"
+    path.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

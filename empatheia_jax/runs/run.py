@@ -1,0 +1,84 @@
+"""A run: its config, its stages, and its trained parameters put into a model."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+
+from empatheia_jax.errors import UserError
+from empatheia_jax.runs import checkpoint, metrics
+from empatheia_jax.settings import STAGES
+
+
+class Run:
+    """A run's folder, for reading. Nothing is read before it is asked for; the folder need not exist yet."""
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+
+    @property
+    def config_path(self) -> Path:
+        """The file of the run's config."""
+        return self.folder / "config.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        """The file of the run's numbers."""
+        return self.folder / "metrics" / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """The folder of the replies that the run made of itself."""
+        return self.folder / "samples"
+
+    def stage_folder(self, stage: str) -> Path:
+        """The folder of a stage's checkpoints."""
+        return self.folder / "checkpoints" / stage
+
+    def config(self) -> dict[str, Any]:
+        """The run's config, as plain values. Raises `UserError` where there is none."""
+        try:
+            return json.loads(self.config_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.folder} is no run: {self.config_path.name} cannot be read ({error})") from None
+
+    def completion(self, stage: str) -> dict[str, Any] | None:
+        """How a stage ended (its step, its losses), or None while it is not complete."""
+        return checkpoint.completion(self.stage_folder(stage))
+
+    def trained_stages(self) -> list[str]:
+        """The stages of the paper that have a checkpoint, in their order."""
+        return [stage for stage in STAGES if checkpoint.steps_on_disk(self.stage_folder(stage))]
+
+    def metrics(self, stage: str | None = None) -> list[dict[str, Any]]:
+        """The lines of the run's metrics, see `runs.metrics`."""
+        return metrics.read(self.metrics_path, stage)
+
+    def load_into(self, model: nnx.Module) -> list[str]:
+        """Puts the trained parameters of all its stages into a model, in place, in the order of the paper; names them.
+
+        Raises:
+          UserError: the model lacks a parameter of the run.
+        """
+        found = self.trained_stages()
+        for stage in found:
+            overlay(model, checkpoint.load_trainable(self.stage_folder(stage)))
+        return found
+
+
+def overlay(model: nnx.Module, flat: Mapping[str, jax.Array]) -> None:
+    """Puts trained leaves (path → array) into a model, in place. Raises `UserError` for a path that the model lacks."""
+    variables = {".".join(map(str, path)): (path, variable) for path, variable in nnx.to_flat_state(nnx.state(model))}
+    unknown = sorted(set(flat) - set(variables))
+    if unknown:
+        raise UserError(
+            f"the model has no parameter {unknown[0]!r} (and {len(unknown) - 1} more); the run is another one"
+        )
+    places = {name: variables[name] for name in flat}
+    nnx.update(model, nnx.from_flat_state([(places[name][0], places[name][1].replace(v)) for name, v in flat.items()]))

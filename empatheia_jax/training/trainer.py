@@ -1,0 +1,208 @@
+"""The one trainer: phases of a training one after another, each resumed where it stopped and skipped once complete.
+
+Whatever trains lists its phases and calls `run_phases`: the four stages (`schedule`), DreamTalk's networks (`talking_head`), the
+drawn face, the small encoders. A phase starts from its own newest checkpoint, else from the model as the phases before it left
+it. What is evaluated, what the next phase starts from and what is exported are the same parameters: the moving average where
+one is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from empatheia_jax.files import write_json
+from empatheia_jax.runs import report
+from empatheia_jax.runs.compilation import keep_programs
+from empatheia_jax.runs.run import Run, overlay
+from empatheia_jax.training import loop, partition
+from empatheia_jax.training import step as steps
+from empatheia_jax.training.checkpoints import Checkpoints
+from empatheia_jax.training.losses import mean
+from empatheia_jax.training.metrics import Metrics
+from empatheia_jax.training.tables import format_table, parameter_table
+
+
+class Data(Protocol):
+    """Where the batches of a phase come from. Neither is opened before it is needed."""
+
+    def train(self) -> loop.Batches:
+        """Endless host batches."""
+
+    def validation(self) -> Iterator[Any]:
+        """One pass over the batches to evaluate on, padded with weight 0; called again for every evaluation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A part of a training, with checkpoints and an optimizer of its own.
+
+    name          of its checkpoints and in logs
+    trainable     globs of the parameters that train; everything else is frozen
+    loss          `(model, batch, rng | None) → {name: (sum, weight)}`; without a key, the form for evaluation
+    coefficients  name → factor in the objective; names left out are only reported. None = all with 1
+    optimizer     for a dictionary path → parameter
+    steps         optimizer steps
+    data          where its batches come from
+    fingerprint   JSON values that must be equal to go on from its checkpoints
+    clip          largest global norm of the gradient; None = off
+    ema           decay of a moving average of the parameters, or a function of the step that gives it; None = none is kept
+    accumulation  micro-batches per step
+    seed          of everything random in its steps
+    save_every    steps between two checkpoints (one more at the end)
+    eval_every    steps between two evaluations (one more at the end); 0 = never
+    deadline      moment of `time.monotonic()` at which it saves and stops, unfinished; the same command goes on. None = no end
+    flops_per_token    of the partition, for the MFU; None = not reported
+    """
+
+    name: str
+    trainable: tuple[str, ...]
+    loss: steps.LossFunction
+    optimizer: optax.GradientTransformation
+    steps: int
+    data: Data
+    fingerprint: Mapping[str, Any]
+    coefficients: Mapping[str, float] | None = None
+    clip: float | None = None
+    ema: steps.Decay | None = None
+    accumulation: int = 1
+    seed: int = 0
+    save_every: int = 500
+    eval_every: int = 0
+    deadline: float | None = None
+    flops_per_token: Callable[[partition.Partition], float] | None = None
+
+    def build_step(self, cut: partition.Partition, mesh: Mesh, compiler_options: Mapping[str, Any]) -> steps.TrainStep:
+        """The compiled step; `cut` may be abstract."""
+        return steps.build(
+            cut,
+            self.loss,
+            self.optimizer,
+            mesh,
+            coefficients=self.coefficients,
+            accumulation=self.accumulation,
+            clip=self.clip,
+            ema=self.ema,
+            compiler_options=compiler_options,
+        )
+
+
+def run_phases(
+    phases: Sequence[Phase],
+    model: nnx.Module,
+    workdir: Path,
+    mesh: Mesh,
+    *,
+    config: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None = None,
+    log_every: int = 10,
+    keep_checkpoints: int = 2,
+    profile_steps: tuple[int, int] | tuple[()] = (),
+    compiler_options: Mapping[str, Any] | None = None,
+) -> list[loop.StageResult]:
+    """Trains the phases, or what is left of them, and leaves the trained parameters in the model.
+
+    Writes the config, checkpoints, metrics and `report.html` of the run's folder and prints a table of what was done. Stops
+    after a phase that reached its deadline.
+
+    Args:
+      phases: in their order.
+      model: the whole; it is changed in place.
+      workdir: the run's folder.
+      mesh: from `parallel.mesh.make_mesh`.
+      config: JSON values of the whole config, with the run's `name`.
+      metadata: more JSON values to keep with the checkpoints (hashes of the frozen weights).
+      log_every: steps per line of the log.
+      keep_checkpoints: how many of a phase's newest checkpoints stay.
+      profile_steps: (first, last), 1-based: trace these steps of every phase.
+      compiler_options: XLA's, of the training step.
+
+    Raises:
+      UserError: the folder belongs to another run; the loss is not finite; the disk is full.
+    """
+    run = Run(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    if jax.process_index() == 0:
+        write_json(run.config_path, config)
+    keep_programs(workdir)
+    metrics = Metrics(run.metrics_path.parent)
+    results = []
+    for phase in phases:
+        cut = partition.split(model, phase.trainable)
+        step = phase.build_step(cut, mesh, compiler_options or {})
+        with Checkpoints(
+            run.stage_folder(phase.name),
+            fingerprint=phase.fingerprint,
+            metadata={"config": config, **(metadata or {})},
+            keep=keep_checkpoints,
+        ) as checkpoints:
+            result = _train(phase, cut, step, mesh, checkpoints, metrics, log_every, profile_steps)
+        overlay(model, result.state.averaged)
+        results.append(result)
+        if result.stopped:
+            break
+    metrics.close()
+    if jax.process_index() == 0:
+        where = report.write(run)
+        print(f"\n{_table(results)}\n\nreport: {where}")
+    return results
+
+
+def _train(
+    phase: Phase,
+    cut: partition.Partition,
+    step: steps.TrainStep,
+    mesh: Mesh,
+    checkpoints: Checkpoints,
+    metrics: Metrics,
+    log_every: int,
+    profile_steps: tuple[int, int] | tuple[()],
+) -> loop.StageResult:
+    if checkpoints.complete is None:
+        print(f"\n{phase.name}\n{parameter_table(cut, mesh=mesh)}")
+    frozen = step.place_frozen(cut.frozen)
+
+    def evaluate(state: steps.TrainState) -> dict[str, float]:
+        totals: dict[str, Any] = {}
+        state = dataclasses.replace(state, trainable=state.averaged)
+        for batch in phase.data.validation():
+            pairs = jax.device_get(step.evaluate(state, frozen, step.place_batch(batch)))
+            for name, (total, weight) in pairs.items():
+                before = totals.get(name, (0.0, 0.0))
+                totals[name] = before[0] + total, before[1] + weight
+        return {name: float(mean(pair)) for name, pair in totals.items()}
+
+    return loop.run(
+        phase.name,
+        step,
+        step.init(cut.trainable, phase.seed),
+        frozen,
+        phase.data.train() if checkpoints.complete is None else iter(()),
+        checkpoints,
+        metrics,
+        phase.steps,
+        log_every=log_every,
+        save_every=phase.save_every,
+        eval_fn=evaluate if phase.eval_every else None,
+        eval_every=phase.eval_every,
+        profile_steps=profile_steps,
+        deadline=phase.deadline,
+        flops_per_token=None if phase.flops_per_token is None else phase.flops_per_token(cut),
+    )
+
+
+def _table(results: Sequence[loop.StageResult]) -> str:
+    def note(result: loop.StageResult) -> str:
+        if result.skipped:
+            return "complete already"
+        return f"{result.seconds:.0f} s" + (", stopped by its deadline" if result.stopped else "")
+
+    rows = [[r.name, str(r.steps), f"{r.first_loss:.4f}", f"{r.last_loss:.4f}", note(r)] for r in results]
+    return format_table(("stage", "steps", "loss from", "to", "time"), rows, right=(1, 2, 3, 4))
