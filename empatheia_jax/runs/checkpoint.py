@@ -29,6 +29,12 @@ def completion(folder: str | os.PathLike) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
+def current_step(folder: str | os.PathLike) -> int | None:
+    """The step that counts: the one that completed the stage, else the newest; None where there is none."""
+    done, steps = completion(folder), steps_on_disk(folder)
+    return done["step"] if done else steps[-1] if steps else None
+
+
 def load_trainable(
     folder: str | os.PathLike,
     step: int | None = None,
@@ -48,9 +54,8 @@ def load_trainable(
       UserError: nothing there.
     """
     folder = Path(folder).absolute()
-    done, steps = completion(folder), steps_on_disk(folder)
-    step = step if step is not None else (done or {}).get("step", steps[-1] if steps else None)
-    if step not in steps:
+    step = current_step(folder) if step is None else step
+    if step not in steps_on_disk(folder):
         wanted = "" if step is None else f" of step {step}"
         raise UserError(f"{folder} has no checkpoint{wanted}; train that stage first")
     found = ocp.checkpointables_metadata(folder / str(step)).metadata

@@ -11,9 +11,10 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -30,6 +31,10 @@ from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.video import read_frames
 from empatheia_jax.nn.linear import Linear
+from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.training.losses import Pair
+from empatheia_jax.training.random_batches import RandomBatches
+from empatheia_jax.training.trainer import Phase, run_phases
 
 RATE, BANDS, SECONDS = 16_000, 40, 2
 SPAN, MASKED = 8, 0.4  # frames of 20 ms hidden together, and the share of all frames that is
@@ -67,14 +72,14 @@ class Masked(nnx.Module):
         self.tower = Wav2Vec2(config, rngs=rngs)
         self.head = Linear(config.width, BANDS, axes=("embed", None), use_bias=True, rngs=rngs)
 
-    def loss(self, wave, rows, mask):
-        """Mean absolute error at the masked frames; the sound itself is silenced there, before any convolution."""
+    def loss(self, wave, rows, mask) -> Pair:
+        """Absolute error at the masked frames; the sound itself is silenced there, before any convolution."""
         hidden = jnp.repeat(mask, 320, axis=1)
         hidden = jnp.pad(hidden, ((0, 0), (0, wave.shape[1] - hidden.shape[1])))
         values = normalize(jnp.where(hidden, 0.0, wave))
         predicted = self.head(self.tower(values).last)
         error = jnp.abs(predicted - rows).mean(-1)
-        return (error * mask).sum() / mask.sum()
+        return (error * mask).sum(), mask.sum().astype(error.dtype)
 
 
 class Expressions(nnx.Module):
@@ -84,10 +89,11 @@ class Expressions(nnx.Module):
         self.tower = ClipVision(config, rngs=rngs)
         self.head = Linear(config.width, EXPRESSION, axes=("embed", None), use_bias=True, rngs=rngs)
 
-    def loss(self, pixels, coefficients):
-        """Mean squared error of coefficients in units of their spread over the set."""
+    def loss(self, pixels, coefficients) -> Pair:
+        """Squared error of coefficients in units of their spread over the set."""
         features = self.tower.patch_features(pixels, layer=-2).mean(axis=1)
-        return jnp.mean((self.head(features) - coefficients) ** 2)
+        error = (self.head(features) - coefficients) ** 2
+        return error.sum(), jnp.asarray(float(error.size))
 
 
 def clips(data: Path, kind: str, suffix: str) -> list[Path]:
@@ -98,29 +104,47 @@ def clips(data: Path, kind: str, suffix: str) -> list[Path]:
     return found
 
 
-def speech_batches(data: Path, size: int, seed: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """(wave (B, S), log-mel rows (B, T, 40), mask (B, T)), random stretches of two seconds."""
-    rng = np.random.default_rng(seed)
-    waves = [read_audio(path, RATE) for path in clips(data, "audio", ".wav")]
+def speech_batches(data: Path, size: int, seed: int) -> RandomBatches:
+    """Random stretches of two seconds: `wave` (B, S), log-mel `rows` (B, T, 40), `mask` (B, T)."""
     length = SECONDS * RATE
-    waves = [np.pad(wave, (0, max(0, length - len(wave)))) for wave in waves]
-    while True:
+    waves: list[np.ndarray] = []
+
+    def draw(random: np.random.Generator) -> dict[str, np.ndarray]:
+        if not waves:
+            read = [read_audio(path, RATE) for path in clips(data, "audio", ".wav")]
+            waves.extend(np.pad(wave, (0, max(0, length - len(wave)))) for wave in read)
         parts = []
-        for index in rng.integers(0, len(waves), size):
-            start = rng.integers(0, len(waves[index]) - length + 1)
-            parts.append(waves[index][start : start + length] + 1e-4 * rng.standard_normal(length).astype(np.float32))
+        for index in random.integers(0, len(waves), size):
+            start = random.integers(0, len(waves[index]) - length + 1)
+            noise = 1e-4 * random.standard_normal(length).astype(np.float32)
+            parts.append(waves[index][start : start + length] + noise)
         rows = np.stack([log_mel(part, BANDS) for part in parts])
         mask = np.zeros(rows.shape[:2], bool)
         for row in mask:
-            for start in rng.integers(0, len(row) - SPAN, int(MASKED * len(row) / SPAN)):
+            for start in random.integers(0, len(row) - SPAN, int(MASKED * len(row) / SPAN)):
                 row[start : start + SPAN] = True
-        yield np.stack(parts).astype(np.float32), rows, mask
+        return {"wave": np.stack(parts).astype(np.float32), "rows": rows, "mask": mask}
+
+    return RandomBatches(seed, draw)
 
 
-def video_batches(data: Path, size: int, seed: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """(pixels (B, 64, 64, 3), standardised coefficients (B, 64)), random frames of all clips."""
-    rng = np.random.default_rng(seed)
+def video_batches(data: Path, size: int, seed: int) -> RandomBatches:
+    """Random frames of all clips: `pixels` (B, 64, 64, 3), standardised `coefficients` (B, 64)."""
     preprocess = ClipPreprocessor.from_source(PREPROCESSOR)
+    read: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def draw(random: np.random.Generator) -> dict[str, np.ndarray]:
+        if not read:
+            read.append(faces(data, preprocess))
+        frames, targets = read[0]
+        chosen = random.integers(0, len(frames), size)
+        return {"pixels": preprocess(frames[chosen]), "coefficients": targets[chosen]}
+
+    return RandomBatches(seed, draw)
+
+
+def faces(data: Path, preprocess: ClipPreprocessor) -> tuple[np.ndarray, np.ndarray]:
+    """Twelve frames of every film of a set, cropped, and their coefficients in units of their spread."""
     frames, targets = [], []
     for path in tqdm(clips(data, "video", ".mp4"), desc="read faces", unit="clip"):
         motion = np.load(next(data.rglob(f"motion*/{path.stem}.npy"), path.with_suffix(".npy")))
@@ -128,42 +152,64 @@ def video_batches(data: Path, size: int, seed: int) -> Iterator[tuple[np.ndarray
         times = np.round(np.linspace(0, len(motion) - 1, 12)).astype(int)
         frames.append(pictures)
         targets.append(motion[times, :EXPRESSION])
-    frames, targets = np.concatenate(frames), np.concatenate(targets).astype(np.float32)
-    targets = (targets - targets.mean(0)) / np.maximum(targets.std(0), 1e-3)
-    while True:
-        chosen = rng.integers(0, len(frames), size)
-        yield preprocess(frames[chosen]), targets[chosen]
+    coefficients = np.concatenate(targets).astype(np.float32)
+    spread = np.maximum(coefficients.std(0), 1e-3)
+    return np.concatenate(frames), (coefficients - coefficients.mean(0)) / spread
 
 
-def fit(model: nnx.Module, batches: Iterator, steps: int, rate: float, name: str) -> tuple[float, float]:
-    """Trains a model on its own `loss`; returns the mean loss of the first and of the last tenth of the steps."""
-    optimizer = nnx.Optimizer(model, optax.adamw(optax.cosine_decay_schedule(rate, steps)), wrt=nnx.Param)
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One tower: the folder that it becomes, its network with a head, its kind, the recordings (folder, ending) that it learns
+    from, its batches, and files beside its weights.
+    """
 
-    @nnx.jit(donate_argnums=(0, 1))
-    def step(model, optimizer, *batch):
-        loss, gradient = nnx.value_and_grad(lambda m: m.loss(*batch))(model)
-        optimizer.update(model, gradient)
-        return loss
-
-    losses = []
-    with tqdm(total=steps, desc=name, unit="step") as bar:
-        for _ in range(steps):
-            losses.append(float(step(model, optimizer, *next(batches))))
-            bar.update()
-            bar.set_postfix_str(f"loss {losses[-1]:.4f}")
-    tenth = max(1, steps // 10)
-    return float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))
+    name: str
+    network: type[nnx.Module]
+    config: Wav2Vec2Config | ClipVisionConfig
+    kind: str
+    recordings: tuple[str, str]
+    batches: Callable[[Path, int, int], RandomBatches]
+    rows: int  # per example of `--batch`
+    files: dict[str, bytes]
 
 
-def train(
-    data: Path, output: Path, name: str, model: nnx.Module, batches: Iterator, steps: int, config, files: Callable
-) -> None:
-    """Trains one tower and writes its weights folder."""
-    first, last = fit(model, batches, steps, 1e-3, name)
+JOBS = (
+    Job("toy-hubert", Masked, TOY_HUBERT, TOY_HUBERT.model_type, ("audio", ".wav"), speech_batches, 1, {}),
+    Job(
+        "toy-clip",
+        Expressions,
+        TOY_CLIP,
+        "clip-vision",
+        ("video", ".mp4"),
+        video_batches,
+        4,
+        {"preprocessor_config.json": json.dumps(PREPROCESSOR, indent=1).encode()},
+    ),
+)
+
+
+def train(job: Job, data: Path, output: Path, workdir: Path, steps: int, batch: int, seed: int) -> None:
+    """Trains one tower in a run's folder and writes its weights folder."""
+    model = nnx.jit(lambda: job.network(job.config, rngs=nnx.Rngs(seed)))()
+    settings = {"steps": steps, "batch": batch, "seed": seed}
+    phase = Phase(
+        name=job.name,
+        trainable=("*",),
+        loss=lambda model, batch, key: {"error": model.loss(**batch)},
+        optimizer=optax.adamw(optax.cosine_decay_schedule(1e-3, steps)),
+        steps=steps,
+        data=job.batches(data, job.rows * batch, seed),
+        fingerprint={**settings, "clips": [path.name for path in clips(data, *job.recordings)]},
+        seed=seed,
+        save_every=max(1, steps // 4),
+    )
+    mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
+    config = {"name": job.name, "data": str(data), **settings}
+    (result,) = run_phases([phase], model, workdir, mesh, config=config, log_every=max(1, steps // 10))
+    first, last = result.first_loss, result.last_loss
     provenance = {"source": "trained by empatheia_jax.training.towers", "steps": steps, "loss": [first, last]}
-    kind = "clip-vision" if isinstance(config, ClipVisionConfig) else config.model_type
-    weights.save(output / name, model.tower, config, kind, provenance, files(), overwrite=True)
-    print(f"{name}: loss {first:.4f} → {last:.4f}; {output / name}")
+    weights.save(output / job.name, model.tower, job.config, job.kind, provenance, job.files, overwrite=True)
+    print(f"{job.name}: loss {first:.4f} → {last:.4f}; {output / job.name}")
 
 
 @main_guard
@@ -171,26 +217,14 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m empatheia_jax.training.towers", description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="a set in the released layout with motion_v5_0/*.npy")
     parser.add_argument("--output", type=Path, default=weights.root(), help="folder of weights folders")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/towers"), help="holds a run's folder for each tower")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv[1:])
-    preprocessor = json.dumps(PREPROCESSOR, indent=1).encode()
-    jobs = (
-        ("toy-hubert", Masked, TOY_HUBERT, speech_batches, options.batch, dict),
-        (
-            "toy-clip",
-            Expressions,
-            TOY_CLIP,
-            video_batches,
-            4 * options.batch,
-            lambda: {"preprocessor_config.json": preprocessor},
-        ),
-    )
-    for name, head, config, batches, size, files in jobs:
-        model = nnx.jit(lambda head=head, config=config: head(config, rngs=nnx.Rngs(options.seed)))()
-        stream = batches(options.data, size, options.seed)
-        train(options.data, options.output, name, model, stream, options.steps, config, files)
+    for job in JOBS:
+        workdir = options.workdir / job.name
+        train(job, options.data, options.output, workdir, options.steps, options.batch, options.seed)
     return 0
 
 

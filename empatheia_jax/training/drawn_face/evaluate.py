@@ -108,9 +108,7 @@ def evaluate(
 
 @main_guard
 def main(_) -> None:
-    folder = Path(_FOLDER.value)
-    folder.mkdir(parents=True, exist_ok=True)
-    reader = judges.Reader(judges.train(folder, _JUDGE_STEPS.value))
+    reader = judges.Reader(judges.train(Path(_FOLDER.value) / "judge", _JUDGE_STEPS.value))
     sounds = _sounds(_CLIPS.value, _SECONDS.value, _SPEECH.value)
     figures = evaluate(Animator.load(_WEIGHTS.value), reader, sounds, _SHEET.value, _GUIDANCE.value)
     print(json.dumps({"speech": _SPEECH.value or "babble", "guidance": _GUIDANCE.value, **figures}))

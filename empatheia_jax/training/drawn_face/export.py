@@ -26,8 +26,9 @@ from empatheia_jax.dreamtalk.model import KIND, DreamTalk, DreamTalkConfig
 from empatheia_jax.dreamtalk.settings import DrawnFace
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media.image import png_bytes
+from empatheia_jax.runs import checkpoint
+from empatheia_jax.runs.run import Run, overlay
 from empatheia_jax.settings import read
-from empatheia_jax.training.drawn_face import checkpoint
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/drawn_face.py", "The experiment.")
 _FOLDER = flags.DEFINE_string("folder", "runs/drawn_face", "Where the checkpoints are.")
@@ -41,6 +42,13 @@ def assemble(config: DrawnFace, folder: Path) -> tuple[DreamTalk, dict]:
     Raises:
         UserError: one of the networks has no checkpoint in the folder.
     """
+    steps, trained = {}, {}
+    for name in ("renderer", "denoiser"):
+        where = Run(folder / name).stage_folder(name)
+        step = checkpoint.current_step(where)
+        if step is None:
+            raise UserError(f"{where} has no checkpoint; train it first: --network={name}")
+        steps[f"{name}_steps"], trained[name] = step, checkpoint.load_trainable(where, step)
     values = DreamTalkConfig(
         speech=None,
         denoiser=config.denoiser,
@@ -48,14 +56,8 @@ def assemble(config: DrawnFace, folder: Path) -> tuple[DreamTalk, dict]:
         rest_pose=NEUTRAL_POSE,
     )
     model = DreamTalk(values, rngs=nnx.Rngs(config.seed))
-    steps = {}
-    for name in ("renderer", "denoiser"):
-        path = folder / f"{name}.npz"
-        if not path.exists():
-            raise UserError(f"{path} does not exist; train it first: --network={name}")
-        params = nnx.state(getattr(model, name), nnx.Param)
-        steps[f"{name}_steps"], average = checkpoint.read_average(path, params)
-        nnx.update(getattr(model, name), average)
+    for name, leaves in trained.items():
+        overlay(getattr(model, name), leaves)
     return model, {"made_by": "empatheia_jax.dreamtalk.drawn_face", "seed": config.seed, **steps}
 
 

@@ -14,8 +14,12 @@ from jaxtyping import Array, Float, UInt8
 from empatheia_jax.dreamtalk.drawn_face.drawing import draw_many
 from empatheia_jax.dreamtalk.drawn_face.expressions import EMOTIONS
 from empatheia_jax.dreamtalk.drawn_face.identity import sample_identity
-from empatheia_jax.training.drawn_face import checkpoint
+from empatheia_jax.files import replacing
 from empatheia_jax.training.drawn_face.performances import performance
+from empatheia_jax.training.drawn_face.phases import one_device
+from empatheia_jax.training.losses import Pair
+from empatheia_jax.training.random_batches import RandomBatches
+from empatheia_jax.training.trainer import Phase, run_phases
 
 _BATCH = 32
 _FIRST = 700_000  # seeds of the judge's people and sounds: neither trained on nor held out elsewhere
@@ -53,44 +57,44 @@ def draw_lessons(path: Path, people: int) -> tuple[np.ndarray, np.ndarray]:
                 rows.append(motion[int(rng.integers(len(motion)))])
                 labels.append(label)
         frames = draw_many([sample_identity(_FIRST + i // len(EMOTIONS)) for i in range(len(rows))], np.stack(rows))
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez(temporary, frames=frames, labels=np.array(labels))
-        temporary.rename(path)
+        with replacing(path) as temporary:
+            np.savez(temporary, frames=frames, labels=np.array(labels))
     with np.load(path) as file:
         return file["frames"], file["labels"]
 
 
 def train(folder: Path, steps: int, people: int = 600, seed: int = 0) -> Judge:
-    """Trains a judge on drawings of people whom nobody else sees, or restores the one in `folder`."""
-    graph, params, rest = nnx.split(Judge(rngs=nnx.Rngs(seed)), nnx.Param, ...)
-    optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-2)
-    done, params = checkpoint.restore(folder / "judge.npz", params)
-    if done:
-        return nnx.merge(graph, params, rest)
-    frames, labels = draw_lessons(folder / "lessons.npz", people)
+    """Trains a judge on drawings of people whom nobody else sees, in a run's folder of its own; or restores it from there."""
+    judge = Judge(rngs=nnx.Rngs(seed))
+    lessons: list[tuple[np.ndarray, np.ndarray]] = []
 
-    @jax.jit
-    def update(params, state, batch, label):
-        def loss(p):
-            logits = nnx.merge(graph, p, rest)(batch)
-            return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
+    def draw(random: np.random.Generator) -> dict[str, np.ndarray]:
+        if not lessons:
+            lessons.append(draw_lessons(folder / "lessons.npz", people))
+        frames, labels = lessons[0]
+        chosen = random.integers(len(frames), size=_BATCH)
+        moved = random.integers(-3, 4, 2)  # people do not hold still
+        return {"frames": np.roll(frames[chosen], tuple(moved), (1, 2)), "labels": labels[chosen]}
 
-        value, gradient = jax.value_and_grad(loss)(params)
-        change, state = optimizer.update(gradient, state, params)
-        return optax.apply_updates(params, change), state, value
+    phase = Phase(
+        name="judge",
+        trainable=("*",),
+        loss=_loss,
+        optimizer=optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-2),
+        steps=steps,
+        data=RandomBatches(seed, draw),
+        fingerprint={"steps": steps, "people": people, "seed": seed},
+        seed=seed,
+        save_every=1000,
+    )
+    config = {"name": "drawn-face-judge", "steps": steps, "people": people, "seed": seed}
+    run_phases([phase], judge, folder, one_device(), config=config, log_every=min(200, steps))
+    return judge
 
-    state, rng, recent = optimizer.init(params), np.random.default_rng(seed), []
-    for step in range(steps):
-        chosen = rng.integers(len(frames), size=_BATCH)
-        batch = frames[chosen]
-        moved = rng.integers(-3, 4, 2)  # people do not hold still
-        batch = np.roll(batch, tuple(moved), (1, 2))
-        params, state, value = update(params, state, batch, labels[chosen])
-        recent.append(float(value))
-        if (step + 1) % 200 == 0:
-            print({"step": step + 1, "judge_loss": round(float(np.mean(recent[-200:])), 4)}, flush=True)
-    checkpoint.save(folder / "judge.npz", steps, params)
-    return nnx.merge(graph, params, rest)
+
+def _loss(judge: Judge, batch: dict[str, jax.Array], key: jax.Array | None) -> dict[str, Pair]:
+    losses = optax.softmax_cross_entropy_with_integer_labels(judge(batch["frames"]), batch["labels"])
+    return {"cross_entropy": (losses.sum(), jnp.asarray(float(len(losses))))}
 
 
 class Reader:

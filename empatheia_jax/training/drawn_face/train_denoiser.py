@@ -7,15 +7,12 @@ denoised apart from one another; `expressions.blink_and_glance` adds them afterw
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from tqdm import tqdm
 
 from empatheia_jax.dreamtalk import features, training, windows
 from empatheia_jax.dreamtalk.config import DenoiserConfig
@@ -23,8 +20,10 @@ from empatheia_jax.dreamtalk.denoiser import Denoiser
 from empatheia_jax.dreamtalk.drawn_face.expressions import perform
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION
 from empatheia_jax.dreamtalk.settings import DrawnFace
-from empatheia_jax.training.drawn_face import checkpoint
 from empatheia_jax.training.drawn_face.performances import performance
+from empatheia_jax.training.drawn_face.phases import average, named, one_device, settings
+from empatheia_jax.training.random_batches import RandomBatches
+from empatheia_jax.training.trainer import Phase, run_phases
 
 _CLIP_SECONDS = 4.0
 
@@ -52,55 +51,36 @@ def coefficient_weights() -> np.ndarray:
     return weight
 
 
-def train(config: DrawnFace, folder: Path, minutes: float) -> None:
-    """Trains for `minutes` (or `config.denoiser_steps`), from the folder's last checkpoint if there is one."""
+def train(config: DrawnFace, folder: Path, deadline: float | None = None) -> Denoiser:
+    """Trains to `config.denoiser_steps` or the deadline, in a run's folder of its own; returns the averaged network."""
     values = config.denoiser
-    graph, params, rest = nnx.split(Denoiser(values, rngs=nnx.Rngs(config.seed)), nnx.Param, ...)
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.denoiser_rate, 50, config.denoiser_steps, config.denoiser_rate * 0.02
+    model, weight = Denoiser(values, rngs=nnx.Rngs(config.seed)), coefficient_weights()
+    rate, steps = config.denoiser_rate, config.denoiser_steps
+    pool: list[dict] = []
+
+    def draw(random: np.random.Generator) -> training.MotionBatch:
+        if not pool:
+            clips = tqdm(range(config.denoiser_clips), desc="perform", unit="clip")
+            pool.extend(clip(seed, values) for seed in clips)
+        return _batch(random, pool, config.denoiser_batch, config.denoiser_frames)
+
+    phase = Phase(
+        name="denoiser",
+        trainable=("*",),
+        loss=training.denoiser_objective(null_probability=config.null_style, coefficient_weight=weight),
+        coefficients={"loss": 1.0},
+        optimizer=optax.adam(optax.warmup_cosine_decay_schedule(0.0, rate, min(50, steps // 2), steps, rate * 0.02)),
+        steps=steps,
+        data=RandomBatches([config.seed, 4], draw),
+        fingerprint=settings(config, "denoiser", "null_style"),
+        clip=1.0,
+        ema=average(config.average),
+        seed=config.seed,
+        save_every=200,
+        deadline=deadline,
     )
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
-    average, state = params, optimizer.init(params)
-    step, (params, average, state) = checkpoint.restore(folder / "denoiser.npz", (params, average, state))
-    weight = coefficient_weights()
-
-    @jax.jit
-    def update(params, average, state, step, batch, key):
-        def loss(p):
-            parts = training.denoiser_loss(
-                nnx.merge(graph, p, rest), batch, key, null_probability=config.null_style, coefficient_weight=weight
-            )
-            return parts["loss"].mean
-
-        value, gradient = jax.value_and_grad(loss)(params)
-        change, state = optimizer.update(gradient, state, params)
-        params = optax.apply_updates(params, change)
-        keep = jnp.minimum(config.average, (1.0 + step) / (10.0 + step))
-        average = jax.tree.map(lambda a, p: keep * a + (1 - keep) * p, average, params)
-        return params, average, state, value
-
-    started = time.monotonic()
-    log = (folder / "denoiser.jsonl").open("a")
-    pool = [clip(seed, values) for seed in range(config.denoiser_clips)]
-    rng = np.random.default_rng([config.seed, step, 4])
-    recent = []
-    while step < config.denoiser_steps and time.monotonic() - started < minutes * 60:
-        batch = _batch(rng, pool, config.denoiser_batch, config.denoiser_frames)
-        params, average, state, value = update(params, average, state, step, batch, jax.random.key(step))
-        recent.append(float(value))
-        step += 1
-        if step % 50 == 0:
-            line = {
-                "step": step,
-                "seconds": round(time.monotonic() - started, 1),
-                "loss": round(float(np.mean(recent)), 4),
-            }
-            recent = []
-            print(json.dumps(line), file=log, flush=True)
-            print(line, flush=True)
-        if step % 200 == 0:
-            checkpoint.save(folder / "denoiser.npz", step, (params, average, state))
-    checkpoint.save(folder / "denoiser.npz", step, (params, average, state))
+    run_phases([phase], model, folder, one_device(), config=named(config, "drawn-face-denoiser"), log_every=50)
+    return model
 
 
 def _batch(rng: np.random.Generator, pool: list[dict], size: int, frames: int) -> training.MotionBatch:

@@ -8,10 +8,10 @@ and where expression moves the face) and that of horizontal and vertical differe
 
 from __future__ import annotations
 
-import functools
-import json
+import contextlib
 import multiprocessing
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.flatten_util import ravel_pytree
 
 from empatheia_jax.dreamtalk import renderer_layers
 from empatheia_jax.dreamtalk.config import RendererConfig
@@ -28,10 +27,15 @@ from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION
 from empatheia_jax.dreamtalk.editing_net import EditingNet
 from empatheia_jax.dreamtalk.renderer import Renderer, normalise_image
 from empatheia_jax.dreamtalk.settings import DrawnFace
-from empatheia_jax.training.drawn_face import checkpoint
+from empatheia_jax.files import replacing
 from empatheia_jax.training.drawn_face.flow import true_flow
 from empatheia_jax.training.drawn_face.performances import HELD_OUT, widened_windows
+from empatheia_jax.training.drawn_face.phases import average, named, one_device, settings
+from empatheia_jax.training.losses import Pair
+from empatheia_jax.training.random_batches import RandomBatches
+from empatheia_jax.training.trainer import Phase, run_phases
 
+_LOOK_EVERY = 10.0  # seconds between two looks for new shards
 _POSE_GAIN = 8.0  # angles and shifts are small numbers: the first layer starts by listening to them harder
 
 
@@ -93,30 +97,30 @@ def draw_shards(folder: str, first: int, count: int, people: int, frames_each: i
         path = Path(folder) / f"{number:05d}.npz"
         if not path.exists():
             shard = performances.shard(number, people, frames_each)
-            temporary = path.with_suffix(".tmp.npz")
-            np.savez(temporary, **vars(shard))
-            temporary.rename(path)
+            with replacing(path) as temporary:
+                np.savez(temporary, **vars(shard))
 
 
-def flow_loss(renderer: Renderer, portrait, windows, flow, moved) -> jax.Array:
-    """Of the mapping and warping networks alone: see `losses`."""
-    predicted = renderer.warping.flow(portrait, renderer.mapping(windows))
-    weight = 1.0 + 4.0 * jnp.minimum(1.0, moved)
-    return (weight[..., None] * jnp.abs(predicted - flow)).mean()
+def flow_loss(renderer: Renderer, batch: dict[str, jax.Array], key: jax.Array | None = None) -> dict[str, Pair]:
+    """Loss of the mapping and warping networks alone: mean absolute error of the flow, heavier where expression moves."""
+    portrait = normalise_image(batch["portrait"])
+    predicted = renderer.warping.flow(portrait, renderer.mapping(batch["windows"]))
+    return {"flow": _mean(_flow_error(predicted, batch), portrait)}
 
 
-def losses(renderer: Renderer, portrait, windows, frame, flow, moved, trust) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The training loss and its parts.
+def renderer_loss(renderer: Renderer, batch: dict[str, jax.Array], key: jax.Array | None = None) -> dict[str, Pair]:
+    """Losses of the whole renderer: `flow`, `pixel` and `edge` train it, `plain` is reported.
 
     Args:
-        portrait, frame: images in [-1, 1].
-        flow, moved: the true flow, (N, h, w, 2), and the share of it that expression makes, (N, h, w).
-        trust: per example, 1 to edit the portrait as the network warps it, 0 as the true flow does.
+        batch: `portrait` and `frame` (N, H, W, 3) uint8, `windows` (N, 27, 73); the true `flow` (N, h, w, 2) and the share of it
+            that expression makes, `moved` (N, h, w); `trust` (N,): 1 to edit the portrait as the network warps it, 0 as the
+            true flow does.
+        key: not used; nothing here is random.
     """
-    descriptor = renderer.mapping(windows)
+    portrait, frame = normalise_image(batch["portrait"]), normalise_image(batch["frame"])
+    flow, moved, trust = batch["flow"], batch["moved"], batch["trust"]
+    descriptor = renderer.mapping(batch["windows"])
     predicted = renderer.warping.flow(portrait, descriptor)
-    flow_weight = 1.0 + 4.0 * jnp.minimum(1.0, moved)
-    flow_error = (flow_weight[..., None] * jnp.abs(predicted - flow)).mean()
     true_warp = renderer_layers.warp(portrait, renderer_layers.flow_to_deformation(flow))
     used = jnp.where(trust[:, None, None, None] > 0, jax.lax.stop_gradient(predicted), flow)
     image = renderer.editing(
@@ -126,19 +130,94 @@ def losses(renderer: Renderer, portrait, windows, frame, flow, moved, trust) -> 
     moving = jax.image.resize(jnp.minimum(1.0, moved), moved.shape[:1] + frame.shape[1:3], "linear")
     weight = weight + 2.0 * moving[..., None]
     error = image - frame
-    pixel = (weight * jnp.abs(error)).mean()
     edge = jnp.abs(error[:, 1:] - error[:, :-1]).mean() + jnp.abs(error[:, :, 1:] - error[:, :, :-1]).mean()
-    parts = {"flow": flow_error, "pixel": pixel, "edge": edge, "plain": jnp.abs(error).mean()}
-    return flow_error + pixel + edge, parts
+    parts = {
+        "flow": _flow_error(predicted, batch),
+        "pixel": (weight * jnp.abs(error)).mean(),
+        "edge": edge,
+        "plain": jnp.abs(error).mean(),
+    }
+    return {name: _mean(value, portrait) for name, value in parts.items()}
 
 
-def train(config: DrawnFace, folder: Path, minutes: float) -> None:
-    """Trains for `minutes` (or `config.renderer_steps`), from the folder's last checkpoint if there is one."""
-    values = config.renderer
-    shards = folder / "shards"
+def _flow_error(predicted: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:
+    weight = 1.0 + 4.0 * jnp.minimum(1.0, batch["moved"])
+    return (weight[..., None] * jnp.abs(predicted - batch["flow"])).mean()
+
+
+def _mean(value: jax.Array, rows: jax.Array) -> Pair:
+    """A mean over a batch as the trainer takes it: a sum over its rows, and their number."""
+    count = jnp.asarray(float(len(rows)))
+    return value * count, count
+
+
+def train(config: DrawnFace, folder: Path, deadline: float | None = None) -> Renderer:
+    """Trains both phases or to the deadline, in a run's folder of its own; returns the averaged network.
+
+    Shards are drawn beside the training by a process of their own, into `<folder>/shards`; which of them a batch can be drawn
+    from depends on how far that is.
+    """
+    model, shards = new_renderer(config.renderer, config.seed), folder / "shards"
     shards.mkdir(parents=True, exist_ok=True)
+    with _artist(config, shards):
+        what = phases(config, shards, deadline)
+        run_phases(what, model, folder, one_device(), config=named(config, "drawn-face-renderer"), log_every=50)
+    return model
+
+
+def phases(config: DrawnFace, shards: Path, deadline: float | None = None) -> list[Phase]:
+    """Two phases: the mapping and warping networks on true flows alone, then everything on drawn frames."""
+    values = config.renderer
+    flow_size = values.image_size // 2 ** (values.warp_encoder_layers - values.warp_decoder_layers)
+    examples = Examples(shards, flow_size, values.window_radius)
+
+    def draw_flows(random: np.random.Generator) -> dict[str, np.ndarray]:
+        return dict(zip(("portrait", "windows", "flow", "moved"), examples.flow_batch(random, config.flow_batch)))
+
+    def draw_frames(random: np.random.Generator) -> dict[str, np.ndarray]:
+        batch = examples.batch(random, config.renderer_batch)
+        trust = (random.random(config.renderer_batch) < config.trust).astype(np.float32)
+        return dict(zip(("portrait", "windows", "frame", "flow", "moved"), batch)) | {"trust": trust}
+
+    def phase(name: str, trainable: tuple[str, ...], steps: int, peak: float, last: float, **fields) -> Phase:
+        rate = optax.warmup_cosine_decay_schedule(0.0, peak, min(50, steps // 2), steps, last * peak)
+        return Phase(
+            name=name,
+            trainable=trainable,
+            steps=steps,
+            # As one long vector: the optimizer is then a handful of operations.
+            optimizer=optax.flatten(optax.adam(rate, b1=0.9, b2=0.99)),
+            fingerprint=settings(
+                config, "renderer", "flow", "trust", "shards", "people_per_shard", "frames_per_person"
+            ),
+            clip=1.0,
+            ema=average(config.average),
+            seed=config.seed,
+            save_every=100,
+            deadline=deadline,
+            **fields,
+        )
+
+    moving, data = ("mapping.*", "warping.*"), RandomBatches([config.seed, 0], draw_flows)
+    flow = phase("flow", moving, config.flow_steps, config.flow_rate, 0.05, loss=flow_loss, data=data)
+    whole = phase(
+        "renderer",
+        ("*",),
+        config.renderer_steps,
+        config.renderer_rate,
+        0.02,
+        loss=renderer_loss,
+        coefficients={"flow": 1.0, "pixel": 1.0, "edge": 1.0},
+        data=RandomBatches([config.seed, 1], draw_frames),
+    )
+    return [flow, whole]
+
+
+@contextlib.contextmanager
+def _artist(config: DrawnFace, shards: Path) -> Iterator[None]:
+    """Draws the shards that are missing, beside what is done meanwhile."""
     if all((shards / f"{number:05d}.npz").exists() for number in range(config.shards)):
-        _train(config, values, folder, shards, minutes)
+        yield
         return
     artist = multiprocessing.get_context("spawn").Process(
         target=draw_shards,
@@ -147,87 +226,10 @@ def train(config: DrawnFace, folder: Path, minutes: float) -> None:
     )
     artist.start()
     try:
-        _train(config, values, folder, shards, minutes)
+        yield
     finally:
         artist.terminate()
         artist.join()
-
-
-def _train(config: DrawnFace, values: RendererConfig, folder: Path, shards: Path, minutes: float) -> None:
-    graph, params, rest = nnx.split(new_renderer(values, config.seed), nnx.Param, ...)
-    flat, unravel = ravel_pytree(params)  # one long vector: the optimizer is then a handful of operations
-    rate, flow_rate = config.renderer_rate, config.flow_rate
-    schedule = optax.join_schedules(
-        [
-            optax.warmup_cosine_decay_schedule(0.0, flow_rate, 50, config.flow_steps, 0.05 * flow_rate),
-            optax.warmup_cosine_decay_schedule(0.0, rate, 50, config.renderer_steps, 0.02 * rate),
-        ],
-        [config.flow_steps],
-    )
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b1=0.9, b2=0.99))
-    state = optimizer.init(flat)
-    step, (params, average, state) = checkpoint.restore(folder / "renderer.npz", (params, params, state))
-    flat, average = ravel_pytree(params)[0], ravel_pytree(average)[0]
-
-    @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
-    def update(flat, average, state, step, portrait, windows, frame, flow, moved, trust):
-        def loss(vector):
-            renderer = nnx.merge(graph, unravel(vector), rest)
-            return losses(renderer, normalise_image(portrait), windows, normalise_image(frame), flow, moved, trust)
-
-        (_, parts), gradient = jax.value_and_grad(loss, has_aux=True)(flat)
-        change, state = optimizer.update(gradient, state, flat)
-        flat = flat + change
-        keep = jnp.minimum(config.average, (1.0 + step) / (10.0 + step))
-        return flat, keep * average + (1 - keep) * flat, state, parts
-
-    @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
-    def update_flow(flat, average, state, step, portrait, windows, flow, moved):
-        def loss(vector):
-            renderer = nnx.merge(graph, unravel(vector), rest)
-            return flow_loss(renderer, normalise_image(portrait), windows, flow, moved)
-
-        value, gradient = jax.value_and_grad(loss)(flat)
-        change, state = optimizer.update(gradient, state, flat)
-        flat = flat + change
-        keep = jnp.minimum(config.average, (1.0 + step) / (10.0 + step))
-        return flat, keep * average + (1 - keep) * flat, state, {"flow": value}
-
-    def save() -> None:
-        checkpoint.save(folder / "renderer.npz", step, (unravel(flat), unravel(average), state))
-
-    flow_size = values.image_size // 2 ** (values.warp_encoder_layers - values.warp_decoder_layers)
-    examples = Examples(shards, flow_size, values.window_radius)
-    rng = np.random.default_rng([config.seed, step])
-    started, looked = time.monotonic(), -1e9
-    log = (folder / "renderer.jsonl").open("a")
-    recent = []
-    while step < config.flow_steps + config.renderer_steps and time.monotonic() - started < minutes * 60:
-        if time.monotonic() - looked > 10:
-            looked = time.monotonic()
-            examples.look()
-        if not examples.pool:
-            time.sleep(1.0)
-            continue
-        if step < config.flow_steps:
-            batch = examples.flow_batch(rng, config.flow_batch)
-            flat, average, state, parts = update_flow(flat, average, state, step, *batch)
-        else:
-            batch = examples.batch(rng, config.renderer_batch)
-            trust = (rng.random(config.renderer_batch) < config.trust).astype(np.float32)
-            flat, average, state, parts = update(flat, average, state, step, *batch, trust)
-        recent.append({k: float(v) for k, v in parts.items()})
-        step += 1
-        if step % 50 == 0 or step == config.flow_steps:
-            mean = {k: round(float(np.mean([r[k] for r in recent])), 5) for k in recent[0]}
-            seconds = round(time.monotonic() - started, 1)
-            line = {"step": step, "seconds": seconds, "shards": len(examples.pool), **mean}
-            recent = []
-            print(json.dumps(line), file=log, flush=True)
-            print(line, flush=True)
-        if step % 100 == 0:
-            save()
-    save()
 
 
 class Examples:
@@ -238,6 +240,15 @@ class Examples:
         self.pool: list[tuple[int, dict[str, np.ndarray]]] = []
         self._flows: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
         self._motions: list[np.ndarray] = []
+        self._looked = -_LOOK_EVERY
+
+    def wait(self) -> None:
+        """Takes in shards that have appeared, every now and then; returns once there is one."""
+        while not self.pool or time.monotonic() - self._looked > _LOOK_EVERY:
+            self._looked = time.monotonic()
+            self.look()
+            if not self.pool:
+                time.sleep(1.0)
 
     def look(self) -> None:
         """Takes in shards that have appeared."""
@@ -249,6 +260,7 @@ class Examples:
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[np.ndarray, ...]:
         """Random examples: portraits, windows, frames, flows and how far expression moves each place."""
+        self.wait()
         rows = []
         for _ in range(size):
             number, shard = self.pool[int(rng.integers(len(self.pool)))]
@@ -265,6 +277,7 @@ class Examples:
 
         No frame has to be drawn for these, so every one is new.
         """
+        self.wait()
         self._motions.append(widened_windows(rng, int(rng.integers(HELD_OUT)), 24, self.radius))
         del self._motions[:-100]
         rows = []
