@@ -17,6 +17,7 @@ import numpy as np
 
 from empatheia_jax.parallel import distributed, rules
 from empatheia_jax.parallel.mesh import Part, batch_part, make_mesh, put_batch, replicated
+from empatheia_jax.runs.compilation import keep_programs
 from empatheia_jax.training import optimizers, step
 from tests.data_pipeline.test_loader import MEDIA, fields, maker
 from tests.training import tiny
@@ -69,7 +70,7 @@ def batches_arrive(mesh, part: Part) -> bool:
 
 def main() -> None:
     folder, count, number, port = Path(sys.argv[1]), *map(int, sys.argv[2:])
-    distributed.enable_compilation_cache(folder / "cache")
+    keep_programs(folder)
     distributed.initialize(f"localhost:{port}", count, number)
     with distributed.guard():
         found = {}
