@@ -26,7 +26,7 @@ from empatheia_jax.conversation import labels, schema
 from empatheia_jax.conversation.recordings import SUFFIXES, media_name, parse_name
 from empatheia_jax.conversation.schema import Conversation
 from empatheia_jax.errors import UserError, main_guard
-from empatheia_jax.files import write_bytes, write_json
+from empatheia_jax.files import require_regular, write_bytes, write_json
 
 DESCRIPTION = """
 AvaMERG (Zhang et al., WWW 2025): avatar-based multimodal empathetic dialogues. Every utterance has text, speech and a
@@ -97,13 +97,22 @@ class Avamerg(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in names}
 
     def _entries(self, split: str) -> list[tuple[int, str]]:
-        """(position, released JSON) of each well-formed conversation."""
-        path = Tree(self.source).split_file(split)
+        """(position, released JSON) of each well-formed conversation whose recordings are files."""
+        tree = Tree(self.source)
+        path = tree.split_file(split)
         raw, entries = schema.load_json(path), []
         for position, found in schema.iterate(path):
             self.quarantine.saw()
             if isinstance(found, UserError):
                 self.quarantine.add(f"{path.name}[{position}]", "malformed", found)
+                continue
+            try:
+                for clip in tree.clips(found):
+                    for recording in (clip.audio, clip.video, clip.motion):
+                        if recording is not None:
+                            require_regular(recording, "a recording", may_be_empty=True)
+            except UserError as error:
+                self.quarantine.add(found.conversation_id, "unreadable", error)
                 continue
             entries.append((position, json.dumps(raw[position], ensure_ascii=False)))
         self.quarantine.enforce()

@@ -2,19 +2,28 @@
 
     CACHE/<what>-<first 16 digits of the fingerprint>/about.json               what made it
                                                     /part-h000-00000.arrayrecord   up to `PART` records
-                                                    /part-h000-00000.json          their keys
+                                                    /part-h000-00000.json          their keys, and the file's size and time
 
-A record's key is a hash of the clip's content (bytes of its files, its text, its profile) and of the extractor's
-fingerprint, which itself hashes the weights and every setting. A changed recording, other weights or another setting
-give another key: nothing stale can be found, and a record whose inner key differs from the one asked for is refused.
-Parts are written whole or not at all; an interrupted extraction continues after the last complete part.
+A record's key is a hash of the content that its extractor reads (`READABLE`) and of the extractor's fingerprint, which itself
+hashes the weights and every setting. A changed recording, other weights or another setting give another key: nothing stale can
+be found, and a record whose inner key differs from the one asked for is refused. A record carries a checksum that is compared
+when it is read.
+
+What identifies a recording is the SHA-256 of its bytes. It is remembered with the file's size, inode, and times of change of
+content and of status; the last cannot be set by a program. `--verify` believes nothing of that and reads everything again.
+
+Parts are written whole or not at all; an interrupted extraction continues after the last complete part. A part that was damaged
+since (gone, of another size, or changed and then found unreadable) does not count, and its clips are computed again.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import itertools
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,10 +34,12 @@ from data_pipeline import records
 from data_pipeline.layout import Clip, file_hash
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.errors import UserError
-from empatheia_jax.files import replacing, write_json, write_text
+from empatheia_jax.files import require_regular, write_json
 
 PART = 128
 """Records per file: at most this many clips are computed again after a kill."""
+READABLE = ("text", "profile", "audio", "video", "motion")
+"""What an extractor may read of a clip."""
 
 
 class FeatureExtractor(Protocol):
@@ -38,85 +49,192 @@ class FeatureExtractor(Protocol):
                  "speech_content", "video_content", "speech_style", "video_style" (generators, for the replies)
     fingerprint  hash of the weights and of every setting that changes the result
     roles        whose clips it reads: "speaker", "listener" (the replies), "history" (what the listener said before)
+    reads        what it reads of a clip, of `READABLE`: a change of anything else leaves its records as they are
     batch        clips per call
     """
 
     what: str
     fingerprint: str
     roles: tuple[str, ...]
+    reads: tuple[str, ...]
     batch: int
 
-    def __call__(self, clips: Sequence[Clip]) -> Sequence[Mapping[str, np.ndarray]]:
-        """One mapping per clip; a batch names its array `what`. Raises `UserError` where a clip is unusable."""
+    def __call__(self, clips: Sequence[Clip]) -> Sequence[Mapping[str, np.ndarray] | UserError]:
+        """One mapping per clip, which names its array `what`; or the reason why that clip is unusable.
+
+        Raises `UserError` where some clip is unusable and it does not say which.
+        """
 
 
 class ContentHashes:
-    """SHA-256 of files, remembered with size and time of change so that an unchanged file is read once only."""
+    """SHA-256 of files, remembered with `_mark` so that an unchanged file is read once only.
 
-    def __init__(self, path: str | os.PathLike | None = None):
+    Args:
+        path: where they are remembered between runs; None = nowhere.
+        verify: believe nothing that is remembered.
+    """
+
+    def __init__(self, path: str | os.PathLike | None = None, verify: bool = False):
         self.path = None if path is None else Path(path)
-        self._known: dict[str, list] = {}
-        if self.path is not None and self.path.is_file():
-            try:
-                self._known = json.loads(self.path.read_text())
-            except ValueError:
-                self._known = {}  # only a memory aid: a broken one is rebuilt
+        self._known = {} if verify else self._load()
+        self._new: dict[str, list] = {}
+
+    def _load(self) -> dict[str, list]:
+        """What is remembered on disk; only a memory aid, so a broken file is an empty one."""
+        try:
+            found = {} if self.path is None else json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        if not isinstance(found, dict):
+            return {}
+        return {
+            name: known for name, known in found.items() if isinstance(known, list) and len(known) == len(_MARK) + 1
+        }
 
     def __call__(self, path: Path | None) -> str | None:
-        """The hash of a file, or None without one. Raises `UserError` where it cannot be read."""
+        """The hash of a file, or None without one. Raises `UserError` where it is no regular file or cannot be read."""
         if path is None:
             return None
-        try:
-            stat = path.stat()
-            mark = [stat.st_size, stat.st_mtime_ns]
-            known = self._known.get(str(path))
-            if known is None or known[:2] != mark:
-                self._known[str(path)] = known = [*mark, file_hash(path)]
-        except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror}); expected a recording") from None
-        return known[2]
+        name = str(path)
+        stat = require_regular(path, "a recording", may_be_empty=True)
+        mark = [getattr(stat, field) for field in _MARK]
+        known = self._known.get(name)
+        if known is None or known[:-1] != mark:
+            try:
+                self._known[name] = self._new[name] = known = [*mark, file_hash(path)]
+            except OSError as error:
+                raise UserError(f"{path} cannot be read ({error.strerror}); expected a recording") from None
+        return known[-1]
 
     def save(self) -> None:
-        """Writes what is known beside the cache."""
-        if self.path is not None:
-            write_text(self.path, json.dumps(self._known))
+        """Adds what was read to what is remembered; several processes may do so one after another."""
+        if self.path is not None and self._new:
+            write_json(self.path, self._load() | self._new, indent=None)
 
 
-def clip_key(clip: Clip, fingerprint: str, hashes: ContentHashes) -> str:
-    """The key of a clip's record: content and maker. Names and places of files do not matter."""
-    content = {
-        "text": clip.text,
-        "audio": hashes(clip.audio),
-        "video": hashes(clip.video),
-        "motion": hashes(clip.motion),
-        "profile": None if clip.profile is None else clip.profile.profile_id,
-        "maker": fingerprint,
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+_MARK = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
+
+
+def clip_key(clip: Clip, fingerprint: str, hashes: ContentHashes, reads: Sequence[str] = READABLE) -> str:
+    """The key of a clip's record: the content that is read, and the maker. Names and places of files do not matter.
+
+    Raises `UserError` where a file that is read is no readable file.
+    """
+    content: dict[str, Any] = {"maker": fingerprint}
+    for what in reads:
+        if what == "text":
+            content[what] = clip.text
+        elif what == "profile":
+            content[what] = None if clip.profile is None else clip.profile.profile_id
+        else:
+            content[what] = hashes(getattr(clip, what))
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """One file of records and what its index says of it."""
+
+    path: Path
+    keys: tuple[str, ...]
+    size: int
+    changed: int  # time of change in ns when it was last known to be good
+
+    @property
+    def index(self) -> Path:
+        return self.path.with_suffix(".json")
+
+    @classmethod
+    def read(cls, index: Path) -> _Part:
+        """Raises `ValueError` where the index is broken, or the file is gone or of another size than it says."""
+        path = index.with_suffix(".arrayrecord")
+        try:
+            found = json.loads(index.read_text(encoding="utf-8"))
+            keys = tuple(found["keys"])
+            part = cls(path, keys, int(found["size"]), int(found["changed"]))
+            size = path.stat().st_size if path.is_file() else None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ValueError(f"its index {index.name} cannot be read ({type(error).__name__})") from None
+        if not all(isinstance(key, str) for key in keys):
+            raise ValueError(f"its index {index.name} holds something else than keys")
+        if size is None:
+            raise ValueError("it is gone")
+        if size != part.size:
+            raise ValueError(f"it has {size} bytes, not {part.size}")
+        return part
+
+    @classmethod
+    def from_records(cls, path: Path) -> _Part | None:
+        """A file whose index is lost, by the keys in its records; None where it is damaged too."""
+        try:
+            keys = tuple(str(note["key"]) for _, note in records.RecordFile(path))
+        except (UserError, KeyError):
+            return None
+        if not keys:  # what is left of a file whose end is missing
+            return None
+        stat = path.stat()
+        return cls(path, keys, stat.st_size, stat.st_mtime_ns)
+
+    def write_index(self) -> None:
+        write_json(self.index, {"keys": self.keys, "size": self.size, "changed": self.changed}, indent=None)
+
+    def check(self) -> None:
+        """Reads every record. Raises `UserError` where one cannot be read or belongs to another key."""
+        file = records.RecordFile(self.path)
+        if len(file) != len(self.keys):
+            raise UserError(f"{self.path} holds {len(file)} records, and its index names {len(self.keys)}")
+        for key, (_, note) in zip(self.keys, file, strict=True):
+            if note.get("key") != key:
+                raise UserError(f"{self.path} holds a record of another key than its index says")
 
 
 class FeatureCache:
-    """Records of one extractor. Reading needs only `what` and the fingerprint; opening an absent cache is an empty one."""
+    """Records of one extractor. Reading needs only `what` and the fingerprint; opening an absent cache is an empty one.
+
+    Attributes:
+        reads: what its extractor reads of a clip; says which key a clip has.
+        damaged: why parts do not count, one line each.
+
+    Raises:
+        UserError: the folder was made by another extractor.
+    """
 
     def __init__(self, root: str | os.PathLike, what: str, fingerprint: str):
         self.what, self.fingerprint = what, fingerprint
         self.folder = Path(root) / f"{what}-{fingerprint[:16]}"
+        self.damaged: list[str] = []
+        self._parts: list[_Part] = []
         self._places: dict[str, tuple[int, int]] = {}
         self._files: list[records.RecordFile] = []
-        about = self.folder / "about.json"
-        if about.is_file():
-            found = json.loads(about.read_text()).get("fingerprint")
-            if found != fingerprint:
-                raise UserError(
-                    f"{self.folder} was made by {found}, not by {fingerprint}; delete the folder and extract again"
-                )
+        self.reads = self._read_about()
         for index in sorted(self.folder.glob("part-*.json")):
-            self._add_part(index.with_suffix(".arrayrecord"), json.loads(index.read_text()))
+            try:
+                self._add(_Part.read(index))
+            except ValueError as error:
+                self.damaged.append(f"{index.with_suffix('.arrayrecord')}: {error}")
 
-    def _add_part(self, path: Path, keys: Sequence[str]) -> None:
+    def _read_about(self) -> tuple[str, ...]:
+        about = self.folder / "about.json"
+        if not about.is_file():
+            return READABLE
+        try:
+            found = json.loads(about.read_text(encoding="utf-8"))
+            maker, reads = found["fingerprint"], tuple(found.get("reads", READABLE))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            maker, reads = "", ()
+        if not maker or not set(reads) <= set(READABLE):
+            raise UserError(f"{about} is damaged; delete it and run --mode=extract again, which keeps what is good")
+        if maker != self.fingerprint:
+            raise UserError(
+                f"{self.folder} was made by {maker}, not by {self.fingerprint}; delete the folder and extract again"
+            )
+        return reads
+
+    def _add(self, part: _Part) -> None:
         number = len(self._files)
-        self._files.append(records.RecordFile(path))
-        self._places |= {key: (number, position) for position, key in enumerate(keys)}
+        self._parts.append(part)
+        self._files.append(records.RecordFile(part.path))
+        self._places |= {key: (number, position) for position, key in enumerate(part.keys)}
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
@@ -128,7 +246,7 @@ class FeatureCache:
         """The arrays of a clip.
 
         Raises:
-            UserError: there is no record for the key, or what is stored there was made for another one.
+            UserError: there is no record for the key, it is damaged, or what is stored there was made for another one.
         """
         if key not in self._places:
             raise UserError(
@@ -136,18 +254,65 @@ class FeatureCache:
             )
         number, position = self._places[key]
         file = self._files[number]
-        try:
-            arrays, note = records.unpack(file[position])
-        except ValueError as error:
-            raise UserError(
-                f"{file.path}: record {position} is broken ({error}); delete the file and extract again"
-            ) from None
+        arrays, note = file[position]
         if note.get("key") != key:
             raise UserError(
                 f"{file.path}: record {position} is stale or foreign (its key {str(note.get('key'))[:16]}…, expected "
-                f"{key[:16]}…); delete the file and extract again"
+                f"{key[:16]}…); run --mode=extract --verify, which makes it anew"
             )
         return arrays
+
+    def repair(self, reads: Sequence[str], *, host: int = 0, hosts: int = 1, verify: bool = False) -> list[str]:
+        """Readies the folder for an extraction: parts that are damaged are dropped, so that their clips are computed again.
+
+        A part whose file changed since it was written is read through, with `verify` every part is. Each host does so for
+        its own parts, host 0 also for those of hosts that are no more.
+
+        Returns:
+            Why parts were dropped, one line each.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(
+            self.folder / "about.json",
+            {"what": self.what, "fingerprint": self.fingerprint, "reads": list(reads)},
+        )
+        self.reads = tuple(reads)
+
+        def ours(path: Path) -> bool:
+            owner = int(found[1]) if (found := _PART_NAME.match(path.name)) else 0
+            return owner == host or (host == 0 and owner >= hosts)
+
+        reasons = {reason.partition(": ")[0]: reason for reason in self.damaged}
+        good = {part.path for part in self._parts}
+        for path in sorted({each.with_suffix(".arrayrecord") for each in self.folder.glob("part-*")} - good):
+            if not ours(path):
+                continue
+            if part := _Part.from_records(path):  # only its index was damaged
+                part.write_index()
+                self._parts.append(part)
+                reasons.pop(str(path), None)
+            else:
+                _delete(path)
+        dropped = list(reasons.values())
+        for path in self.folder.glob(f".part-h{host:03d}-*"):  # of a process that was killed while it wrote
+            path.unlink(missing_ok=True)
+        kept = []
+        for part in self._parts:
+            changed = part.path.stat().st_mtime_ns
+            if ours(part.path) and (verify or changed != part.changed):
+                try:
+                    part.check()
+                except UserError as error:
+                    dropped.append(str(error))
+                    _delete(part.path)
+                    continue
+                part = dataclasses.replace(part, changed=changed)
+                part.write_index()
+            kept.append(part)
+        self._parts, self._files, self._places, self.damaged = [], [], {}, []
+        for part in kept:
+            self._add(part)
+        return dropped
 
     def append(self, entries: Sequence[tuple[str, Mapping[str, np.ndarray], Mapping[str, Any]]], host: int = 0) -> None:
         """Writes one part: (key, arrays, note) each."""
@@ -156,15 +321,23 @@ class FeatureCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         about = self.folder / "about.json"
         if not about.is_file():
-            write_json(about, {"what": self.what, "fingerprint": self.fingerprint})
-        number = sum(1 for _ in self.folder.glob(f"part-h{host:03d}-*.json"))
-        stem = self.folder / f"part-h{host:03d}-{number:05d}"
-        data = [records.pack(arrays, {**note, "key": key}) for key, arrays, note in entries]
-        records.write_records(stem.with_suffix(".arrayrecord"), data)
-        keys = [key for key, _, _ in entries]
-        with replacing(stem.with_suffix(".json")) as temporary:  # last: a part without it does not exist
-            temporary.write_text(json.dumps(keys))
-        self._add_part(stem.with_suffix(".arrayrecord"), keys)
+            self.repair(self.reads, host=host)
+        taken = {path.stem for path in self.folder.glob(f"part-h{host:03d}-*")}
+        name = next(name for n in itertools.count() if (name := f"part-h{host:03d}-{n:05d}") not in taken)
+        path = self.folder / f"{name}.arrayrecord"
+        records.write_records(path, [records.pack(arrays, {**note, "key": key}) for key, arrays, note in entries])
+        stat = path.stat()
+        part = _Part(path, tuple(key for key, _, _ in entries), stat.st_size, stat.st_mtime_ns)
+        part.write_index()  # last: a part without it does not exist
+        self._add(part)
+
+
+_PART_NAME = re.compile(r"part-h(\d+)-\d+\.")
+
+
+def _delete(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def extract(
@@ -176,54 +349,78 @@ def extract(
     *,
     host: int = 0,
     hosts: int = 1,
+    verify: bool = False,
     progress: Callable[[int], None] = lambda done: None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Computes what the cache lacks, in parts; returns how many records were added.
+    """Computes what the cache lacks or holds damaged, in parts; returns how many records were added.
 
-    A clip on which the extractor raises `UserError` is set aside with the reason and the others of its batch are
-    computed without it. Clips are dealt to hosts by their key, so that each is computed once.
+    A clip that the extractor cannot use is set aside with the reason, and the others of its batch are computed without it.
+    Clips are dealt to hosts by their names, so that each host reads its own clips alone.
+
+    Args:
+        host, hosts: which share of the clips is computed here.
+        verify: read every record of the cache through, not only those of parts that changed.
+        progress: told how many clips are done.
+        tell: told why parts of the cache are made anew.
+
+    Raises:
+        UserError: more clips are unusable than the quarantine allows; what was computed stays.
     """
+    mine = [clip for clip in clips if _host_of(clip, hosts) == host]
+    quarantine.saw(len(mine))
+    reads = tuple(getattr(extractor, "reads", READABLE))
+    for reason in cache.repair(reads, host=host, hosts=hosts, verify=verify):
+        tell(f"{reason}; its clips are computed again")
     added, waiting, ready = 0, [], []
-    ours: set[str] = set()
+    begun: set[str] = set()
 
-    def flush(all_of_it: bool) -> None:
-        nonlocal added, ready
-        while len(ready) >= PART or (all_of_it and ready):
+    def flush(least: int) -> None:
+        nonlocal added
+        while len(ready) >= least:
             cache.append(ready[:PART], host)
             added += len(ready[:PART])
-            ready = ready[PART:]
+            del ready[:PART]
             quarantine.enforce()
 
     def compute(batch: list[tuple[str, Clip]]) -> None:
         try:
             results = extractor([clip for _, clip in batch])
         except UserError as error:
-            if len(batch) == 1:
-                quarantine.add(batch[0][1].id, f"unusable for {extractor.what}", error)
+            if len(batch) > 1:
+                for each in batch:
+                    compute([each])
                 return
-            for each in batch:
-                compute([each])
-            return
-        for (key, clip), arrays in zip(batch, results, strict=True):
-            ready.append((key, arrays, {"id": clip.id}))
+            results = [error]
+        for (key, clip), result in zip(batch, results, strict=True):
+            if isinstance(result, UserError):
+                quarantine.add(clip.id, f"unusable for {extractor.what}", result)
+            else:
+                ready.append((key, result, {"id": clip.id}))
+        progress(len(batch))
 
-    for clip in clips:
-        quarantine.saw()
+    for clip in mine:
         try:
-            key = clip_key(clip, extractor.fingerprint, hashes)
+            key = clip_key(clip, extractor.fingerprint, hashes, reads)
         except UserError as error:
             quarantine.add(clip.id, "unreadable", error)
+            progress(1)
             continue
-        progress(1)
-        if int(key[:8], 16) % hosts != host or key in cache or key in ours:
+        if key in cache or key in begun:
+            progress(1)
             continue
-        ours.add(key)
+        begun.add(key)
         waiting.append((key, clip))
         if len(waiting) == extractor.batch:
             compute(waiting)
             waiting = []
-            flush(False)
+            flush(PART)
     if waiting:
         compute(waiting)
-    flush(True)
+    flush(1)
+    quarantine.enforce()
     return added
+
+
+def _host_of(clip: Clip, hosts: int) -> int:
+    return int.from_bytes(hashlib.sha256(clip.id.encode("utf-8", "surrogatepass")).digest()[:8], "big") % hosts

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import argparse
 import collections
+import re
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from data_pipeline.examples import examples_of, read_conversations
 from data_pipeline.layout import Clip, Tree
@@ -54,7 +57,6 @@ def check_clip(clip: Clip, headers_only: bool = False) -> tuple[list[Finding], i
             continue
         try:
             if kind == "audio":
-                _require_whole_wav(path)
                 info = audio_info(path)
                 rate, seconds[kind] = info.rate, info.seconds
                 if not headers_only:
@@ -62,8 +64,8 @@ def check_clip(clip: Clip, headers_only: bool = False) -> tuple[list[Finding], i
             else:
                 seconds[kind] = video_info(path).seconds
                 if not headers_only:
-                    clip.frames(count=24)
-                    clip.frames(fps=1)
+                    clip.frames(count=24, reduce=_corner)
+                    clip.frames(fps=1, reduce=_corner)
         except UserError as error:
             findings.append(Finding(name, _kind(str(error)), str(error)))
             continue
@@ -80,27 +82,20 @@ def check_clip(clip: Clip, headers_only: bool = False) -> tuple[list[Finding], i
     return findings, rate
 
 
-def _require_whole_wav(path: Path) -> None:
-    """Decoders take a cut wav for a short one: the header's own size tells. Raises `UserError` where bytes are missing."""
-    with open(path, "rb") as file:
-        header = file.read(12)
-    if header[:4] != b"RIFF" or header[8:] != b"WAVE":
-        return
-    promised, found = int.from_bytes(header[4:8], "little") + 8, path.stat().st_size
-    if found < promised and promised < 2**32 - 1:  # a recorder that streams writes the largest number
-        raise UserError(
-            f"{path} has {found} bytes and its header promises {promised}; the file is truncated, copy it again"
-        )
+def _corner(frame: np.ndarray) -> np.ndarray:
+    """One pixel: the check decodes frames and keeps none of them."""
+    return frame[:1, :1]
 
 
 def _kind(reason: str) -> str:
-    for words, kind in (
-        ("is empty", "empty file"),
-        ("no sound track", "no audio track"),
-        ("no picture track", "no video track"),
-        ("truncated", "truncated file"),
+    for pattern, kind in (
+        (r"is empty", "empty file"),
+        (r" is (a folder|a named pipe|a socket|a device|a link to)", "not a file"),
+        (r"no sound track", "no audio track"),
+        (r"no picture track", "no video track"),
+        (r"truncated", "truncated file"),
     ):
-        if words in reason:
+        if re.search(pattern, reason):
             return kind
     return "corrupt file"
 
@@ -148,6 +143,9 @@ def check_tree(
                 if rate is not None:
                     rates.append((clip, rate))
     _check_rates(rates, quarantine)
+    for path, used in tree.claimed_twice:
+        quarantine.add(path.name, "claimed twice", f"{path} and {used} bear the same numbers; only the latter is used")
+        claimed.add(path)
     for kind in ("audio", "video", "motion"):
         for path in tree.files(kind).values():
             if path not in claimed:

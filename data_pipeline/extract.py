@@ -126,7 +126,7 @@ def run_extractors(
         began = time.time()
         with tqdm(total=len(clips), desc=extractor.what, unit="clip", disable=not show) as bar:
             added[extractor.what] = extract(
-                clips, extractor, cache, hashes, quarantine, host=host, hosts=hosts, progress=bar.update
+                clips, extractor, cache, hashes, quarantine, host=host, hosts=hosts, progress=bar.update, tell=bar.write
             )
         if show:
             seconds = time.time() - began

@@ -44,23 +44,30 @@ class CachedFeatures:
         fingerprints: what → fingerprint of the extractor that the config stands for.
 
     Raises:
-        UserError: the cache holds nothing at all for one of them.
+        UserError: the cache holds nothing at all for one of them, or parts of it are damaged.
     """
 
     def __init__(self, root: str | os.PathLike, fingerprints: Mapping[str, str]):
         self.caches = {what: FeatureCache(root, what, mark) for what, mark in fingerprints.items()}
+        damaged = [reason for cache in self.caches.values() for reason in cache.damaged]
+        if damaged:
+            raise UserError(
+                f"the feature cache has {len(damaged)} damaged parts ({damaged[0]}); run --mode=extract again, which makes "
+                "them anew"
+            )
         empty = [str(cache.folder) for cache in self.caches.values() if not len(cache)]
         if empty:
             raise UserError(
                 f"the feature cache is empty ({', '.join(empty)}); fill it with --mode=extract and the same config"
             )
         self.hashes = ContentHashes(Path(root) / "hashes.json")
-        self._keys: dict[tuple[str, str], str] = {}
+        self._keys: dict[tuple, str] = {}
 
     def _key(self, what: str, clip: Clip) -> str:
-        name = what, clip.id
+        name = what, clip.id, clip.text, clip.audio, clip.video, clip.motion  # an id may be in two splits
         if name not in self._keys:
-            self._keys[name] = clip_key(clip, self.caches[what].fingerprint, self.hashes)
+            cache = self.caches[what]
+            self._keys[name] = clip_key(clip, cache.fingerprint, self.hashes, cache.reads)
         return self._keys[name]
 
     def missing(self, what: str, clip: Clip) -> str | None:

@@ -20,7 +20,7 @@ from typing import Any
 from data_pipeline.examples import read_conversations
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.conversation import labels, schema
-from empatheia_jax.conversation.recordings import media_name
+from empatheia_jax.conversation.recordings import is_kind, media_name
 from empatheia_jax.conversation.schema import Conversation, Profile
 from empatheia_jax.errors import UserError, main_guard
 
@@ -82,8 +82,8 @@ def import_tree(
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output} is not empty; choose another folder")
     pools = {
-        "audio": [path for path in sorted(media.rglob("*.wav"))],
-        "video": [path for path in sorted(media.rglob("*.mp4"))],
+        kind: [path for path in sorted(media.rglob("*")) if is_kind(path.name, kind) and path.is_file()]
+        for kind in ("audio", "video")
     }
     for kind, pool in pools.items():
         if not pool:

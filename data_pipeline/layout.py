@@ -4,8 +4,10 @@
     ROOT/audio_v5_0/dia07170utt0_9.wav            conversation 07170, utterance 0, profile ID 9
     ROOT/video_v5_0/dia7170utt0_9.mp4             the number may be unpadded
     ROOT/…/dia7170utt1.mp4                        the released baseline renames to 1-based numbers without profile
-    ROOT/motion_v5_0/dia07170utt0_9.npy           ours: face coefficients (frames, 64) of the clip, where known
+    ROOT/motion_v5_0/dia07170utt0_9.npy           ours: face coefficients of the clip, where known: an array of 64, 73 or 257
+                                                  columns (.npy, .npz, .txt), or Deep3DFaceRecon's track (.mat)
 
+Endings may be in capitals.
 Any folder below ROOT, or below a split's folder, whose name starts with `audio`, `video` or `motion` is searched.
 """
 
@@ -17,12 +19,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from empatheia_jax.conversation.recordings import SUFFIXES, parse_name
+from empatheia_jax.conversation.recordings import ENDINGS, SUFFIXES, is_kind, parse_name
 from empatheia_jax.conversation.schema import Conversation, Profile
+from empatheia_jax.dreamtalk.motion import read_expression
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import require_regular
 from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.video import read_frames
 
@@ -52,21 +57,24 @@ class Clip:
         """The recording at `rate` Hz, mono float32 (samples,). Raises `UserError` where it is absent or broken."""
         return read_audio(self.path("audio"), rate)
 
-    def frames(self, count: int | None = None, fps: float | None = None, size: tuple[int, int] | None = None):
-        """RGB frames uint8 (frames, height, width, 3): `count` by time or at `fps`. Raises `UserError` as `samples`."""
-        return read_frames(self.path("video"), count=count, fps=fps, size=size)
+    def frames(self, count: int | None = None, fps: float | None = None, **options: Any) -> np.ndarray:
+        """RGB frames uint8 (frames, height, width, 3): `count` by time or at `fps`; options of `read_frames`.
+
+        Raises `UserError` as `samples`.
+        """
+        return read_frames(self.path("video"), count=count, fps=fps, **options)
 
     def coefficients(self) -> np.ndarray | None:
-        """Face coefficients (frames, 64) float32, or None where the set has none for this clip."""
+        """Face coefficients (frames, 64) float32, or None where the set has none for this clip.
+
+        Raises `UserError` where the file is broken or has no frames.
+        """
         if self.motion is None:
             return None
-        try:
-            found = np.load(self.motion, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{self.motion} cannot be read ({error}); expected an array (frames, 64)") from None
-        if found.ndim != 2 or not len(found):
-            raise UserError(f"{self.motion} has shape {found.shape}; expected (frames, 64)")
-        return found.astype(np.float32)
+        found = read_expression(self.motion)
+        if not len(found):
+            raise UserError(f"{self.motion} has no frames; expected an array (frames, 64) or a 3DMM track")
+        return found
 
     def path(self, kind: str) -> Path:
         """The file of a kind. Raises `UserError` where there is none."""
@@ -83,6 +91,7 @@ class Tree:
         self.root = Path(root)
         if not self.root.is_dir():
             raise UserError(f"{self.root} is no folder; expected a data set in the released AvaMERG layout")
+        self._again: list[tuple[Path, Path]] = []
 
     def splits(self) -> list[str]:
         """The splits that are there."""
@@ -106,14 +115,18 @@ class Tree:
 
     @cached_property
     def _media(self) -> dict[str, dict[tuple[int, int, int | None], Path]]:
-        found: dict[str, dict] = {kind: {} for kind in SUFFIXES}
+        found: dict[str, dict] = {kind: {} for kind in ENDINGS}
         for kind, folder in self.media_folders():
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    key = parse_name(entry.name) if entry.name.endswith(SUFFIXES[kind]) else None
-                    if key is not None:
-                        found[kind][key] = Path(entry.path)
+            for name in sorted(os.listdir(folder)):
+                key = parse_name(name) if is_kind(name, kind) else None
+                if key is not None and found[kind].setdefault(key, folder / name) != folder / name:
+                    self._again.append((folder / name, found[kind][key]))
         return found
+
+    @property
+    def claimed_twice(self) -> list[tuple[Path, Path]]:
+        """(file, the one that is used instead) where two recordings of a kind bear the same numbers."""
+        return self._again if self._media else []
 
     def media_folders(self) -> Iterator[tuple[str, Path]]:
         """(kind, folder) of every folder with recordings."""
@@ -123,8 +136,8 @@ class Tree:
             each for parent in below if parent.name in names for each in sorted(parent.iterdir()) if each.is_dir()
         ]
         for folder in (*below, *nested):
-            for kind in SUFFIXES:
-                if folder.name.startswith(kind):
+            for kind in ENDINGS:
+                if folder.name.lower().startswith(kind):
                     yield kind, folder
 
     def media(self, kind: str, conversation: Conversation, index: int, role: str) -> Path | None:
@@ -137,7 +150,7 @@ class Tree:
 
     def clip(self, conversation: Conversation, index: int, role: str, text: str) -> Clip:
         """One utterance with what was recorded of it."""
-        where = (self.media(kind, conversation, index, role) for kind in SUFFIXES)
+        where = (self.media(kind, conversation, index, role) for kind in ENDINGS)
         return Clip(conversation.conversation_id, index, role, text, *where, conversation.profile(role))
 
     def clips(self, conversation: Conversation) -> list[Clip]:
@@ -150,6 +163,7 @@ class Tree:
 
 
 def file_hash(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """SHA-256 of a file's bytes, in hexadecimal. Raises `UserError` where it is no regular file."""
+    require_regular(path, "a file", may_be_empty=True)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

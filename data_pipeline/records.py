@@ -1,7 +1,8 @@
-"""Records of named arrays in ArrayRecord files: what the feature cache and the TFDS builder's readers share."""
+"""Records of named arrays with a checksum, in ArrayRecord files: what the feature cache is made of."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
@@ -14,44 +15,62 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.files import replacing
+from empatheia_jax.files import replacing, require_regular
 
-_MAGIC = b"EMPA"
+_MAGIC = b"EMP2"
+_HASH_SIZE = 16
 _HALF = {"bfloat16": ml_dtypes.bfloat16}
 
 
 def pack(arrays: Mapping[str, np.ndarray], note: Mapping[str, Any]) -> bytes:
-    """Arrays and a JSON note → bytes: a magic word, the length of the header, the header (JSON), the arrays' bytes."""
+    """Arrays and a JSON note → bytes.
+
+    A magic word, a BLAKE2b hash of everything after it, the length of the header, the header (JSON), the arrays' bytes.
+    """
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     fields = [[name, array.dtype.name, list(array.shape)] for name, array in arrays.items()]
-    header = json.dumps({"note": dict(note), "arrays": fields}, sort_keys=True, ensure_ascii=False).encode()
-    return b"".join([_MAGIC, struct.pack("<I", len(header)), header, *(array.tobytes() for array in arrays.values())])
+    header = json.dumps({"note": dict(note), "arrays": fields}, sort_keys=True).encode()
+    body = b"".join([struct.pack("<I", len(header)), header, *(array.tobytes() for array in arrays.values())])
+    return _MAGIC + _hash(body) + body
+
+
+def _hash(body: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(body, digest_size=_HASH_SIZE).digest()
 
 
 def unpack(record: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The inverse of `pack`. Raises `ValueError` on bytes that are no such record."""
-    if record[:4] != _MAGIC or len(record) < 8:
+    """The inverse of `pack`. Raises `ValueError` on bytes that are no such record, or that changed since."""
+    start = len(_MAGIC) + _HASH_SIZE
+    if record[: len(_MAGIC)] != _MAGIC or len(record) < start + 4:
         raise ValueError("not a record of named arrays")
-    (length,) = struct.unpack("<I", record[4:8])
-    header = json.loads(record[8 : 8 + length])
-    arrays, place = {}, 8 + length
+    if _hash(memoryview(record)[start:]) != record[len(_MAGIC) : start]:
+        raise ValueError("its checksum does not fit its content")
+    (length,) = struct.unpack("<I", record[start : start + 4])
+    place = start + 4 + length
+    header = json.loads(record[start + 4 : place])
+    arrays = {}
     for name, kind, shape in header["arrays"]:
         dtype = np.dtype(_HALF.get(kind, kind))
         size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-        if place + size > len(record):
-            raise ValueError(f"array {name!r} is cut")
         arrays[name] = np.frombuffer(record, dtype, count=size // dtype.itemsize, offset=place).reshape(shape)
         place += size
     return arrays, header["note"]
 
 
 def write_records(path: str | os.PathLike, records: Sequence[bytes]) -> None:
-    """Writes one ArrayRecord file for random access, whole or not at all."""
+    """Writes one ArrayRecord file for random access, whole or not at all. Raises `UserError` where it cannot be written."""
     with replacing(Path(path)) as temporary:
-        writer = ArrayRecordWriter(str(temporary), "group_size:1")
-        for record in records:
-            writer.write(record)
-        writer.close()
+        try:
+            writer = ArrayRecordWriter(str(temporary), "group_size:1")
+            for record in records:
+                writer.write(record)
+            writer.close()
+        except RuntimeError as error:
+            raise UserError(f"{path} cannot be written ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 class RecordFile:
@@ -66,24 +85,31 @@ class RecordFile:
 
     def _open(self) -> ArrayRecordReader:
         if self._reader is None:
+            require_regular(self.path, "a file of features")
             try:
                 self._reader = ArrayRecordReader(str(self.path), "readahead_buffer_size:0,max_parallelism:0")
             except (RuntimeError, ValueError) as error:
-                raise UserError(
-                    f"{self.path} is no readable ArrayRecord file ({error}); delete it and make it again"
-                ) from None
+                raise self._damaged(error) from None
         return self._reader
 
+    def _damaged(self, error: Exception, position: int | None = None) -> UserError:
+        where = "" if position is None else f" at record {position}"
+        return UserError(
+            f"{self.path} is damaged{where} ({_first_line(error)}); run --mode=extract again, which makes anew what is damaged"
+        )
+
     def __len__(self) -> int:
-        return self._open().num_records()
-
-    def __getitem__(self, position: int) -> bytes:
         try:
-            return self._open().read([position])[0]
-        except (RuntimeError, IndexError) as error:
-            raise UserError(
-                f"{self.path}: record {position} cannot be read ({error}); delete the file and make it again"
-            ) from None
+            return self._open().num_records()
+        except RuntimeError as error:
+            raise self._damaged(error) from None
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __getitem__(self, position: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays and note of a record. Raises `UserError` where it cannot be read or its checksum does not fit."""
+        try:
+            return unpack(self._open().read([position])[0])
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise self._damaged(error, position) from None
+
+    def __iter__(self) -> Iterator[tuple[dict[str, np.ndarray], dict[str, Any]]]:
         return (self[position] for position in range(len(self)))

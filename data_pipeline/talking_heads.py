@@ -42,7 +42,7 @@ from empatheia_jax.dreamtalk.training import FrameBatch, MotionBatch
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import replacing, write_json
 from empatheia_jax.media.audio import read_audio
-from empatheia_jax.media.video import read_frames
+from empatheia_jax.media.video import read_frames, video_info
 from empatheia_jax.parallel.mesh import WHOLE, Part
 
 MOTIONS = (".mat", ".npz", ".npy", ".txt")
@@ -74,9 +74,12 @@ def find(root: Path, endings: Sequence[str]) -> list[tuple[str, Path, Path]]:
             f"{root} is no folder; expected clips in folders, for example {root}/anna-happy/01.wav and 01.mat"
         )
     found, alone = {}, []
-    for path in sorted(p for p in root.rglob("*") if p.suffix in MOTIONS):
-        media = [path.with_suffix(ending) for ending in endings if path.with_suffix(ending).is_file()]
-        name = path.relative_to(root).with_suffix("").as_posix()
+    by_name: dict[str, dict[str, Path]] = {}  # name without ending → ending in small letters → file
+    for path in sorted(each for each in root.rglob("*") if each.is_file()):
+        by_name.setdefault(path.relative_to(root).with_suffix("").as_posix(), {})[path.suffix.lower()] = path
+    motions = [(name, path) for name, files in by_name.items() for ending, path in files.items() if ending in MOTIONS]
+    for name, path in motions:
+        media = [by_name[name][ending] for ending in endings if ending in by_name[name]]
         if name in found:
             raise UserError(f"{root}/{name} has two motion files; expected one of {', '.join(MOTIONS)}")
         if media:
@@ -150,10 +153,10 @@ def filmed_clips(root: Path, cache: Path, network: RendererConfig) -> list[Clip]
     hashes = ContentHashes(cache / "hashes.json")
 
     def decode(path: Path) -> np.ndarray:
-        frames = read_frames(path, fps=motion.FRAMES_PER_SECOND, max_seconds=LONGEST_FILM)
-        if frames.shape[1] != frames.shape[2]:
-            raise UserError(f"{path} is {frames.shape[2]} × {frames.shape[1]} pixels; expected a square, cut-out face")
-        return frames if frames.shape[1] == size else read_frames(path, fps=motion.FRAMES_PER_SECOND, size=(size, size))
+        film = video_info(path)
+        if film.height != film.width:
+            raise UserError(f"{path} is {film.width} × {film.height} pixels; expected a square, cut-out face")
+        return read_frames(path, fps=motion.FRAMES_PER_SECOND, size=(size, size), max_seconds=LONGEST_FILM)
 
     clips = []
     for name, track, film in find(root, FILMS):
@@ -165,7 +168,7 @@ def filmed_clips(root: Path, cache: Path, network: RendererConfig) -> list[Clip]
 
 
 def _moves(path: Path, width: int) -> np.ndarray:
-    if path.suffix == ".mat":
+    if path.suffix.lower() == ".mat":
         coefficients, transform = motion.read_mat(path)
         moves = np.concatenate([motion.expression_of(coefficients), motion.pose_of(coefficients, transform)], axis=1)
     else:

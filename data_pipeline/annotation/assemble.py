@@ -21,7 +21,7 @@ from data_pipeline.check import check_clip
 from data_pipeline.layout import Clip, file_hash
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.conversation import schema
-from empatheia_jax.conversation.recordings import SUFFIXES, media_name
+from empatheia_jax.conversation.recordings import ENDINGS, SUFFIXES, media_name
 from empatheia_jax.conversation.schema import Conversation
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.files import replacing, write_json
@@ -46,9 +46,10 @@ def find_recordings(conversation: Conversation, folder: Path) -> list[Clip]:
     for said in conversation.utterances():
         person = conversation.profile(said.role)
         paths = {}
-        for kind in SUFFIXES:
-            path = folder / media_name(conversation.conversation_id, said.index, person.media_id, kind)
-            paths[kind] = path if path.is_file() else None
+        for kind, endings in ENDINGS.items():
+            stem = Path(media_name(conversation.conversation_id, said.index, person.media_id, kind)).stem
+            names = [stem + ending for each in endings for ending in (each, each.upper())]
+            paths[kind] = next((folder / name for name in names if (folder / name).is_file()), None)
         clips.append(Clip(conversation.conversation_id, said.index, said.role, said.text, **paths, profile=person))
     return clips
 

@@ -10,8 +10,15 @@ import re
 from pathlib import Path
 
 SUFFIXES = {"audio": ".wav", "video": ".mp4", "motion": ".npy"}
-"""Ending of a file by kind of recording."""
-_NAME = re.compile(r"dia(\d+)utt(\d+)(?:_(\d+))?")
+"""Ending of a file by kind of recording, as it is written."""
+ENDINGS = {"audio": (".wav",), "video": (".mp4",), "motion": (".npy", ".npz", ".mat", ".txt")}
+"""Endings that are read; `.mat` is a track of Deep3DFaceRecon. Cameras and Windows write them in capitals."""
+_NAME = re.compile(r"dia(\d+)utt(\d+)(?:_(\d+))?", re.IGNORECASE)
+
+
+def is_kind(name: str, kind: str) -> bool:
+    """Whether a file name has an ending of this kind of recording, in capitals or not."""
+    return name.lower().endswith(ENDINGS[kind])
 
 
 def media_name(conversation_id: str, index: int, avatar: int, kind: str) -> str:

@@ -33,9 +33,9 @@ def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Ma
     places = [folder, *sorted(folder.glob("audio*/")), *sorted(folder.glob("video*/"))]
     for path in (path for place in places for path in sorted(place.glob(f"dia*{number}utt*"))):
         match = parse_name(path.name)
-        if match is None or match[0] != number or match[2] is None or path.suffix not in kinds:
+        if match is None or match[0] != number or match[2] is None or path.suffix.lower() not in kinds:
             continue
-        kind, index = kinds[path.suffix], match[1]
+        kind, index = kinds[path.suffix.lower()], match[1]
         if kind in found[index]:
             raise UserError(f"{found[index][kind]} and {path} are both the {kind} of utterance {index}; keep one")
         found[index][kind] = path

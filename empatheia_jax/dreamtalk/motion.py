@@ -6,14 +6,13 @@ Sources are the 3DMM tracks of Deep3DFaceRecon (`.mat` with `coeff` (N, 257) and
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 from jaxtyping import Bool, Float
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.media import arrays
 
 FRAMES_PER_SECOND = 25
 COEFFICIENTS, EXPRESSION, POSE = 257, 64, 9
@@ -30,18 +29,13 @@ def read_mat(path: str | Path) -> tuple[Float[np.ndarray, "N 257"], Float[np.nda
         UserError: no such file, not a MATLAB file, a broken one, or one without these arrays.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; expected a 3DMM track (.mat)")
-    try:
-        content = scipy.io.loadmat(path)
-    except Exception as error:  # scipy raises nearly anything on a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} cannot be read as a MATLAB file ({reason}); expected a 3DMM track") from None
+    content = arrays.read_mat(path, "a 3DMM track (.mat)")
     for name, width in (("coeff", COEFFICIENTS), ("transform_params", 5)):
         array = content.get(name)
         if array is None:
-            names = sorted(key for key in content if not key.startswith("__"))
-            raise UserError(f"{path} has no {name!r} (it has {names}); expected a 3DMM track of Deep3DFaceRecon")
+            raise UserError(
+                f"{path} has no {name!r} (it has {sorted(content)[:8]}); expected a 3DMM track of Deep3DFaceRecon"
+            )
         if array.ndim != 2 or array.shape[1] != width or array.dtype.kind not in "fiu":
             raise UserError(f"{path}: {name!r} is {array.dtype} {array.shape}; expected numbers (frames, {width})")
     coefficients, transform = content["coeff"], content["transform_params"]
@@ -73,7 +67,7 @@ def read_expression(path: str | Path, width: int = EXPRESSION) -> Float[np.ndarr
         UserError: what `read_mat` and `read_array` refuse, or another number of columns.
     """
     path = Path(path)
-    if path.suffix == ".mat":
+    if path.suffix.lower() == ".mat":
         return expression_of(read_mat(path)[0])
     array = read_array(path)
     if array.shape[1] == COEFFICIENTS:
@@ -86,7 +80,7 @@ def read_expression(path: str | Path, width: int = EXPRESSION) -> Float[np.ndarr
 def read_pose(path: str | Path) -> Float[np.ndarray, "N 9"]:
     """Pose of a clip: a `.mat` track, or an array whose last 9 columns are it (9 or 73 in all)."""
     path = Path(path)
-    if path.suffix == ".mat":
+    if path.suffix.lower() == ".mat":
         pose = pose_of(*read_mat(path))
     else:
         array = read_array(path)
@@ -100,22 +94,8 @@ def read_pose(path: str | Path) -> Float[np.ndarray, "N 9"]:
 
 def read_array(path: str | Path) -> Float[np.ndarray, "N C"]:
     """A two-dimensional `.npy`, `.npz` (its only array) or `.txt` table of finite numbers as float32; refuses else."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; expected a .mat, .npy, .npz or .txt file")
-    try:
-        array = np.loadtxt(path, ndmin=2) if path.suffix == ".txt" else np.load(path, allow_pickle=False)
-        if isinstance(array, np.lib.npyio.NpzFile):
-            with array as archive:
-                if len(archive.files) != 1:
-                    raise UserError(f"{path} holds the arrays {archive.files}; expected one (frames, coefficients)")
-                array = archive[archive.files[0]]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise UserError(
-            f"{path} cannot be read ({reason}); expected a .mat, .npy, .npz or .txt file of numbers"
-        ) from None
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu":
+    array = arrays.read_array(path, "a table of numbers (.mat, .npy, .npz or .txt)")
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise UserError(f"{path} holds no table of numbers; expected (frames, coefficients)")
     _check(array, path)
     return array.astype(np.float32)

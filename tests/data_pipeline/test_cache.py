@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_arrays_survive_the_record():
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
         assert found[name].dtype == np.asarray(array).dtype and found[name].shape == np.shape(array)
-    with pytest.raises(ValueError, match="is cut"):
+    with pytest.raises(ValueError, match="checksum"):
         records.unpack(records.pack(arrays, {})[:-2])
     with pytest.raises(ValueError, match="not a record"):
         records.unpack(b"something else")
@@ -92,6 +93,122 @@ def test_a_half_written_part_does_not_exist(tmp_path):
     assert added == 2 and len(cache) == 12
 
 
+def keys_of(some):
+    return [clip_key(clip, Counting.fingerprint, ContentHashes()) for clip in some]
+
+
+def everything(root, some):
+    """What the cache says of all clips."""
+    cache = FeatureCache(root, Counting.what, Counting.fingerprint)
+    return [cache.read(key)["speech"] for key in keys_of(some)]
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize(
+    "damage", ["cut", "flipped", "file gone", "index gone", "both gone", "index cut", "index of others"]
+)
+def test_a_damaged_part_is_made_anew_and_nothing_else_is_touched(tmp_path, damage, part):
+    some = clips(2 * PART + 10)
+    _, cache = run(tmp_path, Counting(), some)
+    expected = everything(tmp_path, some)
+    before = {path: path.read_bytes() for path in cache.folder.iterdir()}
+    path = sorted(cache.folder.glob("*.arrayrecord"))[part]
+    index = path.with_suffix(".json")
+    blob, known = path.read_bytes(), json.loads(index.read_text())
+    content = [place for place, byte in enumerate(blob) if byte]  # the rest is padding, whose bits do not matter
+    body = content[len(content) // 2]
+    {
+        "cut": lambda: path.write_bytes(blob[: len(blob) // 2]),
+        "flipped": lambda: path.write_bytes(blob[:body] + bytes([blob[body] ^ 4]) + blob[body + 1 :]),
+        "file gone": path.unlink,
+        "index gone": index.unlink,
+        "both gone": lambda: (path.unlink(), index.unlink()),
+        "index cut": lambda: index.write_text(index.read_text()[:100]),
+        "index of others": lambda: index.write_text(json.dumps(known | {"keys": known["keys"][::-1]})),
+    }[damage]()
+    if damage == "index of others":
+        assert run(tmp_path, Counting(), some)[0] == 0  # the file did not change: this one needs to be looked for
+        with pytest.raises(UserError, match="--verify"):
+            everything(tmp_path, some)
+    again = Counting()
+    added, _ = run(tmp_path, again, some, verify=True)
+    lost = 0 if damage in ("index gone", "index cut") else len(known["keys"])
+    assert added == lost == len(again.seen)
+    np.testing.assert_array_equal(everything(tmp_path, some), expected)
+    for other, content in before.items():
+        if other.stem not in (path.stem, "about"):
+            assert other.read_bytes() == content
+    assert run(tmp_path, Counting(), some)[0] == 0
+
+
+def test_a_flipped_bit_of_a_record_is_never_read_as_other_numbers(tmp_path):
+    some = clips(4)
+    _, cache = run(tmp_path, Counting(), some)
+    path = cache.folder / "part-h000-00000.arrayrecord"
+    blob, expected = path.read_bytes(), everything(tmp_path, some)
+    read = 0
+    for place in np.random.default_rng(0).integers(len(blob), size=100):
+        path.write_bytes(blob[:place] + bytes([blob[place] ^ 1 << place % 8]) + blob[place + 1 :])
+        try:
+            np.testing.assert_array_equal(everything(tmp_path, some), expected)
+            read += 1
+        except UserError as error:
+            assert "\n" not in str(error) and "--mode=extract" in str(error)
+    assert read < 100
+
+
+def test_a_recording_that_changed_with_equal_size_and_time_is_another_one(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"one sound")
+    hashes = ContentHashes(tmp_path / "hashes.json")
+    first, stat = hashes(path), path.stat()
+    hashes.save()
+    assert ContentHashes(tmp_path / "hashes.json")(path) == first
+    path.write_bytes(b"two sound")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert ContentHashes(tmp_path / "hashes.json")(path) != first
+    known = json.loads((tmp_path / "hashes.json").read_text())
+    known[str(path)][:-1] = [getattr(path.stat(), name) for name in ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")]
+    (tmp_path / "hashes.json").write_text(json.dumps(known))  # as a file system that keeps no times would have it
+    assert ContentHashes(tmp_path / "hashes.json")(path) == first
+    assert ContentHashes(tmp_path / "hashes.json", verify=True)(path) != first
+
+
+@pytest.mark.parametrize("content", ["", "[", "[1]", '{"a": 1, "b": [], "c": null}', "[" * 100_000, "\0"])
+def test_a_broken_memory_of_hashes_is_an_empty_one(tmp_path, content):
+    (tmp_path / "hashes.json").write_text(content)
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    hashes = ContentHashes(tmp_path / "hashes.json")
+    assert hashes(tmp_path / "a.wav") == ContentHashes()(tmp_path / "a.wav")
+    hashes.save()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "null", "[]", '{"fingerprint": 3}', '{"fingerprint": "x", "reads": ["odd"]}', "[" * 100_000]
+)
+def test_a_broken_description_of_a_cache_is_one_line_and_is_written_anew(tmp_path, content):
+    _, cache = run(tmp_path, Counting(), clips(4))
+    (cache.folder / "about.json").write_text(content)
+    with pytest.raises(UserError, match="damaged|was made by") as caught:
+        FeatureCache(tmp_path, Counting.what, Counting.fingerprint)
+    assert "\n" not in str(caught.value)
+    (cache.folder / "about.json").unlink()
+    assert run(tmp_path, Counting(), clips(4))[0] == 0
+
+
+def test_only_what_is_read_makes_the_key(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    os.mkfifo(tmp_path / "a.npy")
+    bare = Clip("00001", 0, "speaker", "hello", tmp_path / "a.wav", None)
+    full = Clip("00001", 0, "speaker", "hello", tmp_path / "a.wav", tmp_path / "gone.mp4", tmp_path / "a.npy")
+    hashes = ContentHashes()
+    assert clip_key(bare, "m", hashes, ("audio",)) == clip_key(full, "m", hashes, ("audio",))
+    assert clip_key(bare, "m", hashes, ("audio",)) != clip_key(bare, "m", hashes, ("text",))
+    with pytest.raises(UserError, match="FIFO"):
+        clip_key(full, "m", hashes, ("motion",))
+    assert clip_key(Clip("1", 0, "speaker", "\ud800", None, None), "m", hashes)
+
+
 def test_hosts_divide_the_work_and_every_clip_is_done_once(tmp_path):
     seen = []
     for host in range(4):
@@ -116,7 +233,8 @@ def test_a_stale_or_foreign_record_is_refused(tmp_path):
     _, cache = run(tmp_path, Counting(), clips(4))
     keys = [clip_key(clip, Counting.fingerprint, ContentHashes()) for clip in clips(4)]
     index = cache.folder / "part-h000-00000.json"
-    index.write_text(json.dumps(json.loads(index.read_text())[::-1]))
+    found = json.loads(index.read_text())
+    index.write_text(json.dumps(found | {"keys": found["keys"][::-1]}))
     swapped = FeatureCache(tmp_path, "speech", Counting.fingerprint)
     with pytest.raises(UserError, match="stale or foreign"):
         swapped.read(keys[0])
@@ -208,3 +326,16 @@ def test_an_infinite_feature_is_an_unusable_clip(tmp_path):
     assert len(found) == 2
     extract(found, extractor, FeatureCache(tmp_path, "speech", "f"), ContentHashes(), quarantine)
     assert quarantine.counts == {"unusable for speech": 2}
+
+
+def test_training_does_not_start_on_a_damaged_cache_and_extraction_mends_it(tmp_path, monkeypatch):
+    config = config_for(small_tree(tmp_path / "set"))
+    monkeypatch.setattr(loader, "fingerprints", lambda config: {each.what: each.fingerprint for each in made()})
+    extraction.run_extractors(config, made(), show=False)
+    part = next(loader.cache_folder(config).glob("video-*/part-*.arrayrecord"))
+    part.write_bytes(part.read_bytes()[:-1])
+    with pytest.raises(UserError, match="damaged.*--mode=extract again") as caught:
+        loader.make(config, "coe", "train", Words(), None)
+    assert "\n" not in str(caught.value)
+    assert extraction.run_extractors(config, made(), show=False) == dict.fromkeys(SHAPES, 0) | {"video": 12}
+    loader.make(config, "coe", "train", Words(), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -71,7 +72,11 @@ def silent(path):
         ("audio", lambda path: write_wav(path, np.zeros(4000), 8000), "wrong rate"),
         ("audio", lambda path: path.write_bytes(b"RIFF" + bytes(range(200))), "corrupt file"),
         ("video", lambda path: path.write_bytes(b""), "empty file"),
-        ("video", cut, "corrupt file"),
+        ("video", cut, "truncated file"),
+        ("audio", lambda path: (path.unlink(), os.mkfifo(path)), "not a file"),
+        ("video", lambda path: (path.unlink(), path.symlink_to("/dev/zero")), "not a file"),
+        ("audio", lambda path: (path.unlink(), path.mkdir()), "not a file"),
+        ("video", lambda path: (path.unlink(), path.symlink_to("gone.mp4")), "not a file"),
         ("video", lambda path: path.unlink(), "missing file"),
     ],
 )
