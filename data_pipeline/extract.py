@@ -145,10 +145,10 @@ def run(config: Experiment, workdir: Path) -> int:
     """The mode `extract`. Raises `UserError` where weights, data or too many clips are missing."""
     import jax
 
-    from empatheia_jax import assemble
+    from empatheia_jax import requirements
 
     if config.data.path == DEBUG:
         raise UserError("the made-up data set needs no extraction; start the training")
-    assemble.require(config)
+    requirements.require(config)
     run_extractors(config, extractors(config), host=jax.process_index(), hosts=jax.process_count())
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from empatheia_jax import assemble, weights
+from empatheia_jax import requirements, weights
 from empatheia_jax.settings import Experiment
 from empatheia_jax.tokens import SLOTS
 
@@ -26,7 +26,7 @@ STORE = {"video_content": "float16"}
 
 def fingerprints(config: Experiment) -> dict[str, str]:
     """Fingerprint of each feature and target under this config: weights and settings, nothing that is not read."""
-    hashes = {n: weights.describe(assemble.folder(config, n))["sha256"] for n in set(NETWORK.values())}
+    hashes = {n: weights.describe(requirements.folder(config, n))["sha256"] for n in set(NETWORK.values())}
     networks = config.networks
     settings = {
         "speech": {"slots": SLOTS},

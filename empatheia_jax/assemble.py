@@ -1,7 +1,7 @@
-"""From a resolved config to networks with weights: the one place that knows which folder holds what.
+"""From settings to networks with weights; `requirements` says beforehand what is missing and which folder holds what.
 
-`missing` says beforehand, one line each, what a run lacks and which command gets it; `empatheia` gives the trainable whole
-(frozen core in the compute dtype, adapters and bridge in float32); `speaker` and `animator` give the generators.
+`empatheia` gives the whole model to train: a frozen core in the compute dtype, adapters and bridge in float32. `towers`,
+`speaker` and `animator` give the frozen encoders and generators.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -34,6 +33,7 @@ from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
 from empatheia_jax.nn import int8
 from empatheia_jax.parallel import rules
+from empatheia_jax.requirements import NETWORKS, folder, is_debug
 from empatheia_jax.settings import Experiment
 from empatheia_jax.styletts2.speaker import Speaker
 from empatheia_jax.tokens import ADDED_TOKENS, TAGS
@@ -53,26 +53,6 @@ CORES: Mapping[str, Core] = {
     "t5": Core(T5, T5Config, TAGS),  # its SentencePiece model has no "<"
 }
 """By the kind of the weights folder."""
-SHIPPED = Path(__file__).parent / "dreamtalk" / "assets"
-"""Weights folders that come with the package (the drawn face)."""
-NETWORKS = {
-    "llm": "the language model",
-    "speech_encoder": "the speech encoder",
-    "video_encoder": "the video encoder",
-    "tts": "the speech generator",
-    "talking_head": "the talking-head generator",
-}
-COMMANDS = {
-    "smollm2-135m-instruct": "python -m converters.convert --source=smollm2 --output=weights/smollm2-135m-instruct",
-    "kokoro": "python -m converters.convert --source=kokoro --output=weights/kokoro",
-    "toy-hubert": "python -m empatheia_jax.training.towers --data=data/toy --output=weights",
-    "toy-clip": "python -m empatheia_jax.training.towers --data=data/toy --output=weights",
-    "drawn-face": "python -m empatheia_jax.training.drawn_face.export --output=weights/drawn-face",
-    "styletts2-libritts": "python -m converters.convert --source=styletts2 --input=epochs_2nd_00020.pth "
-    "--output=weights/styletts2-libritts (config.yml beside the checkpoint; see yl4579/StyleTTS2)",
-    "dreamtalk": "python -m converters.convert --source=dreamtalk --input=FOLDER --output=weights/dreamtalk "
-    "(the checkpoint is given out by its authors on request)",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,45 +76,6 @@ class Assembly:
     tokenizer: Tokenizer
     hashes: Mapping[str, str]
     widths: Widths
-
-
-def folder(config: Experiment, network: str) -> Path:
-    """The weights folder of `config.networks.<network>`: below `weights_dir`, else among those that ship with the package."""
-    name = config.networks[network]
-    shipped = SHIPPED / name
-    own = Path(config.networks.weights_dir) / name
-    return shipped if not own.exists() and (shipped / weights.CONFIG_FILE).is_file() else own
-
-
-def is_debug(config: Experiment, network: str = "llm") -> bool:
-    """Whether that network is a tiny made-up one."""
-    return config.networks[network] in ("debug", *tiny.CORES)
-
-
-def missing(config: Experiment, *, networks=tuple(NETWORKS), data: bool = True) -> list[str]:
-    """One line per missing thing, with the command that gets it; empty when a run can start."""
-    lines = []
-    for network in networks:
-        name, where = config.networks[network], folder(config, network)
-        if is_debug(config, network) or (where / weights.CONFIG_FILE).is_file():
-            continue
-        command = COMMANDS.get(name, f"python -m converters.fetch {name} --convert")
-        line = f"{NETWORKS[network]} {name} is missing (no {where}); get it with `{command}`"
-        if line not in lines:
-            lines.append(line)
-    if data and config.data.path != "debug" and not Path(config.data.path).is_dir():
-        if "toy" in config.data.path:
-            command = f"python -m data_pipeline.toy --output={config.data.path}"
-        else:
-            command = "https://AvaMERG.github.io: ask its authors for the data set, then point --config.data.path at it"
-        lines.append(f"the data set is missing (no {config.data.path}); get it with `{command}`")
-    return lines
-
-
-def require(config: Experiment, **what) -> None:
-    """Raises `UserError` with every line of `missing`."""
-    if lines := missing(config, **what):
-        raise UserError("\n       ".join(lines))
 
 
 def widths(config: Experiment) -> Widths:

@@ -10,7 +10,7 @@ import pytest
 
 import launch
 from configs import debug, joint
-from empatheia_jax import assemble
+from empatheia_jax import requirements, tiny
 from empatheia_jax.errors import UserError
 from empatheia_jax.settings import resolve
 from empatheia_jax.training import schedule, step
@@ -63,10 +63,10 @@ def test_the_command_itself_ends_with_that_code():
 def test_missing_weights_and_data_are_one_line_each_with_the_command():
     config = joint.get_config()
     config.networks.weights_dir, config.data.path = "no-such-weights", "no-such-data"
-    lines = assemble.missing(resolve(config))
+    lines = requirements.missing(resolve(config))
     assert len(lines) == 6
     assert sum("`python -m converters." in line for line in lines) == 5
-    assert assemble.missing(resolve(debug.get_config())) == []
+    assert requirements.missing(resolve(debug.get_config())) == []
 
 
 @pytest.mark.parametrize("variant", [*joint.ABLATIONS, "debug"])
@@ -82,3 +82,7 @@ def test_compiler_options_are_tried_on_xla_at_once():
     assert step.accepted_options(options) == options
     with pytest.raises(UserError, match="xla_no_such_option"):
         step.accepted_options({"xla_no_such_option": 1})
+
+
+def test_made_up_networks_are_those_that_exist():
+    assert set(requirements.MADE_UP) == set(tiny.CORES)

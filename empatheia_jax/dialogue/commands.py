@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from empatheia_jax import assemble
+from empatheia_jax import assemble, requirements
 from empatheia_jax.conversation import labels, schema
 from empatheia_jax.conversation.policy import PromptPolicy
 from empatheia_jax.conversation.schema import Conversation, Turn, Utterance
@@ -42,7 +42,7 @@ def responder(config: Experiment, workdir: Path) -> Responder:
     Raises:
       UserError: weights or checkpoints are missing.
     """
-    assemble.require(config, data=False)
+    requirements.require(config, data=False)
     mesh = make_mesh(*config.mesh.sizes)
     assembly = assemble.empatheia(config, mesh)
     if not Run(workdir).load_into(assembly.model):

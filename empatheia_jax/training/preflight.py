@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from empatheia_jax import assemble, tiny, weights
+from empatheia_jax import assemble, requirements, tiny, weights
 from empatheia_jax.batch import Batch
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
@@ -38,8 +38,8 @@ def abstract_model(config: Experiment) -> tuple[nnx.Module, assemble.Widths]:
       UserError: the core is neither in its folder nor one whose sizes are known here.
     """
     options = assemble.core_options(config)
-    folder, name = assemble.folder(config, "llm"), config.networks.llm
-    if assemble.is_debug(config):
+    folder, name = requirements.folder(config, "llm"), config.networks.llm
+    if requirements.is_debug(config):
         kind, of = tiny.CORES[name]
         network, sizes = (assemble.CORES[kind].network, of), assemble.widths(config)
     else:
@@ -72,8 +72,8 @@ def _core(folder: Path, name: str) -> tuple[type[nnx.Module], Any]:
 
 
 def _widths(config: Experiment) -> assemble.Widths:
-    others = [name for name in assemble.NETWORKS if name != "llm"]
-    if all((assemble.folder(config, name) / weights.CONFIG_FILE).is_file() for name in others):
+    others = [name for name in requirements.NETWORKS if name != "llm"]
+    if all((requirements.folder(config, name) / weights.CONFIG_FILE).is_file() for name in others):
         return assemble.widths(config)
     return released.WIDTHS
 
@@ -187,7 +187,7 @@ def run(config: Experiment, target: str, json_path: str | os.PathLike | None = N
     )
     result: dict[str, Any] = {"target": wanted.name, "mesh": dict(mesh.shape), "stages": []}
     rows, remarks, hours = [], [], 0.0
-    if not assemble.is_debug(config) and config.data.modalities:
+    if not requirements.is_debug(config) and config.data.modalities:
         found = preflight_extract.footprint(config, wanted, mesh)
         rows.append(_row(found, None))
         result["extract"] = {**found.as_dict(), "clips_per_second": found.tokens_per_second}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from empatheia_jax import assemble
+from empatheia_jax import assemble, requirements
 from empatheia_jax.parallel.mesh import batch_part, make_mesh
 from empatheia_jax.runs.checkpoint import load_trainable
 from empatheia_jax.runs.run import Run, overlay
@@ -133,7 +133,7 @@ def run(config: Experiment, workdir: Path, make_batches: MakeBatches) -> list[lo
     Raises:
       UserError: weights or data are missing; the folder belongs to another run; the loss is not finite; the disk is full.
     """
-    assemble.require(config)
+    requirements.require(config)
     mesh = make_mesh(*config.mesh.sizes)
     assembly = assemble.empatheia(config, mesh)
     wanted = [stage for stage in stages.STAGES if stage in config.schedule]
