@@ -64,6 +64,21 @@ class Profile:
         return self.profile_id if self.avatar is None else self.avatar
 
     @classmethod
+    def parse(cls, text: str) -> Profile:
+        """A profile in words, in any order, with blanks or commas between them: "elderly male gentle".
+
+        Raises:
+            UserError: a word is missing, is said twice, or is in no vocabulary.
+        """
+        words = text.replace(",", " ").lower().split()
+        vocabularies = (labels.AGES, labels.GENDERS, (*labels.TONES, *labels.TIMBRES))
+        found = [[word for word in words if word in vocabulary] for vocabulary in vocabularies]
+        if len(words) != 3 or any(len(each) != 1 for each in found):
+            choices = "; ".join(", ".join(vocabulary) for vocabulary in (labels.AGES, labels.GENDERS, labels.TONES))
+            raise UserError(f"profile {text!r}; expected an age, a gender and a tone, one of each: {choices}")
+        return cls(*(each[0] for each in found))
+
+    @classmethod
     def of(cls, profile_id: int) -> Profile:
         """The combination with this number, under its own number as avatar. Raises `UserError` outside 0–23."""
         age, gender, timbre = labels.profile_words(profile_id)
