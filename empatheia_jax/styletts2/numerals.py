@@ -109,10 +109,10 @@ def plural(words: str) -> str:
     return f"{words}{'es' if words.endswith(('x', 's')) else 's'}"
 
 
-_ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50}
+_ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 
 
 def roman(numeral: str) -> int:
-    """'XIV' → 14 (numerals made of I, V, X and L)."""
+    """'XIV' → 14 (any numeral below 4000)."""
     values = [_ROMAN[letter] for letter in numeral]
     return sum(-value if value < after else value for value, after in zip(values, [*values[1:], 0]))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from empatheia_jax.styletts2 import numerals
 from empatheia_jax.styletts2.text import PUNCTUATION, normalise
 
+DIGITS = frozenset(numerals.digits("0123456789").split())
+
 SPOKEN = {
     # money
     "It cost $3.50.": "It cost three dollars and fifty cents.",
     "$1, $0.99, £1.01, ¥500": "one dollar, ninety nine cents, one pound and one penny, five hundred yen",
-    "a $1.2 million house": "a one point two million dollars house",
+    "a $1.2 million house": "a one point two million dollar house",
     "1,234,567 people": "one million two hundred thirty four thousand five hundred sixty seven people",
     # dates
     "on 3/4/2021": "on March fourth, twenty twenty one",
@@ -30,7 +35,7 @@ SPOKEN = {
     "½ cup, 2 1/2 cups, 3¾ cups": "one half cup, two and a half cups, three and three quarters cups",
     "3.14 and .5": "three point one four and zero point five",
     "20°C, -5° outside": "twenty degrees Celsius, minus five degrees outside",
-    "a 5km run at 6 km/h": "a five kilometers run at six kilometers per hour",
+    "a 5km run at 6 km/h": "a five kilometer run at six kilometers per hour",
     "50% off": "fifty percent off",
     "10-20 people": "ten to twenty people",
     "I'm 5'6\" tall": "I'm five foot six tall",
@@ -64,9 +69,33 @@ SPOKEN = {
 }
 
 
-@pytest.mark.parametrize("written,spoken", SPOKEN.items())
+TABLE = [
+    tuple(line.split("\t"))
+    for line in (Path(__file__).parents[1] / "data" / "spoken_english.tsv").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("# ")
+]
+"""Written and spoken, as a careful speaker of English reads it; one pair a line, `#` heads a group."""
+
+
+@pytest.mark.parametrize("written,spoken", [*SPOKEN.items(), *TABLE])
 def test_is_read_aloud_as(written, spoken):
     assert normalise(written) == spoken
+
+
+def test_the_table_is_large():
+    assert len(dict(TABLE)) >= 300
+
+
+@pytest.mark.parametrize(
+    "number", ["911", "988", "1-800-273-8255", "(555) 123-4567", "+44 20 7946 0958", "116 123", "741741", "0800 1111"]
+)
+@pytest.mark.parametrize(
+    "sentence", ["Call {}.", "Please call {} now!", "You can reach help at {}, day and night.", "{}"]
+)
+def test_no_digit_of_a_number_that_people_call_is_lost(sentence, number):
+    wanted = [numerals.digits(digit) for digit in number if digit.isdigit()]
+    said = [word for word in re.findall(r"\w+", normalise(sentence.format(number))) if word in DIGITS]
+    assert said == wanted
 
 
 @pytest.mark.parametrize("text", ["", "   \n\t ", "🙂", "🙂🙂 ❤️👨‍👩‍👧", "…", "?!", "***", "你好", "\x00\u200b"])
@@ -92,7 +121,7 @@ def test_any_characters_whatever_give_only_speakable_ones():
 
 
 def test_normalising_twice_changes_nothing():
-    for written in SPOKEN:
+    for written, _ in [*SPOKEN.items(), *TABLE]:
         once = normalise(written)
         assert normalise(once) == once
 

@@ -1,0 +1,269 @@
+"""Titles, streets, abbreviations with a full stop, and the words of chats."""
+
+from __future__ import annotations
+
+import re
+
+from empatheia_jax.styletts2.text.rules import Rule, ends_sentence, rule, words
+
+# Written without a full stop too.
+_TITLES = {"Mr": "Mister", "Mrs": "Missus", "Ms": "Miz", "Dr": "Doctor", "Prof": "Professor", "Mt": "Mount"}
+_DOTTED_TITLES = {
+    "Rev": "Reverend",
+    "Hon": "Honorable",
+    "Capt": "Captain",
+    "Lt": "Lieutenant",
+    "Col": "Colonel",
+    "Gen": "General",
+    "Sgt": "Sergeant",
+    "Cpl": "Corporal",
+    "Pvt": "Private",
+    "Gov": "Governor",
+    "Sen": "Senator",
+    "Rep": "Representative",
+    "Pres": "President",
+    "Fr": "Father",
+    "Ft": "Fort",
+}
+_STREETS = {
+    "St": "Street",
+    "Dr": "Drive",
+    "Ave": "Avenue",
+    "Blvd": "Boulevard",
+    "Rd": "Road",
+    "Ln": "Lane",
+    "Ct": "Court",
+}
+_NUMBERED = {
+    "p": "page",
+    "ch": "chapter",
+    "Ch": "Chapter",
+    "vol": "volume",
+    "Vol": "Volume",
+    "fig": "figure",
+    "Fig": "Figure",
+}
+_NUMBERED |= {"Rm": "Room", "rm": "room", "Sec": "Section", "sec": "section", "Ste": "Suite"}
+# Their full stop may be the sentence's as well.
+_ABBREVIATIONS = {
+    "e.g.": "for example",
+    "eg.": "for example",
+    "i.e.": "that is",
+    "etc.": "et cetera",
+    "etc": "et cetera",
+    "et al.": "and others",
+    "vs.": "versus",
+    "vs": "versus",
+    "v.": "versus",
+    "approx.": "approximately",
+    "appt.": "appointment",
+    "appt": "appointment",
+    "appts": "appointments",
+    "dept.": "department",
+    "Dept.": "Department",
+    "est.": "established",
+    "misc.": "miscellaneous",
+    "min.": "minimum",
+    "max.": "maximum",
+    "temp.": "temperature",
+    "ext.": "extension",
+    "w/o": "without",
+    "w/": "with",
+    "b/c": "because",
+    "Jr.": "Junior",
+    "Sr.": "Senior",
+    "Apt.": "Apartment",
+    "apt.": "apartment",
+    "Ave.": "Avenue",
+    "Blvd.": "Boulevard",
+    "Rd.": "Road",
+    "Hwy.": "Highway",
+    "Inc.": "Incorporated",
+    "Ltd.": "Limited",
+    "Co.": "Company",
+    "Corp.": "Corporation",
+    "Bros.": "Brothers",
+    "Univ.": "University",
+    "a.k.a.": "also known as",
+    "aka": "also known as",
+    "AKA": "also known as",
+    "p.s.": "P S",
+    "P.S.": "P S",
+    "RSVP": "R S V P",
+    "R.I.P.": "R I P",
+    "N/A": "N A",
+    "n/a": "N A",
+}
+_MAY_END = frozenset(
+    (
+        "etc.",
+        "et al.",
+        "Jr.",
+        "Sr.",
+        "Ave.",
+        "Blvd.",
+        "Rd.",
+        "Hwy.",
+        "Inc.",
+        "Ltd.",
+        "Co.",
+        "Corp.",
+        "Bros.",
+        "appt.",
+        "dept.",
+    )
+)
+# Written small or in capitals.
+_CHAT = {
+    "lol": "ha ha",
+    "lmao": "ha ha",
+    "rofl": "ha ha",
+    "omg": "oh my god",
+    "omfg": "oh my god",
+    "idk": "I don't know",
+    "idc": "I don't care",
+    "idgaf": "I don't care",
+    "ikr": "I know, right",
+    "ily": "I love you",
+    "ilysm": "I love you so much",
+    "imo": "in my opinion",
+    "imho": "in my humble opinion",
+    "tbh": "to be honest",
+    "ngl": "not gonna lie",
+    "btw": "by the way",
+    "brb": "be right back",
+    "ttyl": "talk to you later",
+    "gtg": "got to go",
+    "g2g": "got to go",
+    "smh": "shaking my head",
+    "nvm": "never mind",
+    "jk": "just kidding",
+    "fyi": "for your information",
+    "asap": "as soon as possible",
+    "afaik": "as far as I know",
+    "iirc": "if I remember correctly",
+    "irl": "in real life",
+    "tmi": "too much information",
+    "tysm": "thank you so much",
+    "ty": "thank you",
+    "thx": "thanks",
+    "thnx": "thanks",
+    "tnx": "thanks",
+    "np": "no problem",
+    "yw": "you're welcome",
+    "pls": "please",
+    "plz": "please",
+    "ppl": "people",
+    "rn": "right now",
+    "wyd": "what are you doing",
+    "hbu": "how about you",
+    "wbu": "what about you",
+    "hmu": "hit me up",
+    "lmk": "let me know",
+    "tgif": "thank god it's Friday",
+    "wtf": "what the fuck",
+    "wth": "what the hell",
+    "bff": "best friend forever",
+    "bffs": "best friends forever",
+    "fomo": "fomo",
+    "yolo": "yolo",
+    "diy": "D I Y",
+    "tl;dr": "too long, didn't read",
+    "tldr": "too long, didn't read",
+}
+# Written small only: in capitals they are something else.
+_SMALL_CHAT = {
+    "u": "you",
+    "ur": "your",
+    "r u": "are you",
+    "u r": "you are",
+    "ya'll": "y'all",
+    "cuz": "because",
+    "coz": "because",
+    "bc": "because",
+    "gr8": "great",
+    "b4": "before",
+    "l8r": "later",
+    "2day": "today",
+    "2nite": "tonight",
+    "2morrow": "tomorrow",
+    "tmrw": "tomorrow",
+    "tmr": "tomorrow",
+    "bday": "birthday",
+    "bf": "boyfriend",
+    "gf": "girlfriend",
+    "hubby": "hubby",
+    "dunno": "don't know",
+    "y": "why",
+    "k": "okay",
+    "kk": "okay",
+    "ok": "okay",
+    "abt": "about",
+    "msg": "message",
+    "sth": "something",
+    "smth": "something",
+    "tho": "though",
+    "thru": "through",
+}
+
+
+def _abbreviation(match: re.Match[str]) -> str:
+    key = match[1]
+    return _ABBREVIATIONS[key] + ("." if key in _MAY_END and ends_sentence(match) else "")
+
+
+def _chat(match: re.Match[str]) -> str:
+    said = _CHAT[match[1].lower()]
+    start = not match.string[: match.start()].strip() or match.string[: match.start()].rstrip()[-1] in ".!?\n"
+    return said[0].upper() + said[1:] if start else said
+
+
+def _small_chat(match: re.Match[str]) -> str:
+    return _SMALL_CHAT[match[1]]
+
+
+def _street(match: re.Match[str]) -> str:
+    return match["name"] + _STREETS[match["kind"]] + ("." if match["stop"] and ends_sentence(match, names=True) else "")
+
+
+def _degree(match: re.Match[str]) -> str:
+    """Ph.D. → P H D."""
+    letters = match[1].replace(".", "")
+    said = "Psy D" if letters.startswith("Psy") else " ".join(letters.removesuffix("s").upper())
+    said += "'s" if letters.endswith("s") else ""
+    return said + ("." if match[0].endswith(".") and ends_sentence(match, names=True) else "")
+
+
+_CAPITAL = r"[A-Z][A-Za-z'-]*"
+
+RULES: tuple[Rule, ...] = (
+    rule(
+        rf"(?P<name>\b\d+[A-Za-z]?\s+(?:{_CAPITAL}\s+|\d+(?:st|nd|rd|th)\s+)+)(?P<kind>{words(_STREETS)})\b(?P<stop>\.?)(?!\w)",
+        _street,
+    ),
+    rule(
+        rf"(?P<name>\b(?:on|at|of|from|to|near|along|down|up|off|in|and)\s+(?:{_CAPITAL}\s+|\d+(?:st|nd|rd|th)\s+)+)"
+        r"(?P<kind>St|Ave|Blvd|Rd|Ln)\b(?P<stop>\.?)(?!\w)",
+        _street,
+    ),
+    rule(r"\bSts\.", "Saints"),
+    rule(r"\bSt\.(?=\s+[A-Z])", "Saint"),
+    rule(r"\bSt\.(?=\s*$)", "Street."),
+    rule(r"\bSt\.", "Street"),
+    rule(r"\b(Mr|Mrs|Ms)\b\.?(?!')", lambda match: _TITLES[match[1]]),
+    rule(rf"\b({words(_TITLES)})\b\.?(?=\s+(?:[A-Z]|(?:and|or|&)\s+(?:{words(_TITLES)})\b))", lambda m: _TITLES[m[1]]),
+    rule(rf"\b({words(_DOTTED_TITLES)})\.(?=\s+[A-Z])", lambda match: _DOTTED_TITLES[match[1]]),
+    rule(
+        r"\b([Dd])r\b\.?(?=\s+[a-z]|[,;!?]|'s)",
+        lambda match: "Doctor" if match[1] == "D" and not match.start() else "doctor",
+    ),
+    rule(r"\b[Dd]r\.(?=\s*$)", "doctor."),
+    rule(r"\b[Dd]rs\.(?=\s)", "doctors"),
+    rule(r"\bNos?\.(?=\s*\d)", "number"),
+    rule(r"\bpp\.\s?(?=\d)", "pages "),
+    rule(rf"\b({words(_NUMBERED)})\.\s?(?=[\dIVX])", lambda match: _NUMBERED[match[1]] + " "),
+    rule(r"\b(Ph\.?\s?D|Psy\.?D|Ed\.D|[BM]\.?Sc)s?\b\.?", _degree),
+    rule(rf"(?<![\w.])({words(_ABBREVIATIONS)})(?![\w/])", _abbreviation),
+    rule(rf"(?<![\w.'/&])({words(_CHAT)}|{words(key.upper() for key in _CHAT)})(?![\w'/&])", _chat),
+    rule(rf"(?<![\w.'/&#-])(?<!\d )({words(_SMALL_CHAT)})(?![\w'/&.-]\w|[/&'])\b", _small_chat),
+)

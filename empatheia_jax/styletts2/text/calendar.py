@@ -1,0 +1,205 @@
+"""Days, dates, years, decades and times of day."""
+
+from __future__ import annotations
+
+import re
+
+from empatheia_jax.styletts2.numerals import cardinal, ordinal, plural, year
+from empatheia_jax.styletts2.text.rules import DAYS, MONTHS, Rule, ends_sentence, rule, words
+
+_MONTH = "|".join(MONTHS)
+_SHORT_MONTHS = {month[:3]: month for month in MONTHS if month != "May"} | {"Sept": "September"}
+_SHORT_DAYS = {day[:3]: day for day in DAYS} | {
+    "Tues": "Tuesday",
+    "Weds": "Wednesday",
+    "Thur": "Thursday",
+    "Thurs": "Thursday",
+}
+_NO_OTHER_WORD = [day for day in _SHORT_DAYS if day not in ("Sat", "Sun")]
+_BEFORE_A_DATE = r"(?:on|since|until|till|by|before|after|due|dated|is|was|from|every|of)"
+_SUFFIX = r"(?:st|nd|rd|th)"
+_HALF = r"[AaPp]\.[Mm]\.?|[AaPp][Mm]\b"
+
+
+def _day(match: re.Match[str]) -> str:
+    stop = "." if match[0].endswith(".") and ends_sentence(match) else ""
+    return _SHORT_DAYS[match[1]] + stop
+
+
+def _month(match: re.Match[str]) -> str:
+    stop = "." if match[0].endswith(".") and ends_sentence(match) else ""
+    return _SHORT_MONTHS[match[1]] + stop
+
+
+def _date(day: int, month: int, of_year: str | None) -> str:
+    words = f"{MONTHS[month - 1]} {ordinal(day)}"
+    return f"{words}, {year(int(of_year))}" if of_year else words
+
+
+def _century(short: str) -> str:
+    return short if len(short) == 4 else ("20" if int(short) < 50 else "19") + short
+
+
+def _valid(day: int, month: int) -> bool:
+    return 1 <= month <= 12 and 1 <= day <= 31
+
+
+def _slash_date(match: re.Match[str]) -> str:
+    month, day = int(match["month"]), int(match["day"])
+    if month > 12 >= day:
+        month, day = day, month  # written the European way round
+    return _date(day, month, _century(match["year"])) if _valid(day, month) else match[0].replace("/", " ")
+
+
+def _dotted_date(match: re.Match[str]) -> str:
+    """25.12.2020, as much of Europe writes it; 12.25.2020 too."""
+    day, month = int(match["day"]), int(match["month"])
+    if day <= 12 < month:
+        day, month = month, day
+    return _date(day, month, match["year"]) if _valid(day, month) else match[0]
+
+
+def _iso_date(match: re.Match[str]) -> str:
+    month, day = int(match["month"]), int(match["day"])
+    return _date(day, month, match["year"]) if _valid(day, month) else match[0].replace("-", " ")
+
+
+def _short_date(match: re.Match[str]) -> str:
+    """12/25 is a day where its numbers can be nothing else, or where a word before it says so."""
+    month, day = int(match["month"]), int(match["day"])
+    preposition = match["before"] is not None
+    feast = re.search(
+        r"\b(?:birthday|anniversary|wedding|born|due|funeral)\b", match.string[: match.start()][-60:], re.I
+    )
+    if not _valid(day, month) or day in (16, 32) and not preposition:
+        return match[0]
+    if day > 12 or (preposition and (match["before"].strip().lower() == "on" or feast)):
+        return (match["before"] or "") + _date(day, month, None)
+    return match[0]
+
+
+def _time(match: re.Match[str]) -> str:
+    hour, minute, half = int(match["hour"]), match["minute"], match["half"]
+    second = match.groupdict().get("second")
+    if hour > 24 or (minute and int(minute) > 59):
+        return match[0]
+    words = [cardinal(hour)]
+    if minute and int(minute):
+        words.append(f"oh {cardinal(int(minute))}" if minute[0] == "0" else cardinal(int(minute)))
+    elif not half:
+        words.append("o'clock" if 1 <= hour <= 12 else "hundred")
+    if second and int(second):
+        words.append(f"and {cardinal(int(second))} {'second' if int(second) == 1 else 'seconds'}")
+    if half:
+        words.append(" ".join(half.replace(".", "").upper()))
+    return " ".join(words) + ("." if half and half.endswith(".") and ends_sentence(match) else "")
+
+
+def _decade(match: re.Match[str]) -> str:
+    number = int(match["number"])
+    return plural(year(number) if number >= 1000 else cardinal(number))
+
+
+def _span(match: re.Match[str]) -> str:
+    """1990-2000, 1984-85."""
+    first, second = match["first"], match["second"]
+    return f"{year(int(first))} to {year(int(second)) if len(second) == 4 else cardinal(int(second))}"
+
+
+def _weekend(match: re.Match[str]) -> str:
+    stop = "." if match[0].endswith(".") and ends_sentence(match) else ""
+    return _SHORT_DAYS[match[1] or match[2]] + stop
+
+
+def _any_month(match: re.Match[str]) -> str:
+    stop = "." if match[0].endswith(".") and ends_sentence(match) else ""
+    return _SHORT_MONTHS[match[1] or match[2]] + stop
+
+
+def _ancient(number: str) -> str:
+    return year(int(number)) if len(number) == 4 else cardinal(int(number))
+
+
+_CLOCK = r"\d{1,2}(?::\d{2})?"
+
+RULES: tuple[Rule, ...] = (
+    # --- names of days and months ---------------------------------------------------------------------------------
+    rule(
+        rf"\b({words(_SHORT_DAYS)})\.?\s?[-–—]\s?(?=(?:{words(_SHORT_DAYS)})\b)",
+        lambda match: f"{_SHORT_DAYS[match[1]]} to ",
+    ),
+    rule(rf"(?<=\bto )({words(_SHORT_DAYS)})\b\.?(?=\W|$)", _day),
+    rule(
+        rf"\b({words(_SHORT_DAYS)})\.?(?=(?: to |/)(?:{words((*_SHORT_DAYS, *DAYS))})\b)", lambda m: _SHORT_DAYS[m[1]]
+    ),
+    rule(rf"\b({words(_NO_OTHER_WORD)})\.", _day),
+    rule(r"\b(Sat|Sun)\.?(?=,?\s+(?:at\s+|the\s+)?\d|,?\s+(?:morning|afternoon|evening|night)\b)", _day),
+    rule(rf"\b(Sat|Sun)\.?(?=,?\s+(?:{_MONTH}|{words(_SHORT_MONTHS)})\b)", _day),
+    rule(r"(?<=\b[Oo]n )(Sat|Sun)\b\.?|(?<=\b(?:this|next|last) )(Sat|Sun)\b\.?", _weekend),
+    rule(rf"\b({words(_NO_OTHER_WORD)})(?=,?\s+(?:at\s+)?\d)", lambda match: _SHORT_DAYS[match[1]]),
+    rule(rf"\b({words(_SHORT_MONTHS)})\.?(?=\s+\d)", lambda match: _SHORT_MONTHS[match[1]]),
+    rule(rf"(?<=\d )({words(_SHORT_MONTHS)})\b\.?", _month),
+    rule(r"\b(Feb|Apr|Aug|Sept|Oct|Nov|Dec)\.", _month),
+    rule(
+        rf"(?<=\b(?:in|by|of) )({words(_SHORT_MONTHS)})\b\.?|(?<=\b(?:last|next|this) )({words(_SHORT_MONTHS)})\b\.?",
+        lambda m: _any_month(m),
+    ),
+    # --- dates ----------------------------------------------------------------------------------------------------
+    rule(r"\b(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})\b", _iso_date),
+    rule(r"\b(?P<year>\d{4})/(?P<month>\d{1,2})/(?P<day>\d{1,2})\b", _iso_date),
+    rule(r"\b(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4}|\d{2})\b", _slash_date),
+    rule(r"\b(?P<month>\d{1,2})-(?P<day>\d{1,2})-(?P<year>\d{4})\b", _slash_date),
+    rule(r"\b(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})\b", _dotted_date),
+    rule(r"\b9/11\b", "nine eleven"),
+    rule(
+        rf"(?P<before>\b{_BEFORE_A_DATE}\s)?(?<![\d/.$])\b(?P<month>\d{{1,2}})/(?P<day>\d{{1,2}})(?![\d/]|\.\d|\s+(?:of|inch|in|mile|cup|hour|full)\b)",
+        _short_date,
+        re.I,
+    ),
+    rule(
+        rf"\b(?P<month>{_MONTH})\s+(?P<day>\d{{1,2}}){_SUFFIX}?\s?[-–]\s?(?P<last>\d{{1,2}}){_SUFFIX}?\b(?:,?\s+(?P<year>\d{{4}})\b)?",
+        lambda m: (
+            f"{m['month']} {ordinal(int(m['day']))} to {ordinal(int(m['last']))}"
+            + (f", {year(int(m['year']))}" if m["year"] else "")
+        ),
+    ),
+    rule(
+        rf"\b(?P<month>{_MONTH})\s+(?P<day>\d{{1,2}})(?:{_SUFFIX})?\b(?!:|\s?[AaPp]\.?[Mm])(?:,?\s+(?P<year>\d{{4}})\b)?",
+        lambda match: _date(int(match["day"]), MONTHS.index(match["month"]) + 1, match["year"]),
+    ),
+    rule(
+        rf"\b(?:the\s+)?(?P<day>\d{{1,2}}){_SUFFIX}?(?:\s+of)?\s+(?P<month>{_MONTH})(?:,?\s+(?P<year>\d{{4}}))?\b",
+        lambda match: (
+            f"the {ordinal(int(match['day']))} of {match['month']}"
+            + (f", {year(int(match['year']))}" if match["year"] else "")
+        ),
+    ),
+    # --- times of day ---------------------------------------------------------------------------------------------
+    rule(
+        rf"\b(?P<first>\d{{1,2}}:\d{{2}}(?:\s?(?:{_HALF}))?|\d{{1,2}}\s?(?:{_HALF}))\s?[-–—]\s?(?={_CLOCK})",
+        r"\g<first> to ",
+    ),
+    rule(
+        rf"\b(?P<first>\d{{1,2}})\s?[-–—]\s?(?={_CLOCK}\s?(?:{_HALF}))",
+        lambda match: f"{cardinal(int(match['first']))} to ",
+    ),
+    rule(
+        rf"\b(?P<hour>\d{{1,2}}):(?P<minute>\d{{2}})(?::(?P<second>\d{{2}}))?(?:\s*(?P<half>{_HALF}))?",
+        _time,
+    ),
+    rule(rf"\b(?P<hour>\d{{1,2}})(?P<minute>)\s*(?P<half>{_HALF})", _time),
+    rule(r"\b(\d{1,2}) o'?clock\b", lambda match: f"{cardinal(int(match[1]))} o'clock"),
+    # --- years ----------------------------------------------------------------------------------------------------
+    rule(r"\b(?P<number>\d{3}0)'?s\b", _decade),
+    rule(r"(?<!\w)'?(?P<number>[1-9]0)'?s\b", _decade),
+    rule(r"(?<!\w)'0(\d)\b", lambda match: f"oh {cardinal(int(match[1]))}"),
+    rule(r"(?<!\w)'([1-9]\d)\b", lambda match: cardinal(int(match[1]))),
+    rule(
+        r"(?<![\w,.$€£/-])(?P<first>1[1-9]\d\d|20\d\d)\s?[-–/]\s?(?P<second>(?:1[1-9]|20)\d\d|\d\d)(?![\w,]|[-/.]\d|\s?%)",
+        _span,
+    ),
+    rule(r"\b24/7/365\b", "twenty four seven, three sixty five"),
+    rule(r"\b24/7\b", "twenty four seven"),
+    rule(r"\b(\d+) ?(BCE?|CE|AD)\b", lambda match: f"{_ancient(match[1])} {' '.join(match[2])}"),
+    rule(r"\bAD ?(\d+)\b", lambda match: f"A D {_ancient(match[1])}"),
+)

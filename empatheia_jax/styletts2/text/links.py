@@ -1,0 +1,43 @@
+"""Markup, emoticons, web and mail addresses, handles and hashtags."""
+
+from __future__ import annotations
+
+import re
+
+from empatheia_jax.styletts2 import numerals
+from empatheia_jax.styletts2.text.rules import Rule, rule
+
+_SIGNS = ((".", " dot "), ("/", " slash "), ("@", " at "), ("_", " underscore "), ("-", " dash "), ("+", " plus "))
+
+
+def _link(match: re.Match[str]) -> str:
+    """What is said of an address: no protocol, no parameters, its digits one by one."""
+    address = re.sub(r"^(https?://)?(www\.)?", "", match[0], flags=re.I)
+    tail = re.search(r"[.,!?;:)]*$", address)[0]
+    address = address[: len(address) - len(tail)].split("?")[0].split("#")[0].rstrip("/")
+    for sign, word in _SIGNS:
+        address = address.replace(sign, word)
+    return re.sub(r"\d+", lambda number: f" {numerals.digits(number[0])} ", address).strip() + tail
+
+
+def _hashtag(match: re.Match[str]) -> str:
+    """#MentalHealthMatters → hashtag Mental Health Matters."""
+    return "hashtag " + re.sub(r"(?<=[a-z])(?=[A-Z0-9])|_", " ", match[1])
+
+
+RULES: tuple[Rule, ...] = (
+    rule(r"<[A-Za-z/!][^<>\n]{0,40}>", " "),  # tags such as <br> or <emo>
+    rule(r"\[([^\]\n]+)\]\(([^)\s]+)\)", r"\1"),  # [words](link)
+    rule(r"(?m)^\s{0,3}(?:#{1,6}|[-*•+>])\s+", ""),
+    rule(r"(?<!\w)(?:[*_`]+|~+(?!\s?[\d$€£¥₹]))(?=\S)|(?<=[^\s\d])[*_~`]+(?!\w)|(?<=\d)[*_`]+(?!\w)", ""),
+    rule(r"(?:(?<=\s)|^)(?:[:;=8]-?[')(DPpOo/|\\]+|<3+|</3|\^_*\^|[xX]D|T_T|-_-)(?=\s|$|[.,!?])", " "),  # emoticons
+    rule(r"(?i)\b(?:https?://|www\.)\S+", _link),
+    rule(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b", _link),
+    rule(
+        r"(?i)(?<![\w.])[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|org|net|edu|gov|io|co\.uk|uk|app|info)(?:/\S*)?(?!\w)",
+        _link,
+    ),
+    rule(r"(?<!\w)@(\w+)", r"at \1"),
+    rule(r"(?<!\w)#([A-Za-z]\w*)", _hashtag),
+    rule(r"(?<!\w)#(?=\d)", "number "),
+)

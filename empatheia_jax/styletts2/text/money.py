@@ -1,0 +1,152 @@
+"""Sums of money: signs, scales, ranges, and what they are for."""
+
+from __future__ import annotations
+
+import re
+
+from empatheia_jax.styletts2.numerals import cardinal, decimal
+from empatheia_jax.styletts2.text.rules import NUMBER, Rule, rule, words
+
+# sign → (singular, plural, singular of the hundredth, plural of the hundredth)
+_CURRENCIES = {
+    "$": ("dollar", "dollars", "cent", "cents"),
+    "€": ("euro", "euros", "cent", "cents"),
+    "£": ("pound", "pounds", "penny", "pence"),
+    "¥": ("yen", "yen", "", ""),
+    "₹": ("rupee", "rupees", "paisa", "paise"),
+}
+_COUNTRIES = {
+    "US": "U S ",
+    "A": "Australian ",
+    "AU": "Australian ",
+    "C": "Canadian ",
+    "CA": "Canadian ",
+    "NZ": "New Zealand ",
+}
+_CODES = {
+    "USD": "U S dollars",
+    "EUR": "euros",
+    "GBP": "pounds",
+    "JPY": "yen",
+    "AUD": "Australian dollars",
+    "INR": "rupees",
+}
+_CODES["CAD"] = "Canadian dollars"
+_SCALES = {
+    "k": "thousand",
+    "K": "thousand",
+    "m": "million",
+    "M": "million",
+    "mil": "million",
+    "mn": "million",
+    "mm": "million",
+    "b": "billion",
+    "B": "billion",
+    "bn": "billion",
+    "t": "trillion",
+    "T": "trillion",
+    "tn": "trillion",
+}
+_SCALE = r"(?:thousand|million|billion|trillion|mil|mm|mn|bn|tn|[kKmMbBtT])"
+PER = {
+    "hr": "hour",
+    "hrs": "hour",
+    "h": "hour",
+    "hour": "hour",
+    "min": "minute",
+    "minute": "minute",
+    "day": "day",
+    "night": "night",
+    "wk": "week",
+    "week": "week",
+    "mo": "month",
+    "month": "month",
+    "yr": "year",
+    "year": "year",
+    "person": "person",
+    "pp": "person",
+    "lb": "pound",
+    "kg": "kilogram",
+    "oz": "ounce",
+    "gal": "gallon",
+    "gallon": "gallon",
+    "mi": "mile",
+    "mile": "mile",
+    "km": "kilometer",
+    "session": "session",
+    "visit": "visit",
+    "item": "item",
+    "ea": "item",
+    "sq ft": "square foot",
+    "sqft": "square foot",
+    "unit": "unit",
+}
+"""What stands behind a slash after an amount."""
+
+_SIGN = "[" + "".join(re.escape(sign) for sign in _CURRENCIES) + "]"
+# "a $5 bill": one thing that is described, so that the unit stays singular.
+DESCRIBING = r"(?P<describing>\b(?:[Aa]n?|[Aa]nother|[Tt]hat|[Tt]his|[Ee]ach|[Ee]very|[Oo]ne)\s(?:[a-z]+\s)??)?"
+DESCRIBED = (
+    r"(?P<described>(?=-?\s?(?!(?:and|or|but|to|for|of|in|on|at|by|per|an?|the|with|from|is|was|are|were|than|each|every|more|less|off"
+    r"|back|up|down|into|you|he|she|we|they|who|that|which|so|as|if|when|while|because|until|before|after|total|extra|now|then|too|also"
+    r"|just|worth|only|again|plus|today|yesterday|tomorrow|tonight|away|ago|last|this|every|here|there|not|it|long|tall|high|wide)\b)[a-z]{3,}))?"
+)
+
+
+def _whole_and_cents(amount: str, sign: str, singular: bool) -> str:
+    one, many, cent, cents = _CURRENCIES[sign]
+    many = one if singular else many
+    whole, _, rest = amount.partition(".")
+    if len(rest) == 2 and cents and not singular:
+        parts = []
+        if int(whole or 0) or not int(rest):
+            parts.append(f"{cardinal(int(whole or 0))} {one if int(whole or 0) == 1 else many}")
+        if int(rest):
+            parts.append(f"{cardinal(int(rest))} {cent if int(rest) == 1 else cents}")
+        return " and ".join(parts)
+    return f"{decimal(amount)} {one if amount == '1' else many}"
+
+
+def _money(match: re.Match[str]) -> str:
+    groups = match.groupdict()
+    country, sign = _COUNTRIES.get(groups.get("country") or "", ""), match["sign"]
+    amount, last = match["amount"].replace(",", ""), (groups.get("last") or "").replace(",", "")
+    scale, end = groups.get("scale"), groups.get("end")
+    singular = bool(groups.get("describing")) and groups.get("described") is not None
+    one, many = (country + word for word in _CURRENCIES[sign][:2])
+    unit = one if singular else many
+    before = groups.get("describing") or ""
+    if groups.get("minus") or groups.get("below"):
+        before += "minus "
+    per = f" per {PER[groups['per']]}" if groups.get("per") else ""
+
+    def scaled(number: str, name: str | None) -> str:
+        return f"{decimal(number)} {_SCALES.get(name, name)}" if name else decimal(number)
+
+    if last:
+        if "." in amount + last and not (scale or end):
+            said = f"{_whole_and_cents(amount, sign, singular)} to {_whole_and_cents(last, sign, singular)}"
+            return before + said + per
+        return f"{before}{scaled(amount, scale)} to {scaled(last, end or scale)} {unit}{per}"
+    if scale:
+        return f"{before}{scaled(amount, scale)} {unit}{per}"
+    if country:
+        return f"{before}{decimal(amount)} {one if amount == '1' else unit}{per}"
+    return before + _whole_and_cents(amount, sign, singular) + per
+
+
+_AMOUNT = rf"(?P<amount>{NUMBER})(?:\s?(?P<scale>{_SCALE})\b)?"
+_UP_TO = rf"(?:\s?(?:[-–—]|\bto\b)\s?{_SIGN}?(?P<last>{NUMBER})(?:\s?(?P<end>{_SCALE})\b)?)?"
+
+RULES: tuple[Rule, ...] = (
+    rule(rf"(?<![\w~])~\s?(?={_SIGN})", "about "),
+    rule(
+        rf"{DESCRIBING}(?P<minus>[-−](?=[\s$€£¥₹]))?(?:\b(?P<country>{words(_COUNTRIES)}))?(?P<sign>{_SIGN})\s?(?P<below>[-−](?=\d))?"
+        rf"{_AMOUNT}{_UP_TO}(?:\s?/\s?(?P<per>{words(PER)})\b)?{DESCRIBED}",
+        _money,
+    ),
+    rule(rf"\b(?P<amount>{NUMBER})\s?(?P<sign>{_SIGN})(?:\s?/\s?(?P<per>{words(PER)})\b)?", _money),
+    rule(rf"\b({NUMBER})\s?({words(_CODES)})\b", lambda match: f"{decimal(match[1])} {_CODES[match[2]]}"),
+    rule(rf"\b({words(_CODES)})\s?({NUMBER})\b", lambda match: f"{decimal(match[2])} {_CODES[match[1]]}"),
+    rule(rf"\b({NUMBER})\s?¢", lambda match: f"{decimal(match[1])} {'cent' if match[1] == '1' else 'cents'}"),
+)

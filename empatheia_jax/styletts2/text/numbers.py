@@ -1,0 +1,74 @@
+"""Numbers that nothing else has claimed: ordinals, roman numerals, versions, ranges, years, arithmetic."""
+
+from __future__ import annotations
+
+import re
+
+from empatheia_jax.styletts2.numerals import cardinal, decimal, digits, ordinal, roman, year
+from empatheia_jax.styletts2.text.rules import NUMBER, Rule, rule
+
+_ROMAN = r"C?(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})(?<=[IVXLC])"
+_RULERS = (
+    "Henry|Edward|George|Charles|Elizabeth|James|William|Mary|Richard|Louis|Philip|Paul|Benedict|Pius|Francis|Nicholas|Catherine"
+    "|Alexander|Frederick|Napoleon|Ramses|Gregory|Leo|Harald|Carl|Felipe|Victoria|Ivan|Peter"
+)
+_NUMBERED = (
+    "World War|Super Bowl|Final Fantasy|Rocky|Part|Chapter|Act|Scene|Book|Volume|Phase|Type|Level|Stage|Grade|Class|Section|Title"
+    "|Article|Step|Round|Appendix|Schedule|Tier|Mark|Bipolar"
+)
+
+
+def _version(match: re.Match[str]) -> str:
+    """17.4.1 → seventeen point four point one."""
+    return " point ".join(cardinal(int(part)) for part in match["number"].split("."))
+
+
+def _range(match: re.Match[str]) -> str:
+    return f"{decimal(match[1])} to {decimal(match[2])}"
+
+
+def _the_third(match: re.Match[str]) -> str:
+    return f"the {ordinal(roman(match[1])).capitalize()}"
+
+
+def _times(match: re.Match[str]) -> str:
+    return f"{decimal(match[1])} times"
+
+
+RULES: tuple[Rule, ...] = (
+    rule(r"\b(\d+)(?:st|nd|rd|th|ST|ND|RD|TH)\b", lambda match: ordinal(int(match[1]))),
+    rule(rf"\b({_NUMBERED}) ({_ROMAN})\b(?!')", lambda match: f"{match[1]} {cardinal(roman(match[2]))}"),
+    rule(
+        rf"\b((?:{_RULERS})(?: [A-Z][a-z]+)?) (?!I\b)({_ROMAN})\b",
+        lambda match: f"{match[1]} the {ordinal(roman(match[2])).capitalize()}",
+    ),
+    rule(
+        r"(?<=[A-Z][a-z] )\b(II|III|IV)\b(?=[,.;!?]|\s*$|\s[a-z])",
+        lambda match: f"the {ordinal(roman(match[1])).capitalize()}",
+    ),
+    rule(r"\bv(?:er(?:sion)?)?\.?\s?(?P<number>\d+(?:\.\d+)+)\b", lambda match: f"version {_version(match)}", re.I),
+    rule(r"(?<![\w.,])(?P<number>\d+(?:\.\d+){2,})\b(?!\.\d)", _version),
+    rule(
+        r"(?<![\w.,])(\d{1,3}(?: \d{3})+)(?![\w,]|[.,]\d| \d)", lambda match: cardinal(int(match[1].replace(" ", "")))
+    ),
+    rule(rf"({NUMBER})\s*[-−]\s*(?={NUMBER}\s*=)", lambda match: f"{decimal(match[1])} minus "),
+    rule(rf"(?<![\w.])({NUMBER})\s?[-–—]\s?({NUMBER})(?![\w-])", _range),
+    rule(r"(?<![\w,.])(1[1-9]\d\d|20\d\d)(?!\w|[.,]\d)", lambda match: year(int(match[1]))),
+    rule(r"(?<![\w.,])0\d+\b(?!\.\d)", lambda match: digits(match[0])),
+    rule(rf"(?<![\w.)])[-−](?=\d|\.\d)({NUMBER})", lambda match: f"minus {decimal(match[1])}"),
+    rule(rf"(?<![\w.])\+(?=\d)({NUMBER})", lambda match: f"plus {decimal(match[1])}"),
+    rule(rf"\b({NUMBER})\+(?=\s|$|[.,!?])", lambda match: f"{decimal(match[1])} plus"),
+    rule(rf"(?<![\w~])~\s?(?={NUMBER})", "about "),
+    rule(rf"±\s?(?={NUMBER})", "plus or minus "),
+    rule(rf"(?<![\w<])<\s?(?={NUMBER})", "less than "),
+    rule(rf"(?<![\w>])>\s?(?={NUMBER})", "more than "),
+    rule(rf"\s?≤\s?(?={NUMBER})", " at most "),
+    rule(rf"\s?≥\s?(?={NUMBER})", " at least "),
+    rule(rf"(?<![\d.])({NUMBER})(?:x|×)(?=\s|$|[.,!?])", _times),
+    rule(rf"({NUMBER})\s*[x×]\s*(?={NUMBER})", lambda match: f"{decimal(match[1])} by "),
+    rule(rf"({NUMBER})\s*÷\s*(?={NUMBER})", lambda match: f"{decimal(match[1])} divided by "),
+    rule(rf"(?<![A-Za-z])({NUMBER})\^2\b", lambda match: f"{decimal(match[1])} squared"),
+    rule(rf"(?<![A-Za-z])({NUMBER})\^3\b", lambda match: f"{decimal(match[1])} cubed"),
+    rule(rf"(?<![A-Za-z])({NUMBER})", lambda match: f"{decimal(match[1])} "),
+    rule(r"\d+", lambda match: f" {cardinal(int(match[0]))} "),
+)

@@ -1,0 +1,138 @@
+"""Numbers that are names: telephone numbers, helplines, codes. They are read digit by digit, and no digit is lost.
+
+A helpline that is read as an amount cannot be dialled, so in doubt a number that people call is read as digits.
+"""
+
+from __future__ import annotations
+
+import re
+
+from empatheia_jax.styletts2.numerals import digits
+from empatheia_jax.styletts2.text.rules import Rule, rule, words
+
+# Emergency and helpline numbers of three digits. Those of `_ALWAYS` are hardly ever amounts.
+_ALWAYS = ("911", "988")
+_SERVICES = ("111", "101", "105", "112", "119", "211", "311", "411", "511", "611", "711", "811", "999")
+_CALLING = r"""call(?:s|ed|ing)?|dial(?:s|l?ed|l?ing)?|text(?:s|ed|ing)?|phon(?:e|es|ed|ing)|ring(?:s|ing)?|rang|tele?phone|
+    hotline|helpline|lifeline|crisis\ line|emergenc(?:y|ies)|Samaritans|ambulance|police""".replace("\n    ", "")
+_AFTER_CALLING = re.compile(rf"\b(?:{_CALLING})\b", re.I | re.X)
+
+# Words that are counted: "911 people" is an amount.
+_COUNTED = (
+    "people|persons|men|women|children|kids|students|patients|users|members|votes|followers|likes|cases|deaths|times|days|weeks"
+    "|months|years|hours|minutes|seconds|dollars|euros|pounds|cents|bucks|miles|meters|metres|feet|inches|kilometers|steps|pages"
+    "|words|points|calories|grams|kilograms|liters|degrees|percent|things|tickets|copies|rooms|seats|employees|jobs|homes|houses"
+)
+_IS_AMOUNT = re.compile(rf"\s?%|\s?°|[.,]\d|\s(?:{_COUNTED}|million|billion|thousand|hundred)\b", re.I)
+
+_SPELLED = r"(?P<one>1)[-. ]"
+_EXTENSION = r"(?:,?\s*(?:ext\.?|extension|x)\s?(?P<extension>\d{1,6}))?"
+
+
+def _groups(number: str) -> list[str]:
+    """A long row of digits in the groups that people say: 3, 3, 4 of ten, else threes with a longer end."""
+    if len(number) == 11 and number[0] == "1":
+        return ["1", *_groups(number[1:])]
+    groups = []
+    while len(number) > 4:
+        groups.append(number[:3])
+        number = number[3:]
+    return [*groups, number]
+
+
+def _said(number: str) -> str:
+    """All digits of a number, group after group, with a breath between."""
+    rows = [group for row in re.findall(r"\d+", number) for group in _groups(row)]
+    return ", ".join(map(digits, rows))
+
+
+def _telephone(match: re.Match[str]) -> str:
+    extension = match.groupdict().get("extension")
+    number = match[0] if extension is None else match[0][: match.start("extension") - match.start()]
+    said = ("plus " if match[0].lstrip("( ").startswith("+") else "") + _said(number)
+    return said + (f", extension {digits(extension)}" if extension else "")
+
+
+def _with_letters(match: re.Match[str]) -> str:
+    """800-273-TALK → eight zero zero, two seven three, talk."""
+    parts = re.split(r"[-. ]", match["number"])
+    code = digits(match["code"])
+    if match["code"] == "800":
+        code = "eight hundred"
+    said = [digits(part) if part.isdigit() else part.lower() for part in parts]
+    row = ", ".join([*(["one"] if match["one"] else []), code, " ".join(said)])
+    return row + (f" ({digits(match['digits'])})" if match["digits"] else "")
+
+
+def _local(match: re.Match[str]) -> str:
+    """555-1234; but 500-1000 people and $500-1000 are ranges."""
+    round_numbers = match[0].endswith("0") and match["first"].endswith("0")
+    if round_numbers or _IS_AMOUNT.match(match.string, match.end()):
+        return match[0]
+    return _said(match[0])
+
+
+def _after_a_call(match: re.Match[str]) -> str:
+    if len(re.sub(r"\D", "", match["number"])) < 3 or _IS_AMOUNT.match(match.string, match.end()):
+        return match[0]
+    return match["call"] + _said(match["number"])
+
+
+def _helpline(match: re.Match[str]) -> str:
+    if _IS_AMOUNT.match(match.string, match.end()):
+        return match[0]
+    if match[0] not in _ALWAYS and not _AFTER_CALLING.search(_sentence(match)):
+        return match[0]
+    return digits(match[0])
+
+
+def _sentence(match: re.Match[str]) -> str:
+    start = max(match.string.rfind(mark, 0, match.start()) for mark in ".!?\n") + 1
+    return re.split(r"[.!?\n]", match.string[start:], maxsplit=1)[0]
+
+
+def _code(match: re.Match[str]) -> str:
+    return match["before"] + _said(match["number"])
+
+
+def _long_number(match: re.Match[str]) -> str:
+    """Seven digits and more without commas; a round one is an amount."""
+    return match[0] if match[0].endswith("000") else _said(match[0])
+
+
+RULES: tuple[Rule, ...] = (
+    rule(r"\bPorsche 911\b", "Porsche nine eleven"),
+    rule(r"(?<![\w-])\d(?:-\d){2,}(?![\w-])", lambda match: digits(match[0])),  # 9-1-1
+    rule(r"(?<![\w.])\+\d{1,3}(?:[\s.-]?\(?\d{1,5}\)?){2,6}(?!\d)", _telephone),
+    rule(
+        rf"(?<![\w.$€£/-])(?:{_SPELLED})?(?P<code>[2-9]\d\d)[-.]"
+        r"(?P<number>(?=[A-Z0-9-]*[A-Z]{3})[A-Z0-9]{2,}(?:-[A-Z0-9]+)*)(?:\s?\((?P<digits>\d{4})\))?(?![\w-])",
+        _with_letters,
+    ),
+    rule(rf"(?<![\w.$€£/-])(?:1[-. ]?)?(?:\(\d{{3}}\)\s?|\d{{3}}[-. ])\d{{3}}[-. ]\d{{4}}\b{_EXTENSION}", _telephone),
+    rule(r"(?<![\w-])1-(?P<code>8\d\d)(?![\w-])", lambda m: "one eight hundred" if m["code"] == "800" else _said(m[0])),
+    rule(r"\b\d{3}-\d{2}-\d{4}\b|\b\d{4}([ -])\d{4}\1\d{4}(?:\1\d{4})?\b", _telephone),  # social security, cards
+    rule(r"(?<![\w.,$€£-])(?<!\d )0\d{2,4}(?:[ -]\d{3,4}){1,3}\b|\b1[38]00(?: \d{2,4}){2,3}\b", _telephone),
+    rule(r"\b13 ?11 ?14\b|\b116[ -]?\d{3}\b|\b741[ -]?741\b", _telephone),
+    rule(rf"(?<![\w.$€£/-])(?P<first>[2-9]\d\d)[-.]\d{{4}}(?![\w-]|[.,]\d){_EXTENSION}", _local),
+    rule(
+        rf"(?P<call>\b(?:{_CALLING})\b(?:\ (?:is|at|on|us|me|him|her|them|it|to|text|call|and|or|the|number|now"
+        r"|(?-i:[A-Z]{2,10})))*:?\s+)"
+        r"(?P<number>\d(?:[\d-]|\ (?=\d))*\d)(?![\w:]|[/.,]\d)",
+        _after_a_call,
+        re.I | re.X,
+    ),
+    rule(
+        rf"\b(?:{words(_ALWAYS)})/(?:{words((*_ALWAYS, *_SERVICES))})\b",
+        lambda m: " or ".join(map(digits, m[0].split("/"))),
+    ),
+    rule(rf"(?<![\w.,$€£/:#-])(?:{words((*_ALWAYS, *_SERVICES))})(?![\w:/]|-\d|[.,]\d)", _helpline),
+    rule(
+        r"(?P<before>\b(?:PIN|OTP|passcode|password|code|account|confirmation|reference|tracking|case|order|ticket|flight|zip"
+        r"|number)(?: (?:number|code|no\.?|id))?(?: is|:| #)? )(?P<number>\d{4,})\b(?![.,]\d)(?! (?:people|times|dollars)\b)",
+        _code,
+        re.I,
+    ),
+    rule(r"(?<=\b[A-Z]{2} )\d{5}(?:-\d{4})?\b", _telephone),  # CA 90210
+    rule(r"(?<![\w.,$€£-])\d{7,}(?![\w,]|\.\d|\s?%)", _long_number),
+)
