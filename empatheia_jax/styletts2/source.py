@@ -7,8 +7,9 @@ linearly. All of this is linear between block centres, so here the phase of samp
     phase = P[k] + (r − 149.5) · ρ,   ρ = ρ[k] in the block's first half, ρ[k + 1] in its second,
 
 with ρ[k] = (h · F0[k] / 24000) mod 1 in cycles per sample and P[k] = 300 · (ρ[0] + … + ρ[k]), where ρ is 0 before the first
-centre and after the last. P is kept modulo one cycle: the original takes sines of numbers near 1e4 in float32, which costs
-three to four digits; this form keeps them.
+centre and after the last. The original takes sines of numbers near 1e4 in float32, which costs three to four digits and
+more the longer the text is. Here P loses nothing with length: 300 · ρ is h · F0 / 80 cycles, so h · F0 is added up modulo 80,
+in two parts: F0 on a grid of 1/4096 Hz, whose multiples and sums have few enough digits to be exact, and the small rest.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from empatheia_jax.styletts2.masks import length_mask
 
 SAMPLE_RATE = 24000
 BLOCK = 300  # samples per value of F0
+BLOCKS_PER_SECOND = SAMPLE_RATE // BLOCK
+GRID = 4096  # steps per Hz
 HARMONICS = 9
 AMPLITUDE = 0.1
 VOICED_NOISE = 0.003
@@ -32,17 +35,23 @@ UNVOICED_NOISE = 0.1 / 3
 VOICED_ABOVE = 10.0  # Hz
 
 
-def _add_cycles(a: Array, b: Array) -> Array:
-    return (a + b) % 1
+def _add_modulo(a: Array, b: Array) -> Array:
+    return (a + b) % BLOCKS_PER_SECOND
+
+
+def _centre_cycles(f0: Float[Array, "B n 1"], multiples: Float[Array, " 9"]) -> Float[Array, "B n 9"]:
+    """Phase of every harmonic at every block's centre, in cycles below 1: the sum of h · F0 up to it, over 80."""
+    coarse = jnp.round(f0 * GRID) / GRID
+    exact = lax.associative_scan(_add_modulo, (coarse % BLOCKS_PER_SECOND) * multiples % BLOCKS_PER_SECOND, axis=1)
+    return _add_modulo(exact, jnp.cumsum((f0 - coarse) * multiples, axis=1)) / BLOCKS_PER_SECOND
 
 
 def harmonic_cycles(f0: Float[Array, "B n"], valid: Float[Array, "B n 1"] | None) -> Float[Array, "B n 300 9"]:
     """Phase of every harmonic at every sample, in cycles, modulo whole cycles up to the block's own advance."""
     multiples = jnp.arange(1, HARMONICS + 1, dtype=f0.dtype)
-    rho = (f0[..., None] * multiples / SAMPLE_RATE) % 1  # (B, n, 9), cycles per sample
-    if valid is not None:
-        rho = jnp.where(valid > 0, rho, 0)
-    centres = lax.associative_scan(_add_cycles, (BLOCK * rho) % 1, axis=1)
+    f0 = f0[..., None] if valid is None else jnp.where(valid > 0, f0[..., None], 0)
+    rho = (f0 * multiples / SAMPLE_RATE) % 1  # (B, n, 9), cycles per sample
+    centres = _centre_cycles(f0, multiples)
     before = rho.at[:, 0].set(0)
     after = jnp.concatenate([rho[:, 1:], jnp.zeros_like(rho[:, :1])], 1)
     offset = jnp.arange(BLOCK, dtype=f0.dtype) - (BLOCK - 1) / 2

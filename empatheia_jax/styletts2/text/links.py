@@ -13,7 +13,7 @@ _SIGNS = ((".", " dot "), ("/", " slash "), ("@", " at "), ("_", " underscore ")
 def _link(match: re.Match[str]) -> str:
     """What is said of an address: no protocol, no parameters, its digits one by one."""
     address = re.sub(r"^(https?://)?(www\.)?", "", match[0], flags=re.I)
-    tail = re.search(r"[.,!?;:)]*$", address)[0]
+    tail = address[len(address.rstrip(".,!?;:)")) :]
     address = address[: len(address) - len(tail)].split("?")[0].split("#")[0].rstrip("/")
     for sign, word in _SIGNS:
         address = address.replace(sign, word)

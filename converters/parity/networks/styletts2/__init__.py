@@ -51,7 +51,13 @@ SHARED = (
     speech.compare_pitch_extractor,
     speech.compare_discriminators,
 )
-EACH = (compare_manifests, diffusion.compare_diffusion, decoder.compare_decoder, end_to_end.compare_end_to_end)
+EACH = (
+    compare_manifests,
+    diffusion.compare_diffusion,
+    decoder.compare_decoder,
+    end_to_end.compare_end_to_end,
+    end_to_end.compare_end_to_end_in_float64,
+)
 
 
 def run(folder: Path, seed: int, float64: bool) -> Iterator[Result]:
