@@ -17,10 +17,8 @@ def layer_rows(source: str, target: str, names: Mapping[str, str]) -> list[Row]:
     """
     rows = []
     for ours, theirs in names.items():
-        norm = ours.endswith("norm")
-        weight = ("scale", None) if norm else ("kernel", transpose)
-        weight_row = Row(f"{source}.{theirs}.weight", f"{target}.{ours}.{weight[0]}", *weight[1:])
-        rows += [weight_row, Row(f"{source}.{theirs}.bias", f"{target}.{ours}.bias")]
+        of = norm_rows if ours.endswith("norm") else linear_rows
+        rows += of(f"{source}.{theirs}", f"{target}.{ours}")
     return rows
 
 
