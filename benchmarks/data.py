@@ -87,7 +87,7 @@ def fill_cache(config: Experiment) -> dict[str, str]:
     """Features of the real sizes for every clip; returns the fingerprints."""
     made = [
         extract.PerClip(what, f"benchmark-{what}", ("speaker",) if what in ENCODED else ("listener",), made_up(what))
-        for what in (*ENCODED, *TARGETS["joint"])
+        for what in (*ENCODED, *TARGETS["ccl"], *TARGETS["sac"])
     ]
     extract.run_extractors(config, made, show=False)
     return {each.what: each.fingerprint for each in made}

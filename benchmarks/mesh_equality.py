@@ -22,8 +22,9 @@ from empatheia_jax import assemble
 from empatheia_jax.batch import Batch
 from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.settings import resolve
-from empatheia_jax.training import optimizers, partition, preflight, schedule, stages
+from empatheia_jax.training import optimizers, partition, schedule, stages
 from empatheia_jax.training import step as steps
+from empatheia_jax.training.shapes import abstract_batch
 
 ROWS, BOUND = 16, 1e-5
 
@@ -31,7 +32,7 @@ ROWS, BOUND = 16, 1e-5
 def made_up(config, stage: str, model) -> Batch:
     """A batch with the shapes of the stage: random tokens and features, signal tokens at the end of every row."""
     rng, special = np.random.default_rng(0), model.special
-    shapes = preflight.abstract_batch(config, stage, ROWS, assemble.widths(config))
+    shapes = abstract_batch(config, stage, ROWS, assemble.widths(config))
     values = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     random = {
         name: rng.normal(size=value.shape).astype(np.float32)

@@ -14,16 +14,21 @@ from data_pipeline.cache import ContentHashes, FeatureCache, clip_key
 from data_pipeline.layout import Clip
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import frames_for
+from empatheia_jax.settings import Experiment
 
 ENCODED = ("speech", "video")
 """Features of the speaker's clips: (24, C) each."""
 TARGETS = {
-    "coe": (),
-    "content": ("speech_content", "video_content"),
-    "style": ("speech_style", "video_style"),
-    "joint": ("speech_content", "video_content", "speech_style", "video_style"),
+    "emp": (),
+    "ccl": ("speech_content", "video_content"),
+    "sac": ("speech_style", "video_style"),
 }
-"""Stage → what the generators say about the reply's clip."""
+"""Loss → what the generators say about the reply's clip, which it compares with."""
+
+
+def targets(config: Experiment, stage: str) -> tuple[str, ...]:
+    """What the losses of a stage compare with; what `objective.without` leaves out needs nothing."""
+    return tuple(what for loss in config.losses(stage) for what in TARGETS[loss])
 
 
 class Features(Protocol):

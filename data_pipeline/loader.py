@@ -8,7 +8,7 @@ from typing import Any
 from data_pipeline import toy
 from data_pipeline.batches import BatchMaker, Settings
 from data_pipeline.examples import Example, examples_of, read_conversations
-from data_pipeline.features import TARGETS, CachedFeatures, Features, MadeUpFeatures
+from data_pipeline.features import CachedFeatures, Features, MadeUpFeatures, targets
 from data_pipeline.fingerprints import fingerprints
 from data_pipeline.layout import Tree
 from data_pipeline.quarantine import Quarantine
@@ -32,7 +32,7 @@ def settings_of(config: Experiment, stage: str, training: bool) -> Settings:
         seed=config.seed if training else None,
         phonemes=data.phonemes,
         frames=data.frames,
-        targets=TARGETS[stage],
+        targets=targets(config, stage),
         modality_dropout=data.modality_dropout,
         packing=data.packing and stage == "coe",
     )

@@ -27,7 +27,7 @@ from empatheia_jax.settings.rules import (
 )
 from empatheia_jax.tokens import SLOTS
 
-PARTS: Mapping[choices.Stage, tuple[choices.Loss, ...]] = {
+PARTS: Mapping[str, tuple[choices.Loss, ...]] = {
     "coe": ("emp",),
     "content": ("ccl",),
     "style": ("sac",),
@@ -248,7 +248,11 @@ class Experiment(Block):
             raise KeyError(stage)
         return getattr(self, stage)
 
+    def losses(self, stage: str) -> tuple[choices.Loss, ...]:
+        """The losses of a stage without those that `objective.without` leaves out."""
+        return tuple(loss for loss in PARTS[stage] if loss not in self.objective.without)
+
     def conflicts(self) -> Iterator[tuple[str, str]]:
         for stage in self.schedule:
-            if set(PARTS[stage]) <= set(self.objective.without):
+            if not self.losses(stage):
                 yield "schedule", f"no stage {stage}, whose every loss objective.without leaves out"

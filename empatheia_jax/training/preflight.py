@@ -12,8 +12,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -27,6 +25,7 @@ from empatheia_jax.parallel.preflight import Footprint, analyse
 from empatheia_jax.parallel.targets import GIB
 from empatheia_jax.settings import Experiment
 from empatheia_jax.training import partition, preflight_extract, released, schedule, stages
+from empatheia_jax.training.shapes import abstract_batch
 from empatheia_jax.training.step import TrainStep
 from empatheia_jax.training.tables import format_table
 
@@ -76,36 +75,6 @@ def _widths(config: Experiment) -> assemble.Widths:
     if all((requirements.folder(config, name) / weights.CONFIG_FILE).is_file() for name in others):
         return assemble.widths(config)
     return released.WIDTHS
-
-
-def abstract_batch(config: Experiment, stage: str, size: int, sizes: assemble.Widths) -> Batch:
-    """The largest batch that the data pipeline makes for a stage: shapes and dtypes."""
-    data = config.data
-    length, needs = data.max_length, stages.parts(stage, schedule.objective(config))
-
-    def array(*shape, dtype=jnp.int32):
-        return jax.ShapeDtypeStruct((size, *shape), dtype)
-
-    wide: dict[str, Any] = {}
-    for name in data.modalities:
-        wide[name] = array(data.utterances * data.slots, getattr(sizes, name), dtype=jnp.float32)
-    if "ccl" in needs:
-        wide["speech_content"] = array(data.phonemes, sizes.speech_content, dtype=jnp.float32)
-        wide["speech_content_lengths"] = array()
-        wide["video_content"] = array(data.frames, sizes.video_window, sizes.video_content, dtype=jnp.float32)
-        wide["video_content_lengths"] = array()
-    if "sac" in needs:
-        wide["speech_style"] = array(sizes.speech_style, dtype=jnp.float32)
-        wide["video_style"] = array(sizes.video_style, dtype=jnp.float32)
-    labels = {name: array() for name in ("emotion32", "emotion7", "age", "gender", "tone", "example_id", "lengths")}
-    return Batch(
-        tokens=array(length),
-        loss_mask=array(length, dtype=jnp.bool_),
-        reply_mask=array(length, dtype=jnp.bool_),
-        weight=array(dtype=jnp.float32),
-        **labels,
-        **wide,
-    )
 
 
 @dataclasses.dataclass(frozen=True)

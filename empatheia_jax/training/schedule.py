@@ -6,11 +6,14 @@ order of the paper; else the converted weights (core) and fresh ones (adapters, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jax.sharding import Mesh
+
 from empatheia_jax import assemble, requirements
+from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import batch_part, make_mesh
 from empatheia_jax.runs.checkpoint import load_trainable
 from empatheia_jax.runs.run import Run, overlay
@@ -18,6 +21,7 @@ from empatheia_jax.settings import Experiment, Stage, plain
 from empatheia_jax.training import loop, optimizers, partition, stages
 from empatheia_jax.training import step as steps
 from empatheia_jax.training.metrics import flops_per_token
+from empatheia_jax.training.shapes import abstract_batch
 from empatheia_jax.training.trainer import Phase, run_phases
 
 MakeBatches = Callable[..., Any]
@@ -122,6 +126,23 @@ def phase(
     )
 
 
+def rehearse(config: Experiment, phases: Sequence[Phase], assembly: assemble.Assembly, mesh: Mesh) -> None:
+    """Goes through one abstract step of each stage, so that a later one does not fail after hours of an earlier one.
+
+    Raises:
+      UserError: with a line for every stage whose step cannot be built.
+    """
+    lines = []
+    for each in phases:
+        try:
+            step = each.build_step(partition.split(assembly.model, each.trainable), mesh, {})
+            step.rehearse(abstract_batch(config, each.name, config[each.name].batch, assembly.widths))
+        except (UserError, TypeError, ValueError) as error:
+            lines.append(f"stage {each.name}: {str(error).splitlines()[0]}")
+    if lines:
+        raise UserError.of(lines)
+
+
 def run(config: Experiment, workdir: Path, make_batches: MakeBatches) -> list[loop.StageResult]:
     """Trains the schedule, or what is left of it; see `trainer.run_phases` for what the run's folder then holds.
 
@@ -148,8 +169,11 @@ def run(config: Experiment, workdir: Path, make_batches: MakeBatches) -> list[lo
 
         return StageData(open_split)
 
+    phases = [phase(config, stage, data(stage), assembly.hashes) for stage in wanted]
+    begun = run_folder.trained_stages()
+    rehearse(config, [each for each in phases[1:] if each.name not in begun], assembly, mesh)
     return run_phases(
-        [phase(config, stage, data(stage), assembly.hashes) for stage in wanted],
+        phases,
         assembly.model,
         workdir,
         mesh,

@@ -22,7 +22,7 @@ from empatheia_jax.batch import Batch
 from empatheia_jax.bridge.style_disentangler import CLASSES
 from empatheia_jax.empatheia import Empatheia
 from empatheia_jax.errors import UserError
-from empatheia_jax.settings import STAGES
+from empatheia_jax.settings import PARTS, STAGES
 from empatheia_jax.training.losses import Pair, chunked_cross_entropy, classification, regression
 
 LANGUAGE = ("core.*lora*", "added.*", "speech_projection.*", "video_projection.*")
@@ -33,7 +33,6 @@ TRAINABLE = {
     "joint": (*LANGUAGE, "synchronizer.*", "disentangler.*"),
 }
 """Stage → globs of the parameters that train; everything else is frozen."""
-PARTS = {"coe": ("emp",), "content": ("ccl",), "style": ("sac",), "joint": ("emp", "ccl", "sac")}
 
 
 @dataclasses.dataclass(frozen=True)

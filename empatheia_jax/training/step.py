@@ -163,6 +163,16 @@ class TrainStep:
         that is not there (`parallel.preflight`)."""
         return self._step.trace(self.abstract_state(), self.abstract_frozen(), self.abstract_batch(batch))
 
+    def rehearse(self, batch: Any) -> dict[str, Any]:
+        """The shapes of the losses of an abstract global batch, in the form for training, and of the optimizer's state; raises
+        what either raises. It takes a fraction of the time of `trace`, since nothing is differentiated."""
+
+        def losses(trainable, frozen, batch, rng):
+            return dict(self._loss(self._merge(trainable, frozen, rng), batch, rng))
+
+        state = self.abstract_state()
+        return jax.eval_shape(losses, state.trainable, self.abstract_frozen(), self.abstract_batch(batch), state.rng)
+
     # --- the computation ------------------------------------------------------------------------------------------
 
     def _merge(self, trainable, frozen, rng):

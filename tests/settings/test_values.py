@@ -29,6 +29,7 @@ LEGAL = {
     ("data.workers", 0): "threads instead of processes",
     ("warmup", 0): "the rate is at its peak from the first step",
     ("warp_steps", 0): "the renderer starts without a phase for the warping",
+    ("data.answer_length", 0): "the prompt may fill the whole row but for a known answer",
     ("decoding.temperature", 0): "greedy",
     ("decoding.top_k", 0): "all tokens",
     ("decoding.no_repeat_ngram", 0): "repetition is allowed",
