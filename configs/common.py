@@ -117,7 +117,12 @@ def stage(steps: int, batch: int, accumulation: int, learning_rate: float) -> Co
 def decoding() -> ConfigDict:
     """How a reply is decoded; temperature 0 = greedy."""
     c = ConfigDict()
-    c.max_new_tokens = 320
+    # "fixed": decoding writes the titles of the steps and the closing words itself, the model fills what stands between them;
+    # "free": the model writes everything, as in the paper.
+    c.form = "fixed"
+    c.step_tokens = 48  # fixed form: longest event, cause and goal
+    c.response_tokens = 96  # fixed form: longest reply
+    c.max_new_tokens = 320  # free form: longest answer
     c.temperature = 0.0
     c.top_k = 0
     c.top_p = 1.0

@@ -28,7 +28,8 @@ def get_config() -> ConfigDict:
     for stage in config.schedule.split(","):
         config[stage].update({"steps": 6, "batch": 4, "accumulation": 2, "learning_rate": 2e-3, "warmup": 1})
         config[stage].update({"save_every": 2, "eval_every": 0})
-    config.decoding.update({"max_new_tokens": 48, "temperature": 1.0})  # greedy, it would repeat one byte
+    config.decoding.update({"max_new_tokens": 48, "step_tokens": 4, "response_tokens": 24})
+    config.decoding.temperature = 1.0  # greedy, it would repeat one byte
     config.log_every = 1
     # A few steps of tiny networks: compiling them takes longer than running them.
     config.compiler_options = "xla_backend_optimization_level=0,xla_llvm_disable_expensive_passes=true"

@@ -47,7 +47,7 @@ def get_config() -> ConfigDict:
     for stage in config.schedule.split(","):
         config[stage].save_every = 10
         config[stage].eval_every = config[stage].get_oneway_ref("steps")  # once, at the end
-    config.decoding.update({"max_new_tokens": 200, "no_repeat_ngram": 6})
+    config.decoding.update({"max_new_tokens": 200, "step_tokens": 32, "response_tokens": 64, "no_repeat_ngram": 6})
     # Minutes of training teach the bridge styles, not yet the sounds of words: the generators' own encoding of the reply leads.
     config.decoding.update({"content_blend": 0.1, "style_blend": 0.3})
     config.log_every = 5  # a line is the mean of five small, hence noisy, batches

@@ -11,7 +11,6 @@ generators take C and S (`empatheia_jax.dialogue`). Letters as in `Batch`; H is 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +63,7 @@ class Empatheia(nnx.Module):
         dtype=jnp.float32,
         param_dtype=jnp.float32,
     ):
-        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         hidden = core.config.hidden_size
         self.config, self.special = config, SpecialTokens(core.config.vocab_size)
         self.core = core

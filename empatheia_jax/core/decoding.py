@@ -25,12 +25,13 @@ from jax.experimental import io_callback
 from jaxtyping import Array, Float, Int
 
 from empatheia_jax.core.added_tokens import AddedTokens
+from empatheia_jax.core.form import Form
 from empatheia_jax.core.sampling import Choices, DecodingSettings, Kind, adjust, choose
 from empatheia_jax.core.tokenizer import Tokenizer, contains_any
 from empatheia_jax.errors import UserError
 from empatheia_jax.nn.platform import separate_layers
 
-__all__ = ["Choices", "DecodingSettings", "Generation", "StopStrings", "bucket", "generate"]
+__all__ = ["Choices", "DecodingSettings", "Form", "Generation", "StopStrings", "bucket", "generate"]
 
 OnToken = Callable[[np.ndarray, np.ndarray], np.ndarray | Sequence[bool] | None]
 """(tokens (b,), which of them are real (b,)) → which rows shall end after this token (b,), or None."""
@@ -42,13 +43,15 @@ class Generation:
 
     tokens: (b, n) int32, rows end where `lengths` (b,) says, -1 after it; a stop token counts. hidden: (b, n, d)
     final-norm state at each of these tokens. forced_hidden: (b, f, d) likewise at `settings.forced_ids`, which follow
-    each row's last token.
+    each row's last token. slots: (b, n) int8, which slot of a form each token fills, -1 for fixed words; None without a
+    form.
     """
 
     tokens: np.ndarray
     lengths: np.ndarray
     hidden: np.ndarray
     forced_hidden: np.ndarray
+    slots: np.ndarray | None = None
 
     def row(self, index: int) -> list[int]:
         """The tokens of one row, without padding."""
@@ -137,12 +140,17 @@ class _Shape:
     streams: bool
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("token", "real", "tokens", "hidden", "extra"), meta_fields=())
+_FIELDS = ("token", "slot", "real", "tokens", "slots", "hidden", "extra")
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=_FIELDS, meta_fields=())
 @dataclass(frozen=True)
 class _Row:
     token: Any
+    slot: Any
     real: Any
     tokens: Any
+    slots: Any
     hidden: Any
     extra: dict
 
@@ -161,6 +169,7 @@ def _decode(
     banned,
     forced,
     choices,
+    form,
     key,
     session,
 ):
@@ -178,6 +187,8 @@ def _decode(
     def pick(hidden, extra, step):
         logits = score(hidden[:, None])[:, 0]
         allowed = None if choices is None else choices.allowed(extra["state"], logits.shape[-1])
+        if form is not None:
+            allowed = form.allowed(extra["form"], logits.shape[-1])
         logits = adjust(
             logits,
             kind,
@@ -188,14 +199,19 @@ def _decode(
             banned=banned,
             allowed=allowed,
         )
-        return choose(logits, kind, jax.random.fold_in(key, step), numbers["temperature"], numbers["top_p"])
+        token = choose(logits, kind, jax.random.fold_in(key, step), numbers["temperature"], numbers["top_p"])
+        if form is None:
+            return token, jnp.zeros_like(token), extra
+        token, slot, state = form.advance(extra["form"], token)
+        return token, slot, {**extra, "form": state}
 
-    def note(extra, token, real):
+    def note(extra, token, slot, real):
         extra = dict(extra)
+        own = slot >= 0  # penalty and n-gram ban are for the model's words, not for a form's
         if kind.penalty:
-            extra["seen"] = extra["seen"].at[rows, token].max(real)
+            extra["seen"] = extra["seen"].at[rows, token].max(real & own)
         if kind.ngram:
-            extra["history"] = extra["history"].at[rows, extra["lengths"]].set(token)
+            extra["history"] = extra["history"].at[rows, extra["lengths"]].set(jnp.where(own, token, -1))
             extra["lengths"] = extra["lengths"] + real
         if choices is not None:
             extra["recent"] = jnp.concatenate([extra["recent"][:, 1:], token[:, None]], axis=1)
@@ -204,15 +220,19 @@ def _decode(
 
     vocab = jax.eval_shape(score, jax.ShapeDtypeStruct((b, 1, last.shape[-1]), last.dtype)).shape[-1]
     extra = _start(kind, choices, prompt_ids, lengths, b, vocab, shape.new)
-    first = pick(last, extra, 0)
+    if form is not None:
+        extra["form"] = form.start(b)
+    first, slot, extra = pick(last, extra, 0)
     start = (
         jnp.zeros((), jnp.int32),
         _Row(
             first,
+            slot,
             jnp.ones(b, bool),
             jnp.full((b, shape.new), -1, jnp.int32),
+            jnp.full((b, shape.new), -1, jnp.int8),
             jnp.zeros((b, shape.new, last.shape[-1]), last.dtype),
-            note(extra, first, jnp.ones(b, bool)),
+            note(extra, first, slot, jnp.ones(b, bool)),
         ),
         cache,
         positions,
@@ -233,15 +253,19 @@ def _decode(
         )
         state = out.hidden[:, 0]
         tokens = row.tokens.at[:, step].set(jnp.where(row.real, row.token, -1))
+        slots = row.slots.at[:, step].set(jnp.where(row.real, row.slot, -1).astype(jnp.int8))
         hidden = row.hidden.at[:, step].set(jnp.where(row.real[:, None], state, 0))
         ends = (row.token[:, None] == stop_ids[None]).any(axis=1) if shape.stops else jnp.zeros(b, bool)
+        if form is not None:  # its last words end a row, whatever else a token may be
+            ends = form.filled(row.extra["form"])
         if shape.streams:
             told = jax.ShapeDtypeStruct((b,), jnp.bool_)
-            ends |= io_callback(_tell, told, session, row.token, row.real, ordered=True)
+            wanted = io_callback(_tell, told, session, row.token, row.real, ordered=True)
+            ends |= wanted if form is None else False
         real = row.real & ~ends
-        token = pick(state, row.extra, step + 1)
-        extra = note(row.extra, token, real)
-        return step + 1, _Row(token, real, tokens, hidden, extra), out.cache, positions + row.real
+        token, slot, extra = pick(state, row.extra, step + 1)
+        extra = note(extra, token, slot, real)
+        return step + 1, _Row(token, slot, real, tokens, slots, hidden, extra), out.cache, positions + row.real
 
     _, row, cache, positions = jax.lax.while_loop(running, body, start)
     if forced.shape[0]:
@@ -251,7 +275,7 @@ def _decode(
         forced_hidden = model(embed(ids), cache=cache, positions=places, weights=weights).hidden
     else:
         forced_hidden = jnp.zeros((b, 0, last.shape[-1]), last.dtype)
-    return row.tokens, (row.tokens >= 0).sum(axis=1), row.hidden, forced_hidden
+    return row.tokens, (row.tokens >= 0).sum(axis=1), row.hidden, forced_hidden, row.slots
 
 
 def _start(kind: Kind, choices: Choices | None, prompt_ids, lengths, b: int, vocab: int, new: int) -> dict:
@@ -286,6 +310,7 @@ def generate(
     *,
     prompt_ids: Int[Array, "b t"] | None = None,
     choices: Choices | None = None,
+    form: Form | None = None,
 ) -> Generation:
     """Continues a batch of prompts of unequal lengths.
 
@@ -302,6 +327,8 @@ def generate(
       prompt_ids: ids of the prompts, where repetition penalty and n-gram ban shall count them; ids below 0 do not
       count.
       choices: constraint on parts of the text.
+      form: fixed words and the slots between them, which alone the model fills; every row then ends with the form's
+        last word, and `settings.max_new_tokens` and `stop_ids` do not count.
     Raises: UserError for lengths that do not fit, or a missing key.
     """
     embeds, lengths = jnp.asarray(prompt_embeds), np.asarray(lengths, np.int32)
@@ -312,7 +339,10 @@ def generate(
         )
     if settings.temperature > 0 and rng is None:
         raise UserError("decoding with a temperature draws at random; give a key (rng)")
-    longest, new = int(lengths.max()), bucket(settings.max_new_tokens)
+    if form is not None and choices is not None:
+        raise ValueError("a form has its own choices")
+    most = settings.max_new_tokens if form is None else form.longest
+    longest, new = int(lengths.max()), bucket(most)
     room = bucket(longest)
     embeds = jnp.pad(embeds[:, :longest], ((0, 0), (0, room - longest), (0, 0)))
     if prompt_ids is not None:
@@ -341,16 +371,18 @@ def generate(
             jnp.asarray(lengths),
             prompt_ids,
             numbers,
-            jnp.asarray(settings.max_new_tokens),
+            jnp.asarray(most),
             jnp.asarray(settings.stop_ids, jnp.int32),
             banned,
             jnp.asarray(settings.forced_ids, jnp.int32),
             choices,
+            form,
             jax.random.key(0) if rng is None else rng,
             jnp.asarray(session),
         )
-        tokens, counts, hidden, forced = jax.device_get(result)
+        tokens, counts, hidden, forced, slots = jax.device_get(result)
     finally:
         _LISTENERS.pop(session, None)
     longest = int(counts.max())
-    return Generation(tokens[:, :longest], counts, hidden[:, :longest], forced)
+    of = None if form is None else slots[:, :longest]
+    return Generation(tokens[:, :longest], counts, hidden[:, :longest], forced, of)

@@ -188,6 +188,7 @@ def repeated_ngrams(history: Int[Array, "b s"], lengths: Int[Array, " b"], n: in
     for k in range(n - 1):
         same &= history[:, k : k + starts] == tail[:, k : k + 1]
     completes = jnp.arange(starts)[None] + (n - 1) < lengths[:, None]
+    same &= (tail >= 0).all(axis=1, keepdims=True)  # what does not count (below 0) stands in no n-gram
     token = history[:, n - 1 :]
     token = jnp.where(same & completes & (token >= 0), token, vocab)
     return jnp.zeros((b, vocab), bool).at[rows, token].set(True, mode="drop")

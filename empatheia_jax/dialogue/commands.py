@@ -21,6 +21,7 @@ from empatheia_jax.core.decoding import DecodingSettings
 from empatheia_jax.dialogue import media_files
 from empatheia_jax.dialogue.faces import DrawnFaces, FaceFolder
 from empatheia_jax.dialogue.responder import DEFAULT_LISTENER, Blend, Reply, Responder
+from empatheia_jax.dialogue.writer import Writer, form_of
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
 from empatheia_jax.media.audio import write_wav
@@ -51,12 +52,24 @@ def responder(config: Experiment, workdir: Path) -> Responder:
         )
     decoding = config.decoding
     return Responder(
-        assembly.model,
-        assembly.tokenizer,
-        assemble.towers(config),
+        writer(config, assembly, assemble.towers(config)),
         assemble.speaker(config),
         assemble.animator(config),
         DrawnFaces() if config.networks.faces == "drawn" else FaceFolder(Path(config.networks.faces)),
+        blend=Blend(decoding.content_blend, decoding.style_blend),
+        guidance=decoding.guidance,
+        seed=config.seed,
+    )
+
+
+def writer(config: Experiment, assembly: assemble.Assembly, towers: Any) -> Writer:
+    """The text half of a reply; without `towers` it neither hears nor sees."""
+    decoding, policy = config.decoding, PromptPolicy.of(config.data)
+    limits = {"step_tokens": decoding.step_tokens, "response_tokens": decoding.response_tokens}
+    return Writer(
+        assembly.model,
+        assembly.tokenizer,
+        towers,
         settings=DecodingSettings(
             max_new_tokens=decoding.max_new_tokens,
             temperature=decoding.temperature,
@@ -65,9 +78,8 @@ def responder(config: Experiment, workdir: Path) -> Responder:
             repetition_penalty=decoding.repetition_penalty,
             no_repeat_ngram=decoding.no_repeat_ngram,
         ),
-        blend=Blend(decoding.content_blend, decoding.style_blend),
-        policy=PromptPolicy.of(config.data),
-        guidance=decoding.guidance,
+        policy=policy,
+        form=form_of(assembly.tokenizer, policy, **limits) if decoding.form == "fixed" else None,
         seed=config.seed,
     )
 

@@ -18,16 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 import soxr
 from flax import nnx
-from jaxtyping import Array, Float
 
 from empatheia_jax.conversation import labels
-from empatheia_jax.conversation.answer import END, Answer, parse_reply, reply_positions
-from empatheia_jax.conversation.policy import MODALITIES, PromptPolicy
-from empatheia_jax.conversation.prompt import Encoded
+from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.schema import Profile, Utterance
-from empatheia_jax.core.decoding import DecodingSettings, Generation, StopStrings, bucket, generate
-from empatheia_jax.empatheia import Empatheia, Signals
-from empatheia_jax.encoders.pooling import pool
+from empatheia_jax.core.decoding import bucket
+from empatheia_jax.dialogue.writer import Question, Writer, Written
+from empatheia_jax.empatheia import Signals
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import frames_for
 from empatheia_jax.styletts2.joins import SAMPLE_RATE
@@ -77,37 +74,27 @@ class Responder:
     """Answers dialogues with a trained model and the generators.
 
     Args:
-      model: the trained whole.
-      tokenizer: of its core.
-      towers: `speech(path) → (24, C)`, `video(path) → (24, C)`: features of one utterance's recording.
+      writer: the text half, with the trained model (`dialogue.writer`).
       speaker, animator: the generators (`styletts2.Speaker`, `dreamtalk.Animator`).
       faces: portraits by profile and style clips by emotion (`dialogue.faces`).
-      settings: how tokens are chosen.
       blend: see `Blend`.
-      policy: how the dialogue becomes a prompt, as in training.
     """
 
     def __init__(
         self,
-        model: Empatheia,
-        tokenizer: Any,
-        towers: Any,
+        writer: Writer,
         speaker: Any,
         animator: Any,
         faces: Any,
         *,
-        settings: DecodingSettings,
         blend: Blend,
-        policy: PromptPolicy,
         guidance: float = 1.0,
         seed: int = 0,
     ):
-        self.model, self.tokenizer, self.towers = model, tokenizer, towers
+        self.writer, self.model, self.policy = writer, writer.model, writer.policy
         self.speaker, self.animator, self.faces = speaker, animator, faces
-        self.settings, self.blend, self.policy = settings, blend, policy
-        self.guidance, self.seed = guidance, seed
-        graph, self._state = nnx.split(model)
-        self._embed = jax.jit(lambda state, *inputs: nnx.merge(graph, state).embed(*inputs))
+        self.blend, self.guidance, self.seed = blend, guidance, seed
+        graph, self._state = nnx.split(writer.model)
         self._style = jax.jit(lambda state, signals: nnx.merge(graph, state).style(signals))
         self._content_speech = jax.jit(
             lambda state, s, n, size: nnx.merge(graph, state).synchronizer.speech(s.text, s.text_lengths, n, size)[0],
@@ -140,24 +127,18 @@ class Responder:
           UserError: a recording is unusable, the history does not fit, or the model wrote no reply.
         """
         timings: dict[str, float] = {}
-        encoded = self.prompt(history, media, listener)
-        heard = {"speech": encoded.speech, "video": encoded.video}  # of the utterances that are left
-        listener = DEFAULT_LISTENER if listener is None else listener
-        with _timed(timings, "hear and see"):
-            speech, video = (
-                self._features(kind, [media[history[i].index][kind] for i in kept]) for kind, kept in heard.items()
-            )
-        with _timed(timings, "think and write"):
-            generation = self._generate(encoded, speech, video, on_text)
-            text = self.tokenizer.decode(generation.row(0))
-            answer = parse_reply(text)
+        with _timed(timings, "hear, see, think and write"):
+            say = None if on_text is None else lambda _, piece: on_text(piece)
+            written = self.writer.write([Question(history, media, listener)], say)[0]
+            answer = written.answer
             if not answer.response:
                 raise UserError(
-                    f"the model wrote no reply (it wrote {' '.join(text[:80].split())!r}); train longer, or raise "
-                    "--config.decoding.max_new_tokens"
+                    f"the model wrote no reply (it wrote {' '.join(written.text[:80].split())!r}); train longer, raise "
+                    "--config.decoding.max_new_tokens, or set --config.decoding.form=fixed"
                 )
-            signals = self._signals(generation, answer.response)
+            signals = self._signals(written)
             style = jax.device_get(self._style(self._state, signals))
+        listener = DEFAULT_LISTENER if listener is None else listener
         emotion = self._emotion(answer, style.logits)
         with _timed(timings, "speak"):
             spoken = self._speak(answer.response, signals, style.speech[0], listener)
@@ -167,10 +148,10 @@ class Responder:
         portrait = self.faces.portrait(listener)
         return Reply(
             answer=answer,
-            text=text,
+            text=written.text,
             emotion=emotion,
             profile=listener,
-            heard=tuple(kind for kind, kept in heard.items() if kept),
+            heard=written.heard,
             speech=np.clip(spoken.samples, -1.0, 1.0),  # an untrained voice may shout; encoders refuse that
             rate=SAMPLE_RATE,
             frames=self.animator.render(portrait, motion),
@@ -181,53 +162,13 @@ class Responder:
 
     # ------------------------------------------------------------------------------------------------ its parts
 
-    def prompt(
-        self, history: Sequence[Utterance], media: Mapping[int, Mapping[str, Path]], listener: Profile | None
-    ) -> Encoded:
-        """The tokens to answer, and whose recordings stand among them. Raises `UserError` where the history does not fit."""
-        return prompt_of(self.policy, self.tokenizer, history, media, listener)
-
-    def _features(self, kind: str, paths: Sequence[Path]) -> Float[Array, "1 N C"] | None:
-        """Features of some recordings one after another, None where there is none."""
-        tower = getattr(self.towers, kind)
-        rows = [pool(tower(path), self.policy.slots) for path in paths]
-        return jnp.asarray(np.concatenate(rows))[None] if rows else None
-
-    def _generate(self, encoded: Encoded, speech, video, on_text) -> Generation:
-        special = self.model.special
-        eos = () if self.tokenizer.eos_id is None else (self.tokenizer.eos_id,)
-        settings = dataclasses.replace(
-            self.settings,
-            stop_ids=eos,
-            # Media places are of the prompt, and the signals follow the reply by force: neither is the model's to say.
-            banned_ids=(special.audio_run, special.video_run, *special.signals),
-            forced_ids=tuple(special.signals),
-        )
-        tokens = jnp.asarray(encoded.tokens)[None]
-        listen = StopStrings(self.tokenizer, 1, (END,), None if on_text is None else lambda _, piece: on_text(piece))
-        generation = generate(
-            self.model.core,
-            self.model.added,
-            self._embed(self._state, tokens, speech, video),
-            [len(encoded.tokens)],
-            settings,
-            jax.random.key(self.seed),
-            listen,
-            prompt_ids=jnp.full_like(tokens, -1),  # penalties are for the model's words, not for the user's
-        )
-        listen.finish()
-        return generation
-
-    def _signals(self, generation: Generation, response: str) -> Signals:
-        """r^t at the tokens that wrote the response, r^s and r^v at the forced signal tokens."""
-        size = self.model.config.reply_tokens
-        chosen = reply_positions(self.tokenizer, generation.row(0), response)[:size]
-        text = np.zeros((1, size, generation.hidden.shape[-1]), np.float32)
-        text[0, : len(chosen)] = generation.hidden[0, chosen]
-        forced = jnp.asarray(generation.forced_hidden)
-        return Signals(
-            jnp.asarray(text), jnp.asarray([len(chosen)], jnp.int32), forced[:, :SIGNALS], forced[:, SIGNALS:]
-        )
+    def _signals(self, written: Written) -> Signals:
+        """r^t at the tokens that wrote the response, r^s and r^v at the signal tokens."""
+        size, count = self.model.config.reply_tokens, len(written.response)
+        text = np.zeros((1, size, written.response.shape[-1]), np.float32)
+        text[0, :count] = written.response
+        forced = jnp.asarray(written.signals)[None]
+        return Signals(jnp.asarray(text), jnp.asarray([count], jnp.int32), forced[:, :SIGNALS], forced[:, SIGNALS:])
 
     def _emotion(self, answer: Answer, logits: Mapping[str, np.ndarray]) -> dict[str, str | None]:
         """The speaker's emotion: as written, its label of 32 and of 7, and what the style disentangler heard."""
@@ -265,21 +206,6 @@ class Responder:
             shown = np.asarray(self.animator.style_of(self.faces.style_clip(emotion)))
             style = self.blend.style * np.asarray(style) + (1 - self.blend.style) * shown
         return self.animator.motion(content, style, seed=self.seed, guidance=self.guidance)
-
-
-def prompt_of(
-    policy: PromptPolicy,
-    tokenizer: Any,
-    history: Sequence[Utterance],
-    media: Mapping[int, Mapping[str, Path]],
-    listener: Profile | None,
-) -> Encoded:
-    """The prompt that a reply answers: as in training, with the recordings that there are."""
-    recorded = {
-        kind: [position for position, each in enumerate(history) if kind in media.get(each.index, {})]
-        for kind in MODALITIES
-    }
-    return policy.encode(tokenizer, history, listener, recorded=recorded)
 
 
 @contextlib.contextmanager

@@ -28,4 +28,6 @@ Instruction = Literal["paper", "short", "plain"]
 Template = Literal["auto", "own", "human_assistant"]
 """How a dialogue becomes text; see `conversation.policy`."""
 LabelMap = Literal["paper", "e3rg_recognition", "e3rg_face"]
+AnswerForm = Literal["fixed", "free"]
+"""Who writes the titles of the steps: decoding, or the model."""
 Decay = Literal["cosine", "linear", "constant"]

@@ -182,6 +182,9 @@ class Stage(Block):
 class Decoding(Block):
     """How a reply is decoded, and what reaches the generators."""
 
+    form: choices.AnswerForm
+    step_tokens: Annotated[int, Whole(1, 65_536)]
+    response_tokens: Annotated[int, Whole(1, 65_536)]
     max_new_tokens: Annotated[int, Whole(1, 65_536)]
     temperature: NotNegative
     top_k: Annotated[int, Whole(0, why="0 = all tokens")]

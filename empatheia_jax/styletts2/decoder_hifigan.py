@@ -6,8 +6,6 @@ Kong et al. 2020, "HiFi-GAN", with snake activations and the harmonic source; af
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -35,7 +33,7 @@ class HiFiGANGenerator(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
     ):
-        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         normed = {"weight_norm": weight_norm, **kinds}
         self.m_source = HarmonicSource(**kinds)
         rates, stages = config.upsample_rates, len(config.upsample_rates)
@@ -108,7 +106,7 @@ class HiFiGANDecoder(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
     ):
-        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
+        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
         self.body = DecoderBody(features, style_dim, **kinds)
         self.generator = HiFiGANGenerator(config, style_dim, **kinds)
 

@@ -25,7 +25,7 @@ from empatheia_jax.conversation import prompt
 from empatheia_jax.conversation.policy import MODALITIES, PromptPolicy
 from empatheia_jax.conversation.schema import Profile, Utterance
 from empatheia_jax.core.tokenizer import Tokenizer
-from empatheia_jax.dialogue.responder import prompt_of
+from empatheia_jax.dialogue.writer import Question, prompt_of
 from empatheia_jax.errors import UserError
 from empatheia_jax.settings import resolve
 from empatheia_jax.tokens import SLOTS
@@ -85,7 +85,7 @@ def prompts(name: str, switches: dict):
     for example in maker.examples:
         trained = maker.encode(example)
         media = {said.index: {kind: Path(kind) for kind in MODALITIES} for said in example.turn.history}
-        replied = prompt_of(policy, tokenizer, example.turn.history, media, example.conversation.listener)
+        replied = prompt_of(policy, tokenizer, Question(example.turn.history, media, example.conversation.listener))
         yield trained, replied, example
 
 
@@ -118,9 +118,9 @@ def test_the_persona_is_said_only_where_the_policy_says_so():
     tokenizer = tiny.tokenizer()
     for persona in (True, False):
         policy = PromptPolicy(900, instruction="short", persona=persona)
-        text = tokenizer.decode(prompt_of(policy, tokenizer, history, {}, listener).tokens)
+        text = tokenizer.decode(prompt_of(policy, tokenizer, Question(history, {}, listener)).tokens)
         assert ("You speak as" in text) == persona
-    assert "You speak as" not in tokenizer.decode(prompt_of(policy, tokenizer, history, {}, None).tokens)
+    assert "You speak as" not in tokenizer.decode(prompt_of(policy, tokenizer, Question(history, {}, None)).tokens)
 
 
 def test_the_listeners_own_recordings_are_heard_where_the_policy_says_so():
@@ -135,7 +135,7 @@ def test_what_is_dropped_for_length_is_not_heard():
     history = [Utterance(i, ("speaker", "listener")[i % 2], f"words {'of it ' * 20}") for i in range(7)]
     media = {i: {"speech": Path(f"{i}.wav")} for i in (0, 2, 6)}
     policy = PromptPolicy(600, utterances=4, instruction="short", slots=1)
-    encoded = prompt_of(policy, tiny.tokenizer(), history, media, None)
+    encoded = prompt_of(policy, tiny.tokenizer(), Question(history, media, None))
     assert encoded.first > 2 and encoded.speech == (6,)
 
 
@@ -143,13 +143,15 @@ def test_chatglm3_is_prompted_in_its_own_format_and_other_cores_in_the_baselines
     history = [Utterance(0, "speaker", "hello")]
     for family, begins in (("chatglm", ["[gMASK]", "sop", "<|system|>"]), ("llama", ["<s>"])):
         tokenizer = tokenizer_of(family)
-        tokens = prompt_of(PromptPolicy(900, instruction="short"), tokenizer, history, {}, None).tokens.tolist()
+        tokens = prompt_of(
+            PromptPolicy(900, instruction="short"), tokenizer, Question(history, {}, None)
+        ).tokens.tolist()
         assert tokens[: len(begins)] == [tokenizer.token_id(token) for token in begins]
         assert tokens.count(tokens[0]) == 1
     glm = tokenizer_of("chatglm")
-    tokens = prompt_of(PromptPolicy(900, instruction="short"), glm, history, {}, None).tokens.tolist()
+    tokens = prompt_of(PromptPolicy(900, instruction="short"), glm, Question(history, {}, None)).tokens.tolist()
     assert tokens[-1] == glm.token_id("<|assistant|>") and glm.token_id("<|user|>") in tokens
-    other = prompt_of(PromptPolicy(900, template="human_assistant"), glm, history, {}, None).tokens
+    other = prompt_of(PromptPolicy(900, template="human_assistant"), glm, Question(history, {}, None)).tokens
     assert glm.token_id("<|user|>") not in other and "### Human:" in glm.decode(other)
 
 

@@ -1,0 +1,196 @@
+"""The text half of a reply: from dialogues to Chain of Empathy and response, with the states that the bridge needs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from empatheia_jax.conversation import answer, labels
+from empatheia_jax.conversation.answer import END, RESPONSE, Answer
+from empatheia_jax.conversation.policy import MODALITIES, PromptPolicy
+from empatheia_jax.conversation.prompt import Encoded
+from empatheia_jax.conversation.schema import Profile, Utterance
+from empatheia_jax.core.decoding import DecodingSettings, Generation, StopStrings, bucket, generate
+from empatheia_jax.core.form import Choice, Form, Free
+from empatheia_jax.empatheia import Empatheia
+from empatheia_jax.encoders.pooling import pool
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A dialogue to answer: what was said, the speaker last; recordings by utterance index; whose reply it is, if known."""
+
+    history: Sequence[Utterance]
+    media: Mapping[int, Mapping[str, Path]] = dataclasses.field(default_factory=dict)
+    listener: Profile | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What the model wrote.
+
+    answer: its fields; the response may be empty where the model wrote freely. text: all of it. heard: the kinds of
+    recordings that it answers to. response (r, H): final-norm states at the response's tokens; signals (32, H): at the
+    signal tokens behind it.
+    """
+
+    answer: Answer
+    text: str
+    heard: tuple[str, ...]
+    response: np.ndarray
+    signals: np.ndarray
+
+
+class Writer:
+    """Writes answers with a trained core.
+
+    Args:
+      model: the trained whole.
+      tokenizer: of its core.
+      towers: `speech(path) → (24, C)`, `video(path) → (24, C)`; None where every question is text alone.
+      settings: how tokens are chosen.
+      policy: how a dialogue becomes a prompt, as in training.
+      form: titles and closing words that decoding writes itself (`form_of`); None = the model writes everything.
+    """
+
+    def __init__(
+        self,
+        model: Empatheia,
+        tokenizer: Any,
+        towers: Any,
+        *,
+        settings: DecodingSettings,
+        policy: PromptPolicy,
+        form: Form | None,
+        seed: int = 0,
+    ):
+        self.model, self.tokenizer, self.towers = model, tokenizer, towers
+        self.policy, self.form, self.seed = policy, form, seed
+        special = model.special
+        self.settings = dataclasses.replace(
+            settings,
+            stop_ids=() if tokenizer.eos_id is None else (tokenizer.eos_id,),
+            # Media places are of the prompt, and the signals follow the reply by force: neither is the model's to say.
+            banned_ids=(special.audio_run, special.video_run, *special.signals),
+            forced_ids=tuple(special.signals),
+        )
+        graph, self._state = nnx.split(model)
+        self._embed = jax.jit(lambda state, *inputs: nnx.merge(graph, state).embed(*inputs))
+
+    def prompt(self, question: Question) -> Encoded:
+        """The tokens to answer, and whose recordings stand among them. Raises `UserError` where the history does not fit."""
+        return prompt_of(self.policy, self.tokenizer, question)
+
+    def write(self, questions: Sequence[Question], on_text: Callable[[int, str], None] | None = None) -> list[Written]:
+        """Answers to several dialogues at once, in their order.
+
+        Args:
+          questions: the dialogues.
+          on_text: called with (which dialogue, new piece of text) while it is decoded.
+
+        Raises:
+          UserError: a history does not fit, or a recording is unusable.
+        """
+        encoded = [self.prompt(question) for question in questions]
+        heard = [{"speech": each.speech, "video": each.video} for each in encoded]  # of the utterances that are left
+        features = {
+            kind: self._features(
+                kind,
+                [
+                    [question.media[question.history[i].index][kind] for i in kept[kind]]
+                    for question, kept in zip(questions, heard)
+                ],
+            )
+            for kind in MODALITIES
+        }
+        generation = self._generate([each.tokens for each in encoded], features, on_text)
+        return [
+            self._written(generation, row, tuple(kind for kind, kept in heard[row].items() if kept))
+            for row in range(len(questions))
+        ]
+
+    def _features(self, kind: str, paths: Sequence[Sequence[Path]]) -> Float[Array, "B N C"] | None:
+        """Features of each row's recordings one after another, zeros behind them; None where there is none at all."""
+        tower = getattr(self.towers, kind, None)
+        rows = [[pool(tower(path), self.policy.slots) for path in each] for each in paths]
+        longest = max(map(len, rows))
+        if not longest:
+            return None
+        width = next(array.shape[1] for each in rows for array in each)
+        filled = np.zeros((len(rows), longest * self.policy.slots, width), np.float32)
+        for row, each in enumerate(rows):
+            if each:
+                filled[row, : len(each) * self.policy.slots] = np.concatenate(each)
+        return jnp.asarray(filled)
+
+    def _generate(self, prompts: Sequence[np.ndarray], features, on_text) -> Generation:
+        lengths = [len(tokens) for tokens in prompts]
+        tokens = np.zeros((len(prompts), bucket(max(lengths))), np.int32)
+        for row, each in enumerate(prompts):
+            tokens[row, : len(each)] = each
+        listen = StopStrings(self.tokenizer, len(prompts), (END,), on_text)
+        generation = generate(
+            self.model.core,
+            self.model.added,
+            self._embed(self._state, jnp.asarray(tokens), features["speech"], features["video"]),
+            lengths,
+            self.settings,
+            jax.random.key(self.seed),
+            # A form ends by itself: nobody needs to listen where nobody reads along.
+            listen if self.form is None or on_text is not None else None,
+            prompt_ids=np.full_like(tokens, -1),  # penalties are for the model's words, not for the user's
+            form=self.form,
+        )
+        listen.finish()
+        return generation
+
+    def _written(self, generation: Generation, row: int, heard: tuple[str, ...]) -> Written:
+        ids = generation.row(row)
+        text = self.tokenizer.decode(ids)
+        if self.form is None:
+            found = answer.parse_reply(text)
+            positions = answer.reply_positions(self.tokenizer, ids, found.response)
+        else:
+            slots = generation.slots[row, : len(ids)]
+            fields = {
+                name: self.tokenizer.decode([token for token, slot in zip(ids, slots) if slot == number]).strip()
+                for number, name in enumerate(self.form.names)
+            }
+            found = Answer(**{**dict.fromkeys(_FIELDS), **fields}, complete=True)
+            positions = np.flatnonzero(slots == self.form.names.index(RESPONSE)).tolist()
+        positions = positions[: self.model.config.reply_tokens]
+        return Written(found, text, heard, generation.hidden[row, positions], generation.forced_hidden[row])
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Answer) if field.name != "complete")
+
+
+def form_of(tokenizer: Any, policy: PromptPolicy, *, step_tokens: int, response_tokens: int) -> Form:
+    """The form of an answer for a core: the emotion out of the 32 labels, every other slot free up to its limit."""
+
+    def piece(each: str | answer.Slot):
+        if isinstance(each, str):
+            return each
+        if each.key == answer.EMOTION:
+            return Choice(each.key, labels.EMOTIONS_32)
+        return Free(each.key, response_tokens if each.key == RESPONSE else step_tokens)
+
+    parts = answer.form(steps=policy.chain_of_empathy)
+    return Form.of(tokenizer, [[piece(each) for each in part] for part in parts])
+
+
+def prompt_of(policy: PromptPolicy, tokenizer: Any, question: Question) -> Encoded:
+    """The prompt that a reply answers: as in training, with the recordings that there are."""
+    recorded = {
+        kind: [i for i, each in enumerate(question.history) if kind in question.media.get(each.index, {})]
+        for kind in MODALITIES
+    }
+    return policy.encode(tokenizer, question.history, question.listener, recorded=recorded)
