@@ -119,3 +119,13 @@ def test_other_weights_do_not_add_to_a_set(tmp_path):
     other.name = "whistle"
     with pytest.raises(UserError, match="made by"):
         media.build(tmp_path / "toy", other, Card(), count=3)
+
+
+def test_the_corpus_is_spoken_and_drawn_in_a_folder_of_its_own(tmp_path):
+    media.build(tmp_path / "corpus", Hum(), Card(), count=3, dialogues="corpus")
+    tree = Tree(tmp_path / "corpus")
+    for split in toy.SPLITS:
+        (found,) = schema.read(tree.split_file(split))
+        assert found.extra["scenario"] and all(clip.audio for clip in tree.clips(found))
+    with pytest.raises(UserError, match="made by"):
+        media.build(tmp_path / "corpus", Hum(), Card(), count=3)
