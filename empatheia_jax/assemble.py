@@ -21,6 +21,7 @@ from empatheia_jax.bridge.style_disentangler import DisentanglerConfig
 from empatheia_jax.bridge.transformer import BlockConfig
 from empatheia_jax.core import lora
 from empatheia_jax.core.chatglm import ChatGLM, ChatGLMConfig
+from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.core.llama import Llama, LlamaConfig
 from empatheia_jax.core.t5 import T5, T5Config
 from empatheia_jax.core.tokenizer import Tokenizer
@@ -42,7 +43,7 @@ from empatheia_jax.tokens import ADDED_TOKENS, TAGS
 class Core(NamedTuple):
     """A language model that may be the core: network, config, and the words that its vocabulary must get."""
 
-    network: type[nnx.Module]
+    network: type[LanguageModel]
     config: type
     words: tuple[str, ...] = ()
 
@@ -96,12 +97,12 @@ def widths(config: Experiment) -> Widths:
     )
 
 
-def words_of(network: nnx.Module) -> tuple[str, ...]:
+def words_of(network: LanguageModel) -> tuple[str, ...]:
     """The words that a core's vocabulary must get."""
     return next(core.words for core in CORES.values() if core.network is type(network))
 
 
-def empatheia_config(config: Experiment, network: nnx.Module, sizes: Widths) -> EmpatheiaConfig:
+def empatheia_config(config: Experiment, network: LanguageModel, sizes: Widths) -> EmpatheiaConfig:
     """Sizes of the whole around a core."""
     hidden = network.config.hidden_size
     bridge = config.bridge
@@ -152,7 +153,7 @@ def core_options(config: Experiment) -> dict[str, Any]:
     return {"dtype": dtype, "param_dtype": dtype, "remat": values.remat, "implementation": values.attention}
 
 
-def core(config: Experiment, mesh: Mesh) -> nnx.Module:
+def core(config: Experiment, mesh: Mesh) -> LanguageModel:
     """The language model with its weights, in the compute dtype, laid out on the mesh."""
     options = core_options(config)
     if is_debug(config):
@@ -185,7 +186,7 @@ def empatheia(config: Experiment, mesh: Mesh) -> Assembly:
     return Assembly(model, Tokenizer.load(path, words=words_of(model.core)), hashes, sizes)
 
 
-def whole(config: Experiment, network: nnx.Module, sizes: Widths) -> Empatheia:
+def whole(config: Experiment, network: LanguageModel, sizes: Widths) -> Empatheia:
     """`Empatheia` around a core; traceable, so that `nnx.eval_shape` gives it without weights."""
     rngs = nnx.Rngs(config.seed)
     if config.networks.frozen_int8:

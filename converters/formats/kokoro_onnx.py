@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -80,10 +81,10 @@ def _lstm(graph: Graph, node: Node) -> dict[str, Callable[[], np.ndarray]]:
 
     readers: dict[str, Callable[[], np.ndarray]] = {}
     for direction, suffix in enumerate(("", "_reverse")):
-        readers[f"weight_ih_l0{suffix}"] = lambda d=direction: matrix(inputs, d)
-        readers[f"weight_hh_l0{suffix}"] = lambda d=direction: matrix(recurrent, d)
-        readers[f"bias_ih_l0{suffix}"] = lambda d=direction: half(d, 0)
-        readers[f"bias_hh_l0{suffix}"] = lambda d=direction: half(d, 1)
+        readers[f"weight_ih_l0{suffix}"] = partial(matrix, inputs, direction)
+        readers[f"weight_hh_l0{suffix}"] = partial(matrix, recurrent, direction)
+        readers[f"bias_ih_l0{suffix}"] = partial(half, direction, 0)
+        readers[f"bias_hh_l0{suffix}"] = partial(half, direction, 1)
     return readers
 
 
@@ -97,7 +98,7 @@ def tensors(graph: Graph) -> dict[str, Callable[[], np.ndarray]]:
         if node.op == "DequantizeLinear" and made_by[node.inputs[0]].op == "Gather":
             table, scale, zero_point = made_by[node.inputs[0]].inputs[0], *node.inputs[1:]
             key = f"{_module_key(made_by[node.inputs[0]].name)}.weight"
-            found[key] = lambda t=table, s=scale, z=zero_point: _dequantised(graph, t, s, z)
+            found[key] = partial(_dequantised, graph, table, scale, zero_point)
         elif node.op in _LSTM_OPS:
             prefix = _module_key(node.name)
             found.update({f"{prefix}.{name}": reader for name, reader in _lstm(graph, node).items()})

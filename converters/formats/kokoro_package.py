@@ -75,10 +75,12 @@ def voices(folder: Path | None = None) -> dict[str, np.ndarray]:
             tables.append((str(path), {path.stem: np.fromfile(path, "<f4")}))
         else:
             tables.append((str(path), dict(np.load(path))))
-    for path, arrays in tables:
+    for source, arrays in tables:
         for name, array in arrays.items():
             if array.size != VOICE_ROWS * STYLE_DIM or not np.isfinite(array).all():
-                raise UserError(f"{path}: {name} is no voice table; expected {VOICE_ROWS} x {STYLE_DIM} finite float32")
+                raise UserError(
+                    f"{source}: {name} is no voice table; expected {VOICE_ROWS} x {STYLE_DIM} finite float32"
+                )
             found[name] = np.asarray(array, np.float32).reshape(VOICE_ROWS, STYLE_DIM)
     return found
 

@@ -13,7 +13,7 @@ import struct
 
 import numpy as np
 
-from converters.formats.protobuf import fields, varint
+from converters.formats.protobuf import bytes_of, fields, number_of, varint
 from converters.formats.source import checked_shape
 from empatheia_jax.errors import UserError
 
@@ -93,20 +93,23 @@ def _node(data: memoryview) -> Node:
 
 
 def _tensor(data: memoryview) -> Tensor:
-    shape, kind, name, raw, typed = [], 0, "", None, []
+    shape: list[int] = []
+    typed: list[float] = []
+    kind, name = 0, ""
+    raw: bytes | memoryview | None = None
     for number, value in fields(data):
         if number == 1:
             shape += _integers(value)
         elif number == 2:
-            kind = value
+            kind = number_of(value)
         elif number == 4:
-            typed += struct.unpack(f"<{len(value) // 4}f", value)
+            typed += struct.unpack(f"<{len(bytes_of(value)) // 4}f", bytes_of(value))
         elif number in (5, 7):
             typed += _integers(value)
         elif number == 8:
             name = _text(value)
         elif number == 9:
-            raw = value
+            raw = bytes_of(value)
         elif number in (13, 14) and value:
             raise ValueError(f"the tensor {name!r} lies in another file")
     if kind not in _DTYPES:
@@ -130,12 +133,13 @@ def read_onnx(data: bytes, what: str) -> Graph:
         graphs = [value for number, value in fields(memoryview(data)) if number == 7]
         if len(graphs) != 1:
             raise ValueError(f"{len(graphs)} graphs")
-        nodes, tensors = [], {}
-        for number, value in fields(graphs[0]):
+        nodes: list[Node] = []
+        tensors: dict[str, Tensor] = {}
+        for number, value in fields(bytes_of(graphs[0])):
             if number == 1:
-                nodes.append(_node(value))
+                nodes.append(_node(bytes_of(value)))
             elif number == 5:
-                tensor = _tensor(value)
+                tensor = _tensor(bytes_of(value))
                 tensors[tensor.name] = tensor
     except (ValueError, IndexError, TypeError, OverflowError, struct.error) as error:
         raise UserError(f"{what} is no readable ONNX model ({error}); install or download it again") from error

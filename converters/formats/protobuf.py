@@ -46,3 +46,17 @@ def fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
             raise ValueError(f"field {number} goes beyond the end")
         yield number, data[at : at + size]
         at += size
+
+
+def bytes_of(value: int | memoryview) -> memoryview:
+    """The value of a field that holds bytes. Raises ValueError where it holds a number."""
+    if isinstance(value, int):
+        raise ValueError(f"a field holds the number {value} where bytes were expected")
+    return value
+
+
+def number_of(value: int | memoryview) -> int:
+    """The value of a field that holds a number. Raises ValueError where it holds bytes."""
+    if not isinstance(value, int):
+        raise ValueError(f"a field holds {len(value)} bytes where a number was expected")
+    return value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,8 +62,8 @@ class SafetensorsSource(Source):
         with open(self.path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(8)
-            length = struct.unpack("<Q", head)[0] if len(head) == 8 else math.inf
-            if 8 + length > size or length > LONGEST_HEADER:
+            length = int.from_bytes(head, "little")
+            if len(head) < 8 or 8 + length > size or length > LONGEST_HEADER:
                 raise UserError(f"{path} is no safetensors file, or it is cut short inside its header")
             try:
                 text = file.read(length).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from converters.formats.protobuf import fields
+from converters.formats.protobuf import bytes_of, fields, number_of
 from empatheia_jax.errors import UserError
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
@@ -56,5 +56,5 @@ class Pieces:
 
 def _piece(data: bytes) -> tuple[str, float, int]:
     found = dict(fields(data))
-    score = struct.unpack("<f", found[2])[0] if 2 in found else 0.0
-    return bytes(found.get(1, b"")).decode(), score, found.get(3, NORMAL)
+    score = struct.unpack("<f", bytes_of(found[2]))[0] if 2 in found else 0.0
+    return bytes(found.get(1, b"")).decode(), score, number_of(found.get(3, NORMAL))

@@ -73,7 +73,7 @@ class _Machine:
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
 
-    def run(self, file: BinaryIO) -> Any:
+    def run(self, file: Any) -> Any:
         """The object that the pickle describes; `file` then stands behind it."""
         for opcode, argument, _ in pickletools.genops(file):
             if opcode.name == "STOP":

@@ -18,9 +18,10 @@ from converters.parity.vectors import VectorSet
 from converters.table import Table
 from empatheia_jax import weights
 from empatheia_jax.core.decoding import DecodingSettings, generate
+from empatheia_jax.core.language_model import LanguageModel
 
 
-def build(network: type[nnx.Module], config: Any, table: Table, vectors: VectorSet, seed: int, float64: bool) -> Any:
+def build(network: type[LanguageModel], config: Any, table: Table, vectors: VectorSet, seed: int, float64: bool) -> Any:
     """The network of a vector set with its seeded weights."""
     dtype = jnp.float64 if float64 else jnp.float32
 
@@ -47,7 +48,7 @@ def next_token_loss(logits: Float[Array, "b t v"], labels: Int[Array, "b t"]) ->
 
 
 def greedy(
-    vectors: VectorSet, array: str, model: nnx.Module, ids: np.ndarray, mask: np.ndarray, bound: float
+    vectors: VectorSet, array: str, model: LanguageModel, ids: np.ndarray, mask: np.ndarray, bound: float
 ) -> Result:
     """The greedy continuation of prompts: ours pads on the right, whatever the vectors do; the tokens must be the
     same.

@@ -24,6 +24,7 @@ from converters.sources import as_source, open_source
 from converters.table import Ignore, Row, Same, Shape, Table, Transform, transpose
 from empatheia_jax import weights
 from empatheia_jax.core.added_tokens import AddedTokens
+from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.core.lora import LoRAConfig, adapters, add_lora, linears, remove
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import read_json_object
@@ -102,7 +103,7 @@ def read_config(source: Mapping[str, Any]) -> tuple[LoRAConfig, tuple[str, ...]]
     return config, tuple(source.get("modules_to_save") or ())
 
 
-def _module_names(table: Table, model: nnx.Module) -> dict[str, str]:
+def _module_names(table: Table, model: LanguageModel) -> dict[str, str]:
     """Path of each of our linear maps → its module's name pattern in the release
     (`model.layers.{i}.self_attn.q_proj`).
     """
@@ -151,7 +152,7 @@ def whole_rows(base: int, added: int, transposed: bool) -> Transform:
 
 
 def adapter_table(
-    base: Table, model: nnx.Module, paths: Sequence[str], name: str, saved: Sequence[str] = (), added: int = 0
+    base: Table, model: LanguageModel, paths: Sequence[str], name: str, saved: Sequence[str] = (), added: int = 0
 ) -> Table:
     """Rows of an adapter: two per linear map in `paths`, one per module of ours in `saved` (`embed_tokens`, `lm_head`).
 
@@ -194,7 +195,9 @@ def _saved_names(base: Table) -> dict[str, str]:
     return names
 
 
-def plan(model: nnx.Module, base: Table, config: Mapping[str, Any], source: Any) -> tuple[LoRAConfig, list[str], int]:
+def plan(
+    model: LanguageModel, base: Table, config: Mapping[str, Any], source: Any
+) -> tuple[LoRAConfig, list[str], int]:
     """What an adapter is on `model`: our config with our paths as targets, our modules that are saved whole, and their
     rows beyond the base's vocabulary. The model may be abstract. Arguments and errors as of `attach`.
     """
@@ -212,7 +215,7 @@ def plan(model: nnx.Module, base: Table, config: Mapping[str, Any], source: Any)
 
 
 def attach(
-    model: nnx.Module, base: Table, config: Mapping[str, Any], source: Any, *, name: str = "default", dtype=None
+    model: LanguageModel, base: Table, config: Mapping[str, Any], source: Any, *, name: str = "default", dtype=None
 ) -> AddedTokens | None:
     """Hangs a PEFT adapter on `model`, in place, and returns the added rows, None where the adapter has none.
 
@@ -268,7 +271,12 @@ def _rows_in(source, saved: Sequence[str], released: Mapping[str, str], vocab: i
 
 
 def release(
-    model: nnx.Module, base: Table, added: AddedTokens | None = None, *, name: str = "default", task: str = "CAUSAL_LM"
+    model: LanguageModel,
+    base: Table,
+    added: AddedTokens | None = None,
+    *,
+    name: str = "default",
+    task: str = "CAUSAL_LM",
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """(`adapter_config.json`, tensors) of an adapter as PEFT writes them; with `added`, both vocabulary tables are
     saved whole.

@@ -23,6 +23,7 @@ from converters.tables import chatglm, llama, t5
 from converters.tables.peft import CONFIG_FILE, TENSOR_FILE, adapter_table, plan, read_folder
 from empatheia_jax import weights
 from empatheia_jax.core.added_tokens import AddedTokens
+from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.core.lora import LoRAConfig, add_lora
 from empatheia_jax.errors import UserError
 
@@ -61,7 +62,7 @@ class AdapterConfig:
         """The base model's config as its own dataclass."""
         return weights.config_from_dict(self.base.config_class, self.core)
 
-    def abstract_core(self, adapted: bool = True) -> nnx.Module:
+    def abstract_core(self, adapted: bool = True) -> LanguageModel:
         """The base model without weights, with the adapter on it or not."""
 
         def build():
@@ -111,7 +112,7 @@ class _AdapterConversion(Conversion):
         return found
 
 
-def _rows(core: nnx.Module, count: int) -> AddedTokens:
+def _rows(core: LanguageModel, count: int) -> AddedTokens:
     tied = core.lm_head is None
     embedding = core.embed_tokens
     return AddedTokens(embedding.count, count, embedding.features, tied=tied, rngs=nnx.Rngs(0), dtype=core.dtype)
@@ -134,7 +135,7 @@ def on(base: Path | None) -> Conversion:
     )
 
 
-def attach(core: nnx.Module, folder: Path) -> AddedTokens | None:
+def attach(core: LanguageModel, folder: Path) -> AddedTokens | None:
     """Puts a converted adapter on its base model, in place; returns the added rows, None where it has none.
 
     Raises: UserError where the folder holds something else, or the base is another model.

@@ -60,7 +60,9 @@ class Question:
 class Answerer(Protocol):
     """Answers questions. `name` goes into the provenance of every annotation."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What provenance calls it."""
 
     def __call__(self, question: Question) -> str:
         """The answer's text. Raises `Unanswered` where there is none to be had."""

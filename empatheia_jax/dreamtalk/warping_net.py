@@ -84,9 +84,9 @@ class WarpingNet(nnx.Module):
             levels.append(block(levels[-1], descriptor))
         skips = list(levels)
         x = skips.pop()
-        for block in self.decoder:
+        for enlarge in self.decoder:
             skip = skips.pop()
-            x = block(x, descriptor)
+            x = enlarge(x, descriptor)
             x = jnp.concatenate([x, jnp.broadcast_to(skip, x.shape[:1] + skip.shape[1:])], axis=-1)
         return x, levels
 

@@ -23,9 +23,9 @@ MEAN, STD, FLOOR = -4.0, 4.0, 1e-5
 
 def _ramp(first: float, last: float, count: int) -> Float[np.ndarray, " count"]:
     """Equally spaced float32 numbers, counted from the nearer end in float32 steps."""
-    first, last, index = np.float32(first), np.float32(last), np.arange(count, dtype=np.float32)
-    step = (last - first) / np.float32(count - 1)
-    return np.where(index < count // 2, first + step * index, last - step * (np.float32(count - 1) - index))
+    low, high, index = np.float32(first), np.float32(last), np.arange(count, dtype=np.float32)
+    step = (high - low) / np.float32(count - 1)
+    return np.where(index < count // 2, low + step * index, high - step * (np.float32(count - 1) - index))
 
 
 @functools.cache

@@ -14,13 +14,13 @@ def ssim(a: Float[Array, "B H W C"], b: Float[Array, "B H W C"], span: float = 2
     Windows that would reach over the border are left out; channels count alike.
     """
     taps = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
-    taps = jnp.asarray(taps / taps.sum(), jnp.float32)
+    window = jnp.asarray(taps / taps.sum(), jnp.float32)
     a, b = jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)
 
     def blur(x: Array) -> Array:
         height, width = x.shape[1] - 10, x.shape[2] - 10
-        x = sum(taps[i] * x[:, i : i + height] for i in range(11))
-        return sum(taps[i] * x[:, :, i : i + width] for i in range(11))
+        x = sum(window[i] * x[:, i : i + height] for i in range(11))
+        return sum(window[i] * x[:, :, i : i + width] for i in range(11))
 
     c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
     mean_a, mean_b = blur(a), blur(b)
