@@ -11,6 +11,7 @@ generators take C and S (`empatheia_jax.dialogue`). Letters as in `Batch`; H is 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +64,7 @@ class Empatheia(nnx.Module):
         dtype=jnp.float32,
         param_dtype=jnp.float32,
     ):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         hidden = core.config.hidden_size
         self.config, self.special = config, SpecialTokens(core.config.vocab_size)
         self.core = core

@@ -9,6 +9,7 @@ frames for the face, so any length can be asked for. Enc and Dec are shared by t
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +56,7 @@ class ContentSynchronizer(nnx.Module):
 
     def __init__(self, config: SynchronizerConfig, *, rngs: nnx.Rngs, dtype=jnp.float32, param_dtype=jnp.float32):
         self.config = config
-        dtypes = {"dtype": dtype, "param_dtype": param_dtype}
+        dtypes: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype}
         width = config.block.width
         video_channels = config.video_window * config.video_channels
         self.input = linear(config.hidden, width, (None, "embed"), rngs=rngs, **dtypes)

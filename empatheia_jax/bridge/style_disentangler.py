@@ -9,6 +9,7 @@ An emotion head reads E; age, gender and tone heads read P.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +82,7 @@ class StyleDisentangler(nnx.Module):
 
     def __init__(self, config: DisentanglerConfig, *, rngs: nnx.Rngs, dtype=jnp.float32, param_dtype=jnp.float32):
         self.config = config
-        dtypes = {"dtype": dtype, "param_dtype": param_dtype}
+        dtypes: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype}
         width = config.block.width
         self.input = linear(config.hidden, width, (None, "embed"), rngs=rngs, **dtypes)
         styled = width

@@ -9,6 +9,7 @@ Layers are stacked on a leading axis and scanned. Letters: B batch, S source len
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -136,7 +137,7 @@ class Block(nnx.Module):
     """
 
     def __init__(self, config: BlockConfig, *, rngs: nnx.Rngs, dtype=jnp.float32, param_dtype=jnp.float32):
-        dtypes = {"dtype": dtype, "param_dtype": param_dtype}
+        dtypes: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype}
         self.encoder = stacked(lambda r: EncoderLayer(config, rngs=r, **dtypes), config.layers, rngs)
         self.encoder_norm = layer_norm(config.width, rngs=rngs, **dtypes)
         self.decoder = stacked(lambda r: DecoderLayer(config, rngs=r, **dtypes), config.layers, rngs)

@@ -46,7 +46,7 @@ class CausalLM(LanguageModel):
         scan: bool = True,
         implementation: str | None = None,
     ):
-        kinds = {"dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype}
         self.config, self.dtype = config, dtype
         self.remat, self.scan, self.implementation = remat, scan, implementation
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, rngs=rngs, **kinds)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -164,7 +165,7 @@ class T5(LanguageModel):
         scan: bool = True,
         implementation: str | None = None,
     ):
-        kinds = {"dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype}
         self.config, self.dtype = config, dtype
         self.remat, self.scan, self.implementation = remat, scan, implementation
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, rngs=rngs, **kinds)

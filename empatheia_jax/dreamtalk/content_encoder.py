@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -16,7 +18,7 @@ class ContentEncoder(nnx.Module):
     """
 
     def __init__(self, config: DenoiserConfig, *, rngs: nnx.Rngs, dtype, param_dtype):
-        options = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        options: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         self.embed = nnx.Linear(config.audio_feature_dim, config.d_model, **options)
         self.position = Buffer(sinusoidal_table(config.window_slots, config.d_model).astype(param_dtype))
         self.layers = nnx.List(

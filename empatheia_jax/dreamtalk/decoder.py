@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,7 +91,7 @@ class DisentangledDecoder(nnx.Module):
     """Two stacks with their own tails; their outputs are scattered to the coefficients they own."""
 
     def __init__(self, config: DenoiserConfig, *, rngs: nnx.Rngs, dtype, param_dtype):
-        options = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        options: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         self.upper = DecoderStack(config, **options)
         self.lower = DecoderStack(config, **options)
         self.position = Buffer(sinusoidal_table(config.window_slots, config.d_model).astype(param_dtype))

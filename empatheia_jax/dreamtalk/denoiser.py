@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +95,7 @@ class Denoiser(nnx.Module):
     """
 
     def __init__(self, config: DenoiserConfig, *, rngs: nnx.Rngs, dtype=jnp.float32, param_dtype=jnp.float32):
-        options = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        options: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         self.config = config
         self.dtype = dtype
         self.content_encoder = ContentEncoder(config, **options)

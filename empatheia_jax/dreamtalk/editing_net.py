@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -75,7 +77,7 @@ class EditingNet(nnx.Module):
     """
 
     def __init__(self, config: RendererConfig, *, rngs: nnx.Rngs, dtype, param_dtype):
-        options = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        options: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         widths = [min(config.edit_base_channels * 2**i, config.max_channels) for i in range(config.edit_layers + 1)]
         self.image_channels = config.image_channels
         self.first = ConvNorm(config, 2 * config.image_channels, widths[0], 7, **options)

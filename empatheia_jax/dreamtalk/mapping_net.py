@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
@@ -15,7 +17,7 @@ class MappingNet(nnx.Module):
     """(B, frames, coefficients) → (B, descriptor): valid convolutions over time, then the mean of what is left."""
 
     def __init__(self, config: RendererConfig, *, rngs: nnx.Rngs, dtype, param_dtype):
-        options = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        options: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         width = config.descriptor_dim
         self.slope = config.leaky_relu_slope
         self.first = nnx.Conv(config.coefficient_dim, width, (7,), padding="VALID", **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -50,7 +51,7 @@ class DreamTalk(nnx.Module):
     """Holds the networks; `animator.Animator` runs them."""
 
     def __init__(self, config: DreamTalkConfig, *, rngs: nnx.Rngs, dtype=jnp.float32, param_dtype=jnp.float32):
-        options = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        options: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         self.config = config
         self.speech = None if config.speech is None else Wav2Vec2(config.speech, **options)
         self.denoiser = Denoiser(config.denoiser, **options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -22,7 +24,7 @@ class AttentionPooling(nnx.Module):
     """Self-attentive pooling over time (Safari et al. 2020): weights softmax(Linear(Mish(Linear(x))))."""
 
     def __init__(self, dim: int, *, rngs: nnx.Rngs, dtype, param_dtype):
-        options = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        options: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         self.hidden = nnx.Linear(dim, dim, **options)
         self.score = nnx.Linear(dim, 1, **options)
 
@@ -39,7 +41,7 @@ class StyleEncoder(nnx.Module):
     """
 
     def __init__(self, config: DenoiserConfig, *, rngs: nnx.Rngs, dtype, param_dtype):
-        options = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        options: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         self.embed = nnx.Linear(config.face3d_dim, config.d_model, **options)
         self.position = Buffer(sinusoidal_table(config.style_max_len, config.d_model).astype(param_dtype))
         self.layers = nnx.List(

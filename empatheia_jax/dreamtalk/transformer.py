@@ -6,6 +6,8 @@ never again to queries and keys.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +46,9 @@ class MultiHeadAttention(nnx.Module):
     """Attention with one packed input projection (q, k, v side by side), as checkpoints hold it."""
 
     def __init__(self, dim: int, num_heads: int, *, rngs: nnx.Rngs, dtype, param_dtype):
-        options = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype, kernel_init=nnx.initializers.xavier_uniform())
+        options: dict[str, Any] = dict(
+            rngs=rngs, dtype=dtype, param_dtype=param_dtype, kernel_init=nnx.initializers.xavier_uniform()
+        )
         self.num_heads = num_heads
         self.in_proj = nnx.Linear(dim, 3 * dim, **options)
         self.out_proj = nnx.Linear(dim, dim, **options)
@@ -87,7 +91,9 @@ class FeedForward(nnx.Module):
     """Linear, ReLU, Linear."""
 
     def __init__(self, dim: int, hidden: int, *, rngs: nnx.Rngs, dtype, param_dtype):
-        options = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype, kernel_init=nnx.initializers.xavier_uniform())
+        options: dict[str, Any] = dict(
+            rngs=rngs, dtype=dtype, param_dtype=param_dtype, kernel_init=nnx.initializers.xavier_uniform()
+        )
         self.linear1 = nnx.Linear(dim, hidden, **options)
         self.linear2 = nnx.Linear(hidden, dim, **options)
 
@@ -106,7 +112,7 @@ class DynamicFeedForward(nnx.Module):
     def __init__(
         self, dim: int, hidden: int, experts: int, ratio: int, temperature: float, *, rngs: nnx.Rngs, dtype, param_dtype
     ):
-        options = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        options: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         init = nnx.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform", batch_axis=0)
         self.temperature = temperature
         self.dtype = dtype

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -56,7 +58,7 @@ class WarpingNet(nnx.Module):
     """
 
     def __init__(self, config: RendererConfig, *, rngs: nnx.Rngs, dtype, param_dtype):
-        options = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        options: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         widths = [
             min(config.warp_base_channels * 2**i, config.max_channels) for i in range(config.warp_encoder_layers + 1)
         ]

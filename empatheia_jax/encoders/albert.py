@@ -92,7 +92,7 @@ class Albert(nnx.Module):
 
     def __init__(self, config: AlbertConfig, *, rngs: nnx.Rngs, dtype=jnp.float32, param_dtype=jnp.float32):
         self.config, self.dtype = config, dtype
-        kinds = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        kinds: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         normal = jax.nn.initializers.normal(0.02)
 
         def table(rows):

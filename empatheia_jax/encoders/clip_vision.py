@@ -116,7 +116,7 @@ class ClipVision(nnx.Module):
 
     def __init__(self, config: ClipVisionConfig, *, rngs: nnx.Rngs, dtype=jnp.float32, param_dtype=jnp.float32):
         self.config, self.dtype = config, dtype
-        kinds = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        kinds: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         normal = jax.nn.initializers.normal(0.02)
         window = (config.patch, config.patch, config.channels, config.width)
         self.patch = parameter(rngs, normal, window, param_dtype, (None, None, None, "embed"))

@@ -266,7 +266,7 @@ class Wav2Vec2(nnx.Module):
 
     def __init__(self, config: Wav2Vec2Config, *, rngs: nnx.Rngs, dtype=jnp.float32, param_dtype=jnp.float32):
         self.config = config
-        kinds = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        kinds: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         self.convolutions = nnx.List([Convolution(config, i, **kinds) for i in range(len(config.conv_channels))])
         channels, width = config.conv_channels[-1], config.width
         self.projection_norm = LayerNorm(channels, config.eps, **kinds)

@@ -7,6 +7,8 @@ Axes: B batch, T mel frames, U = T / 2 encoder frames, N text tokens, C channels
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,7 +78,7 @@ class TextAligner(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
     ):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         half = HIDDEN // 2
         self.dct = Buffer(jnp.asarray(dct_matrix(bands, CEPSTRA), param_dtype))
         self.stem = Conv1d(CEPSTRA, HIDDEN, 7, stride=2, padding=3, **kinds)

@@ -7,6 +7,8 @@ After yl4579/StyleTTS2, `Modules/istftnet.py` and `Modules/hifigan.py`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -38,7 +40,7 @@ class SnakeResidualBlock(nnx.Module):
         dtype: DTypeLike,
         param_dtype: DTypeLike,
     ):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         conv = {"weight_norm": weight_norm, **kinds}
         self.convs1 = nnx.List(Conv1d(features, features, width, dilation=d, **conv) for d in dilations)
         self.convs2 = nnx.List(Conv1d(features, features, width, **conv) for _ in dilations)
@@ -71,7 +73,7 @@ class DecoderBody(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
     ):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
         beside = BODY + TEXT_RESIDUAL + 2
         self.encode = AdaptiveResidualBlock(features + 2, BODY, style_dim, **kinds)
         self.decode = nnx.List(

@@ -6,6 +6,8 @@ Kong et al. 2020, "HiFi-GAN", with snake activations and the harmonic source; af
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -33,7 +35,7 @@ class HiFiGANGenerator(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
     ):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         normed = {"weight_norm": weight_norm, **kinds}
         self.m_source = HarmonicSource(**kinds)
         rates, stages = config.upsample_rates, len(config.upsample_rates)
@@ -106,7 +108,7 @@ class HiFiGANDecoder(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
     ):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
         self.body = DecoderBody(features, style_dim, **kinds)
         self.generator = HiFiGANGenerator(config, style_dim, **kinds)
 

@@ -7,6 +7,7 @@ Per frame of 600 samples the generator makes 120 spectra of 20 samples at hop 5,
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -121,7 +122,7 @@ class ISTFTGenerator(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
     ):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         normed = {"weight_norm": weight_norm, **kinds}
         self.fourier = ShortTimeFourier(config.n_fft, config.hop)
         self.m_source = HarmonicSource(**kinds)
@@ -208,7 +209,7 @@ class ISTFTDecoder(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
     ):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
         self.body = DecoderBody(features, style_dim, **kinds)
         self.generator = ISTFTGenerator(config, style_dim, **kinds)
 

@@ -8,6 +8,7 @@ Axes: B batch, T text positions, D width (style + text), S style (256).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ class DenoiserBlock(nnx.Module):
     """
 
     def __init__(self, config: DiffusionConfig, width: int, style_dim: int | None, *, rngs, dtype, param_dtype):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         inner = config.num_heads * config.head_features
 
         def norm():
@@ -78,7 +79,7 @@ class StyleDenoiser(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
     ):
         """`style`, `text`, `features`: widths of a style vector, of PL-BERT's states and of the reference style, if any."""
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         width = style + text
         self.blocks = nnx.List(DenoiserBlock(config, width, features, **kinds) for _ in range(config.num_layers))
         self.to_out = linear(width, style, **kinds)

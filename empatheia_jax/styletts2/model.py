@@ -9,7 +9,7 @@ padded batches, and a padded run gives what an unpadded one gives. After the inf
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
@@ -63,7 +63,7 @@ class StyleTTS2(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
     ):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         for name in config.networks:
             setattr(self, name, build_network(name, config, **kinds))
         self.config, self.dtype = config, dtype

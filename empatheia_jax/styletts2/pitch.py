@@ -7,6 +7,8 @@ Axes: B batch, T frames, M mel bands (80, halved by every block), C channels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
@@ -48,7 +50,7 @@ class PitchExtractor(nnx.Module):
     """Convolutions over (time, mel), then a recurrent layer over time and a linear map; the output is an absolute value."""
 
     def __init__(self, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, param_dtype: DTypeLike = jnp.float32):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         plain = {"padding": (1, 1), "use_bias": False, **kinds}
         self.stem = Conv2d(1, WIDTHS[0], (3, 3), **plain)
         self.stem_norm = BatchNorm(WIDTHS[0], **kinds)

@@ -6,6 +6,8 @@ A frame is 600 samples at 24 kHz (25 ms); the curves hold two values per frame.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -24,7 +26,7 @@ class DurationEncoder(nnx.Module):
     """`depth` times: bidirectional LSTM → adaptive layer norm → the style beside every position."""
 
     def __init__(self, features: int, style_dim: int, depth: int, *, rngs, dtype, param_dtype):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         self.lstms = nnx.List(BiLSTM(features + style_dim, features // 2, **kinds) for _ in range(depth))
         self.norms = nnx.List(AdaptiveLayerNorm(style_dim, features, **kinds) for _ in range(depth))
         self.dtype = dtype
@@ -56,7 +58,7 @@ class ProsodyPredictor(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
     ):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         self.text_encoder = DurationEncoder(features, style_dim, depth, **kinds)
         self.lstm = BiLSTM(features + style_dim, features // 2, **kinds)
         self.duration_proj = linear(features, max_duration, **kinds)

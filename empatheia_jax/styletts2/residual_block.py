@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -34,7 +35,7 @@ class AdaptiveResidualBlock(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
     ):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         self.norm1 = AdaptiveInstanceNorm(style_dim, features_in, **kinds)
         self.norm2 = AdaptiveInstanceNorm(style_dim, features_out, **kinds)
         self.conv1 = Conv1d(features_in, features_out, 3, weight_norm=weight_norm, **kinds)

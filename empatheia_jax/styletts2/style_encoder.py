@@ -8,6 +8,7 @@ After yl4579/StyleTTS2, `models.py`, classes StyleEncoder and ResBlk. There is n
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -61,7 +62,7 @@ class StyleEncoder(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
     ):
         """`first` and `widest` bound the number of channels, which doubles with every block."""
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         widths = [min(first * 2**stage, widest) for stage in range(STAGES + 1)]
         self.stem = SpectralConv2d(1, widths[0], (3, 3), padding=(1, 1), **kinds)
         self.blocks = nnx.List(DownBlock(a, b, **kinds) for a, b in zip(widths, widths[1:]))

@@ -6,6 +6,8 @@ Architecture after yl4579/StyleTTS2, `models.py`, class TextEncoder (Li et al. 2
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -23,7 +25,7 @@ class ConvBlock(nnx.Module):
     """Convolution, layer norm over channels, LeakyReLU(0.2)."""
 
     def __init__(self, features: int, width: int, *, weight_norm: bool, rngs, dtype, param_dtype):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         self.conv = Conv1d(features, features, width, weight_norm=weight_norm, **kinds)
         self.norm = LayerNorm(features, 1e-5, **kinds)
 
@@ -46,7 +48,7 @@ class TextEncoder(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
     ):
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         self.embedding = embedding(symbols, features, **kinds)
         self.cnn = nnx.List(ConvBlock(features, width, weight_norm=weight_norm, **kinds) for _ in range(depth))
         self.lstm = BiLSTM(features, features // 2, **kinds)
