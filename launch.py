@@ -1,8 +1,8 @@
 """Empatheia's one command: `python launch.py --config=configs/quickstart.py [--mode=…] [--config.key=value …]`.
 
-Modes: `train` (default) runs the config's schedule of stages and resumes it; `extract` fills the feature cache; `reply`
-answers a dialogue file with text, wav and mp4; `chat` is a conversation in the terminal; `preflight` says whether the run
-fits hardware that is not there.
+Modes: `train` (default) runs the config's schedule of stages and resumes it; `check` says at once what it would lack; `extract`
+fills the feature cache; `reply` answers a dialogue file with text, wav and mp4; `chat` is a conversation in the terminal;
+`preflight` says whether the run fits hardware that is not there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from empatheia_jax import settings
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.settings import command_line
 
-MODES = ("train", "extract", "reply", "chat", "preflight")
+MODES = ("train", "check", "extract", "reply", "chat", "preflight")
 LATER = ("evaluate", "serve", "export")
 
 
@@ -43,14 +43,20 @@ def settings_class(config: ConfigDict) -> type:
     return training_class(config)
 
 
-def parse(argv: list[str]) -> tuple[flags.FlagValues, Any]:
-    """Flags and the settings. Raises `UserError`, a line for everything that is wrong with them."""
+def read_flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
+    """The flags, and a line for each `--config.key=value` that cannot be taken. Raises `UserError` for anything else wrong."""
     values, lines = command_line.parse(argv, define_flags, settings_class)
     if values.help:
         print(__doc__.strip() + "\n" + values.main_module_help())
         sys.exit(0)
     if values.config is None:
         raise UserError("no config was given; for example --config=configs/quickstart.py")
+    return values, lines
+
+
+def parse(argv: list[str]) -> tuple[flags.FlagValues, Any]:
+    """Flags and the settings. Raises `UserError`, a line for everything that is wrong with them."""
+    values, lines = read_flags(argv)
     return values, settings.read(settings_class(values.config), values.config, lines)
 
 
@@ -68,7 +74,7 @@ def train(config: settings.Experiment, workdir: Path) -> int:
 
     The run is finished before that: a sample or a report that fails is said and costs nothing else.
     """
-    from data_pipeline import loader
+    from data_pipeline import loader, requirements
     from empatheia_jax.dialogue import commands
     from empatheia_jax.runs import report
     from empatheia_jax.runs.run import Run
@@ -77,6 +83,7 @@ def train(config: settings.Experiment, workdir: Path) -> int:
     def work() -> int:
         import jax
 
+        requirements.require(config, workdir)
         schedule.run(config, workdir, loader.make)
         run = Run(workdir)
         if jax.process_index() != 0 or run.samples.exists():
@@ -96,7 +103,17 @@ def train(config: settings.Experiment, workdir: Path) -> int:
 
 @main_guard
 def main(argv: list[str]) -> int:
-    given, config = parse(argv)
+    given, lines = read_flags(argv)
+    if given.mode == "check" and settings_class(given.config) is settings.Experiment:
+        from configs import common
+        from data_pipeline import requirements
+
+        # Where a value is wrong, that of the paper's config stands in, so that all else is looked at too.
+        print(requirements.check(given.config, given.workdir, lines, common.base().to_dict()))
+        return 0
+    config = settings.read(settings_class(given.config), given.config, lines)
+    from empatheia_jax.requirements import writable
+
     mode, workdir = given.mode, Path(given.workdir or f"runs/{config.name}")
     if mode in LATER:
         raise UserError(f"--mode={mode} does not exist yet; this version has {', '.join(MODES)}")
@@ -108,6 +125,7 @@ def main(argv: list[str]) -> int:
         from data_pipeline import talking_heads
         from empatheia_jax.training import talking_head
 
+        writable(workdir, "--workdir")
         return among_hosts(lambda: talking_head.run(config, workdir, talking_heads.open_folder))
     if mode == "preflight":
         from empatheia_jax.training import preflight
@@ -115,17 +133,19 @@ def main(argv: list[str]) -> int:
         return preflight.run(config, given.target, given.json)
     if mode == "extract":
         from data_pipeline import extract
+        from data_pipeline.loader import cache_folder
 
+        writable(cache_folder(config), "data.cache")
         return among_hosts(lambda: extract.run(config, workdir))
     if mode == "train":
         return train(config, workdir)
     from empatheia_jax.dialogue import commands
 
     if mode == "chat":
-        return commands.chat(config, workdir, Path(given.output or workdir / "chat"))
+        return commands.chat(config, workdir, writable(given.output or workdir / "chat", "--output"))
     if given.input is None or given.output is None:
         raise UserError("--mode=reply needs --input=dialogue.json and --output=folder")
-    return commands.reply(config, workdir, Path(given.input), Path(given.output))
+    return commands.reply(config, workdir, Path(given.input), writable(given.output, "--output"))
 
 
 if __name__ == "__main__":

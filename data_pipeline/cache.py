@@ -188,6 +188,11 @@ class _Part:
                 raise UserError(f"{self.path} holds a record of another key than its index says")
 
 
+def folder_of(root: str | os.PathLike, what: str, fingerprint: str) -> Path:
+    """Where the records of an extractor lie in a cache."""
+    return Path(root) / f"{what}-{fingerprint[:16]}"
+
+
 class FeatureCache:
     """Records of one extractor. Reading needs only `what` and the fingerprint; opening an absent cache is an empty one.
 
@@ -201,7 +206,7 @@ class FeatureCache:
 
     def __init__(self, root: str | os.PathLike, what: str, fingerprint: str):
         self.what, self.fingerprint = what, fingerprint
-        self.folder = Path(root) / f"{what}-{fingerprint[:16]}"
+        self.folder = folder_of(root, what, fingerprint)
         self.damaged: list[str] = []
         self._parts: list[_Part] = []
         self._places: dict[str, tuple[int, int]] = {}

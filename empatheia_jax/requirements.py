@@ -1,15 +1,29 @@
-"""What a run needs beside its config: weights folders and a data set, and the command that gets each of them.
+"""What a run needs beside its config: weights, a data set, faces, packages, room on disk; and the command that gets each.
 
-Nothing is loaded here; `assemble` builds the networks.
+Nothing is loaded here; `assemble` builds the networks. Every line names the key of the config that asks for what is missing.
+What the stages need of the data set and the feature cache is in `data_pipeline.requirements`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from empatheia_jax import weights
+from empatheia_jax.dreamtalk import portrait
 from empatheia_jax.errors import UserError
+from empatheia_jax.media.image import read_image
+from empatheia_jax.parallel.mesh import mesh_shape
 from empatheia_jax.settings import Experiment
+from empatheia_jax.styletts2 import phonemes
+
+PROFILES = 24
+"""Ages × genders × tones: a folder of faces may have a portrait for each."""
 
 MADE_UP = ("debug", "debug-chatglm3", "debug-flan-t5")
 """Names of networks that need no weights folder: tiny ones with made-up weights (`tiny`)."""
@@ -46,27 +60,151 @@ def is_debug(config: Experiment, network: str = "llm") -> bool:
     return config.networks[network] in MADE_UP
 
 
-def missing(config: Experiment, *, networks=tuple(NETWORKS), data: bool = True) -> list[str]:
-    """One line per missing thing, with the command that gets it; empty when a run can start."""
+def missing(config: Experiment, *, networks: Sequence[str] = tuple(NETWORKS), data: bool = True) -> list[str]:
+    """One line per missing folder, with its key and the command that gets it; empty when nothing is missing."""
     lines = []
     for network in networks:
         name, where = config.networks[network], folder(config, network)
         if is_debug(config, network) or (where / weights.CONFIG_FILE).is_file():
             continue
         command = COMMANDS.get(name, f"python -m converters.fetch {name} --convert")
-        line = f"{NETWORKS[network]} {name} is missing (no {where}); get it with `{command}`"
-        if line not in lines:
-            lines.append(line)
+        lines.append(f"networks.{network}={name}: {NETWORKS[network]} is missing (no {where}); get it with `{command}`")
     if data and config.data.path != "debug" and not Path(config.data.path).is_dir():
         if "toy" in config.data.path:
-            command = f"python -m data_pipeline.toy --output={config.data.path}"
+            command = f"`python -m data_pipeline.toy --output={config.data.path}`"
         else:
             command = "https://AvaMERG.github.io: ask its authors for the data set, then point --config.data.path at it"
-        lines.append(f"the data set is missing (no {config.data.path}); get it with `{command}`")
+        lines.append(f"data.path={config.data.path}: the data set is missing (no such folder); get it with {command}")
     return lines
 
 
-def require(config: Experiment, **what) -> None:
+def require(config: Experiment, *, networks: Sequence[str] = tuple(NETWORKS), data: bool = True) -> None:
     """Raises `UserError` with every line of `missing`."""
-    if lines := missing(config, **what):
+    if lines := missing(config, networks=networks, data=data):
         raise UserError.of(lines)
+
+
+def unwritable(folder: Path, key: str) -> list[str]:
+    """A line where nothing can be written below a folder, which need not exist yet. `key`: what named it, "--workdir" say."""
+    try:
+        existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        if not existing.is_dir():
+            return [f"{key}={folder}: {existing} is a file; expected a folder"]
+        # The longest name that a run puts into its folder has about 100 characters, in four folders below each other.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(folder / ("n" * 100) / ("n" * 100))
+        with tempfile.TemporaryFile(dir=existing):
+            return []
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        name = str(folder) if len(str(folder)) < 100 else f"{str(folder)[:100]}…"
+        return [f"{key}={name}: nothing can be written there ({reason}); choose another folder"]
+
+
+def writable(folder: str | os.PathLike, key: str) -> Path:
+    """A folder to write into. Raises `UserError`, before anything is computed, where that cannot be done."""
+    if lines := unwritable(Path(folder), key):
+        raise UserError.of(lines)
+    return Path(folder)
+
+
+def batches(config: Experiment, devices: int) -> list[str]:
+    """A line for each stage of the schedule whose batch does not lie evenly on this many devices, or for a mesh that does not."""
+    try:
+        data, fsdp, _ = mesh_shape(*config.mesh.sizes, devices)
+    except UserError as error:
+        return [f"mesh: {error}"]
+    lines = []
+    for stage in config.schedule:
+        shards, batch, accumulation = data * fsdp, config[stage].batch, config[stage].accumulation
+        unit = shards * accumulation
+        if batch % shards:
+            lines.append(
+                f"{stage}.batch={batch}: does not divide over data×fsdp = {data}×{fsdp} devices; set "
+                f"--config.{stage}.batch={-(-batch // unit) * unit}"
+            )
+    return lines
+
+
+def idle_devices(config: Experiment, devices: int) -> list[str]:
+    """A line for each stage whose micro-batches do not divide over the devices: every device then computes all of their rows."""
+    if batches(config, devices):
+        return []
+    data, fsdp, _ = mesh_shape(*config.mesh.sizes, devices)
+    lines = []
+    for stage in config.schedule:
+        batch, accumulation = config[stage].batch, config[stage].accumulation
+        if batch // accumulation % (data * fsdp):
+            lines.append(
+                f"{stage}.accumulation={accumulation}: micro-batches of {batch // accumulation} rows do not divide over "
+                f"data×fsdp = {data}×{fsdp} devices, so each computes all rows; set --config.{stage}.accumulation="
+                f"{max(1, batch // (data * fsdp))} or less, or a larger batch"
+            )
+    return lines
+
+
+def device_counts(config: Experiment, counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256)) -> list[int]:
+    """Those of `counts` devices on which every stage of the schedule can train."""
+    return [count for count in counts if not batches(config, count) and not idle_devices(config, count)]
+
+
+def faces(config: Experiment) -> list[str]:
+    """What is wrong with the folder of faces: portraits that cannot be cut out, or style clips that are not there."""
+    where = Path(config.networks.faces)
+    if config.networks.faces == "drawn":
+        return []
+    key = f"networks.faces={where}"
+    if not where.is_dir():
+        return [
+            f"{key}: no such folder; put default.png (a frontal portrait) and neutral.mat (a 3DMM style clip) there, or take the "
+            "drawn faces: --config.networks.faces=drawn"
+        ]
+    lines = []
+    pictures = [path for path in sorted(where.iterdir()) if path.suffix.lower() in (".png", ".jpg", ".jpeg")]
+    if not any(path.stem == "default" for path in pictures) and len(pictures) < PROFILES:
+        lines.append(f"{key}: no default.png and {len(pictures)} of {PROFILES} portraits; add default.png")
+    if not any(where.glob("*.mat")):
+        lines.append(f"{key}: no style clip; add neutral.mat (3DMM coefficients of a speaking face)")
+    for path in pictures:
+        try:
+            portrait.prepare(read_image(path), 256)
+        except UserError as error:
+            lines.append(f"{key}: {path.name}: {error}")
+    return lines
+
+
+def packages(config: Experiment) -> list[str]:
+    """What is not installed that the networks need: a phonemizer for the speech generator."""
+    makers = (phonemes.Gruut, phonemes.Espeak)
+    if is_debug(config, "tts") or any(all(map(importlib.util.find_spec, maker.modules)) for maker in makers):
+        return []
+    return [f"networks.tts={config.networks.tts}: no phonemizer is installed; run `pip install 'empatheia-jax[demo]'`"]
+
+
+def disk(config: Experiment, workdir: Path) -> list[str]:
+    """A line where the checkpoints of the schedule will not fit on the disk of the run's folder, by an estimate of their size."""
+    need = sum(checkpoint_bytes(config, stage) * (config.keep_checkpoints + 1) for stage in config.schedule)
+    existing = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(existing).free
+    if free >= need:
+        return []
+    return [
+        f"keep_checkpoints={config.keep_checkpoints}: the checkpoints take about {need / 2**30:.1f} GiB, {free / 2**30:.1f} GiB "
+        f"are free at {existing}; free some space, keep fewer, or choose another --workdir"
+    ]
+
+
+def checkpoint_bytes(config: Experiment, stage: str) -> int:
+    """About how large one checkpoint of a stage is: what trains in float32, two moments of Adam, and a moving average."""
+    bridge, adapters = config.bridge, config.lora
+    attention, feed_forward = 4 * bridge.width**2, 2 * bridge.width * bridge.mlp
+    block = bridge.layers * ((attention + feed_forward) + (2 * attention + feed_forward))
+    pairs = {"all": 1, "modality": 2, "none": 4}[bridge.sharing]
+    hidden, layers = (64, 2) if is_debug(config) else (4096, 32)
+    parts = {
+        "emp": 2 * adapters.rank * hidden * len(adapters.targets) * layers + 100 * hidden,
+        "ccl": 2 * block * (bridge.content_kind == "vae") + 4 * hidden * bridge.width,
+        "sac": 2 * block * pairs * (bridge.style_kind == "vae") + 2 * hidden * bridge.width,
+    }
+    copies = 3 + bool(config[stage].ema)
+    return 4 * copies * sum(parts[loss] for loss in config.losses(stage))

@@ -27,7 +27,7 @@ from empatheia_jax.settings.experiment import (
     Objective,
     Stage,
 )
-from empatheia_jax.settings.reading import Block, finding, keys, plain, read, unknown
+from empatheia_jax.settings.reading import Block, Finding, examine, finding, keys, plain, read, substitute, unknown
 
 __all__ = [
     "PARTS",
@@ -41,12 +41,15 @@ __all__ = [
     "Networks",
     "Objective",
     "Experiment",
+    "Finding",
     "Stage",
+    "examine",
     "finding",
     "keys",
     "plain",
     "read",
     "resolve",
+    "substitute",
     "unknown",
 ]
 

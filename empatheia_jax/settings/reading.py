@@ -64,48 +64,92 @@ def keys(block: type, before: str = "") -> dict[str, rules.Rule | None]:
     return found
 
 
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A value that is wrong: its key, and the line that says so."""
+
+    key: str
+    line: str
+
+
 def read(block: type[B], values: Mapping[str, Any] | ConfigDict, lines: Sequence[str] = ()) -> B:
     """The block of these values. `lines`: what is known to be wrong already, to be said together with the rest.
 
     Raises:
       UserError: with one line for every key that is unknown, missing, not as expected or at odds with others.
     """
-    lines = list(lines)
-    values = values.to_dict() if isinstance(values, ConfigDict) else values
-    result = _read(block, values, "", lines, list(keys(block)))
-    if lines:
-        raise UserError.of(lines)
+    result, findings = examine(block, values)
+    if lines or findings or result is None:
+        raise UserError.of([*lines, *(each.line for each in findings)])
     return result
 
 
-def _read(block: type, values: Mapping[str, Any], before: str, lines: list[str], known: list[str]) -> Any:
-    read, wrong = {}, len(lines)
-    lines += [unknown(f"{before}{name}", known) for name in values if name not in hints(block)]
+def examine(block: type[B], values: Mapping[str, Any] | ConfigDict) -> tuple[B | None, list[Finding]]:
+    """The block of these values, None where a value of its own cannot be read, and everything that is wrong with them."""
+    findings: list[Finding] = []
+    values = values.to_dict() if isinstance(values, ConfigDict) else values
+    return _read(block, values, "", findings, list(keys(block))), findings
+
+
+def substitute(
+    block: type[B], values: Mapping[str, Any] | ConfigDict, others: Mapping[str, Any]
+) -> tuple[B | None, list[Finding]]:
+    """The block with the value from `others` wherever one is wrong, so that faults of other kinds can be looked for besides
+    (None where that is no block either); and everything that is wrong with the values."""
+    plain_values = values.to_dict() if isinstance(values, ConfigDict) else values
+    found: list[Finding] = []
+    for _ in range(3):  # what two values of a block are to each other shows once each can be read
+        result, findings = examine(block, plain_values)
+        if not findings:
+            return result, found
+        found += findings
+        for each in findings:
+            plain_values = _replaced(plain_values, others, each.key.split("."))
+    return None, found
+
+
+def _replaced(values: Mapping[str, Any], others: Mapping[str, Any], path: list[str]) -> dict[str, Any]:
+    name, *rest = path
+    result = {key: value for key, value in values.items() if key != name}
+    if rest and isinstance(values.get(name), Mapping):
+        return result | {name: _replaced(values[name], others.get(name, {}), rest)}
+    return result | ({name: others[name]} if name in others else {})
+
+
+def _read(block: type, values: Mapping[str, Any], before: str, findings: list[Finding], known: list[str]) -> Any:
+    read, wrong = {}, len(findings)
+
+    def say(key: str, line: str) -> None:
+        findings.append(Finding(key, line))
+
+    for name in values:
+        if name not in hints(block):
+            say(f"{before}{name}", unknown(f"{before}{name}", known))
     for name, hint in hints(block).items():
         key, rule = before + name, rules.of(hint)
         if name not in values:
-            lines.append(f"{key} is missing; expected {rule.expected if rule else 'a block of keys'}")
+            say(key, f"{key} is missing; expected {rule.expected if rule else 'a block of keys'}")
         elif rule is None:
             if isinstance(values[name], Mapping):
-                read[name] = _read(hint, values[name], f"{key}.", lines, known)
+                read[name] = _read(hint, values[name], f"{key}.", findings, known)
             else:
-                lines.append(finding(key, values[name], "a block of keys"))
+                say(key, finding(key, values[name], "a block of keys"))
         else:
             try:
                 read[name] = rule.read(values[name])
             except ValueError:
-                lines.append(finding(key, values[name], rule.expected))
-    if len(lines) > wrong:
+                say(key, finding(key, values[name], rule.expected))
+    if len(findings) > wrong:
         return None
     try:
         result = block(**(block.derive(read) if issubclass(block, Block) else read))
     except UserError as error:  # of a dataclass that checks itself
-        lines.append(f"{before.removesuffix('.')}: {error}" if before else str(error))
+        say(before.removesuffix("."), f"{before.removesuffix('.')}: {error}" if before else str(error))
         return None
     if isinstance(result, Block):
         for name, expected in result.conflicts():
             value = functools.reduce(getattr, name.split("."), result)
-            lines.append(finding(before + name, _plain_of(keys(block)[name], value), expected))
+            say(before + name, finding(before + name, _plain_of(keys(block)[name], value), expected))
     return result
 
 

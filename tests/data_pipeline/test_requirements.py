@@ -1,0 +1,131 @@
+"""What a run would lack is said before anything is loaded: all of it, with keys and commands."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from configs import debug, joint
+from data_pipeline import requirements
+from empatheia_jax import requirements as needs
+from empatheia_jax.errors import UserError
+from empatheia_jax.settings import resolve
+from tests.data_pipeline.trees import small_tree
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def config_for(**changes):
+    config = debug.get_config()
+    config.update_from_flattened_dict(changes)
+    return resolve(config)
+
+
+def test_six_faults_of_six_kinds_are_said_in_one_run_within_five_seconds(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "faces").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "faces" / "default.png")
+    expected = {
+        "coe.learning_rate=nan": "expected a finite number above 0",  # a value
+        "data.cach is no key": "data.cache",  # a misspelt key
+        "bridge.heads=3": "a divisor of bridge.width=512",  # two values that do not fit
+        f"--workdir={tmp_path / 'file' / 'run'}": "is a file; expected a folder",
+        "networks.llm=vicuna-7b-v1.5": "python -m converters.fetch vicuna-7b-v1.5 --convert",
+        f"data.path={tmp_path / 'set'}": "no train.json and no valid.json",
+        f"networks.faces={tmp_path / 'faces'}: default.png": "40 x 30 pixels",
+        f"networks.faces={tmp_path / 'faces'}: no style clip": "neutral.mat",
+        "joint.batch=8": "set --config.joint.batch=12",  # 3 devices, 2 micro-batches
+    }
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "launch.py", "--config=configs/joint.py", "--mode=check", "--config.coe.learning_rate=nan"]
+        + [f"--config.data.path={tmp_path / 'set'}", f"--config.networks.faces={tmp_path / 'faces'}"]
+        + ["--config.bridge.heads=3", "--config.data.cach=x", f"--workdir={tmp_path / 'file' / 'run'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=3"},
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
+    lines = [line.removeprefix("error: ").strip() for line in done.stderr.splitlines()]
+    for start, text in expected.items():
+        assert [text in line for line in lines if line.startswith(start)] == [True], (start, done.stderr)
+    # Time of the processor, since a busy machine gives a process any share of the clock.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
+
+
+def test_a_run_that_lacks_nothing_says_so_and_on_how_many_devices_it_can_go(tmp_path):
+    config = debug.get_config()
+    said = requirements.check(config, str(tmp_path / "run"), [], {})
+    assert said.startswith("nothing is missing for coe, content, style, joint on ")
+    assert said.endswith("its batches divide over 1, 2 devices")
+    assert not (tmp_path / "run").exists()
+
+
+def test_features_are_asked_for_by_the_stages_that_read_them(tmp_path, monkeypatch):
+    tree = small_tree(tmp_path / "set")
+    marks = dict.fromkeys(
+        ("speech", "video", "speech_content", "speech_style", "video_content", "video_style"), "0" * 64
+    )
+    monkeypatch.setattr(requirements, "fingerprints", lambda config: marks)
+    lines = requirements.missing(config_for(**{"data.path": str(tree)}))
+    assert len(lines) == 2 and "speech (stages coe, content, style, joint)" in lines[0] and "--mode=extract" in lines[0]
+    assert "video_style (stages style, joint)" in lines[0]
+    assert "motion_v5_0" in lines[1] and "--config.objective.without=sac" in lines[1]
+    changes = {
+        "data.path": str(tree),
+        "objective.without": "sac",
+        "schedule": "coe,content,joint",
+        "data.modalities": "",
+    }
+    (line,) = requirements.missing(config_for(**changes))
+    assert "speech_content (stages content, joint)" in line and "style" not in line
+    assert requirements.missing(config_for(**{**changes, "schedule": "coe"})) == []
+
+
+def test_a_cache_that_does_not_exist_is_named_before_the_training(tmp_path):
+    (line,) = requirements.missing(config_for(**{"data.cache": str(tmp_path / "none")}))
+    assert line.startswith(f"data.cache={tmp_path / 'none'}: no such folder") and "--mode=extract" in line
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "n" * 300, "/".join(["n" * 200] * 20), "null\0byte"])
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    (line,) = needs.unwritable(tmp_path / name, "--workdir")
+    assert line.startswith("--workdir=") and "\n" not in line
+    with pytest.raises(UserError):
+        needs.writable(tmp_path / name, "--workdir")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_can_be_written_is_not_made_by_looking(tmp_path):
+    assert needs.unwritable(tmp_path / "runs" / "new", "--workdir") == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_batches_are_held_against_the_mesh_of_any_number_of_devices():
+    config = config_for(**{"coe.batch": 6, "coe.accumulation": 1})
+    assert needs.batches(config, 1) == needs.idle_devices(config, 1) == []
+    (line,) = needs.batches(config, 4)
+    assert line.startswith("coe.batch=6: ") and line.endswith("set --config.coe.batch=8")
+    assert [line.split(":")[0] for line in needs.idle_devices(config_for(), 4)] == [
+        f"{stage}.accumulation=2" for stage in ("coe", "content", "style", "joint")
+    ]
+    assert needs.batches(config_for(**{"mesh.data": 2, "mesh.tensor": 2}), 6)[0].startswith("mesh: ")
+
+
+def test_a_full_disk_is_foreseen(tmp_path, monkeypatch):
+    config = resolve(joint.get_config())
+    assert 2**30 < needs.checkpoint_bytes(config, "joint") < 4 * 2**30
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 2**30}))
+    (line,) = needs.disk(config, tmp_path / "run")
+    assert line.startswith("keep_checkpoints=2: ") and "1.0 GiB are free" in line
+    assert needs.disk(config_for(), tmp_path) == []
