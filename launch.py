@@ -1,8 +1,8 @@
 """Empatheia's one command: `python launch.py --config=configs/quickstart.py [--mode=…] [--config.key=value …]`.
 
 Modes: `train` (default) runs the config's schedule of stages and resumes it; `check` says at once what it would lack; `extract`
-fills the feature cache; `reply` answers a dialogue file with text, wav and mp4; `chat` is a conversation in the terminal;
-`preflight` says whether the run fits hardware that is not there.
+fills the feature cache; `reply` answers a dialogue file with text, wav and mp4, or with `--modalities=text` every turn of a file
+in text; `chat` is a conversation in the terminal; `preflight` says whether the run fits hardware that is not there.
 """
 
 from __future__ import annotations
@@ -27,8 +27,26 @@ def define_flags(values: flags.FlagValues) -> None:
     """The flags beside `--config`."""
     flags.DEFINE_enum("mode", "train", MODES + LATER, "What to do.", flag_values=values)
     flags.DEFINE_string("workdir", None, "The run's folder; runs/<name of the config> by default.", flag_values=values)
-    flags.DEFINE_string("input", None, "reply: a dialogue in the released AvaMERG layout (JSON).", flag_values=values)
-    flags.DEFINE_string("output", None, "reply, chat: folder for reply.json, reply.wav, reply.mp4.", flag_values=values)
+    flags.DEFINE_string(
+        "input",
+        None,
+        "reply: a dialogue in the released AvaMERG layout (JSON); with --modalities=text a file of many, or train, valid, test.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "output",
+        None,
+        "reply, chat: folder for reply.json, reply.wav, reply.mp4, or replies.jsonl.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "modalities",
+        "text,speech,video",
+        ("text", "text,speech,video"),
+        "reply: text alone answers every turn of --input, many at once.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("limit", None, "reply in text: the first turns only.", 1, flag_values=values)
     flags.DEFINE_string("target", "a100-80gb:1", "preflight: hardware, for example v5e:4x4.", flag_values=values)
     flags.DEFINE_string("json", None, "preflight: also write the result to this file.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
@@ -101,6 +119,17 @@ def train(config: settings.Experiment, workdir: Path) -> int:
     return among_hosts(work)
 
 
+def text_replies(config: settings.Experiment, workdir: Path, given: flags.FlagValues) -> int:
+    """Answers in text to every turn of a file, or of a split of the config's data set."""
+    from data_pipeline.layout import SPLITS, Tree
+    from empatheia_jax.dialogue import replies
+
+    source = Path(given.input)
+    if given.input in SPLITS and not source.exists():
+        source = Tree(config.data.path).split_file(given.input)
+    return replies.run(config, workdir, source, writable(given.output, "--output"), given.limit)
+
+
 @main_guard
 def main(argv: list[str]) -> int:
     given, lines = read_flags(argv)
@@ -145,6 +174,10 @@ def main(argv: list[str]) -> int:
         return commands.chat(config, workdir, writable(given.output or workdir / "chat", "--output"))
     if given.input is None or given.output is None:
         raise UserError("--mode=reply needs --input=dialogue.json and --output=folder")
+    if given.modalities == "text":
+        return text_replies(config, workdir, given)
+    if given.limit is not None:
+        raise UserError("--limit is for many text replies; add --modalities=text")
     return commands.reply(config, workdir, Path(given.input), writable(given.output, "--output"))
 
 

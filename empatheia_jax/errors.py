@@ -6,6 +6,8 @@ import functools
 import sys
 from collections.abc import Callable, Iterable
 
+from empatheia_jax.terminal import visible
+
 EXIT_USER_ERROR = 2
 
 
@@ -29,7 +31,7 @@ def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:
         try:
             return main(*args, **kwargs) or 0
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {visible(str(error))}", file=sys.stderr)
             return EXIT_USER_ERROR
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

@@ -27,9 +27,11 @@ from typing import Any
 
 from empatheia_jax.conversation import labels
 from empatheia_jax.errors import UserError
-from empatheia_jax.files import write_text
+from empatheia_jax.files import require_regular, write_text
 
 ROLES = ("speaker", "listener")
+LONGEST_NUMBER = 18
+"""Digits of a conversation's or an avatar's number."""
 CHAIN_KEYS = ("speaker_emotion", "event_scenario", "emotion_cause", "goal_to_response")
 
 
@@ -209,9 +211,11 @@ def _profile(value: Any, where: str) -> Profile:
     age, gender, timbre = read.text("age"), read.text("gender"), read.text("timbre")
     avatar = read.get("ID", (int, str), required=False)
     if isinstance(avatar, str):
-        if not avatar.isdecimal():
-            raise UserError(f"{where}: 'ID' is {avatar!r}; expected a whole number")
+        if not avatar.isdecimal() or len(avatar) > LONGEST_NUMBER:
+            raise UserError(f"{where}: 'ID' is {avatar[:40]!r}; expected a whole number")
         avatar = int(avatar)
+    if avatar is not None and not 0 <= avatar < 10**LONGEST_NUMBER:
+        raise UserError(f"{where}: 'ID' is negative or has more than {LONGEST_NUMBER} digits; expected a whole number")
     try:
         labels.profile_id(age, gender, timbre)
     except UserError as error:
@@ -259,11 +263,21 @@ def conversation_from_json(value: Any, where: str = "conversation") -> Conversat
     Raises:
         UserError: something is missing, of the wrong type, or outside its vocabulary; the message says where.
     """
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{where} holds a lone surrogate ({error.object[error.start]!r}), which is no character"
+        ) from None
+    except RecursionError:
+        raise UserError(f"{where} is nested too deeply") from None
     read = _Reader(value, where)
     conversation_id = read.get("conversation_id", (str, int))
     conversation_id = f"{conversation_id:05d}" if isinstance(conversation_id, int) else conversation_id
-    if not conversation_id.isdecimal():
-        raise UserError(f"{where}: conversation_id {conversation_id!r}; expected digits, for instance '01118'")
+    if not conversation_id.isdecimal() or len(conversation_id) > LONGEST_NUMBER:
+        raise UserError(
+            f"{where}: conversation_id {conversation_id[:40]!r}; expected digits, at most {LONGEST_NUMBER}, say '01118'"
+        )
     where = f"{where} (id {conversation_id})"
     profiles = {}
     for role in ROLES:
@@ -304,18 +318,22 @@ def _turn_to_json(turn: Turn) -> dict[str, Any]:
 
 
 def load_json(path: str | os.PathLike) -> Any:
-    """Decodes a JSON file. Raises `UserError` in one line where it is missing, not UTF-8, or cut."""
-    path = Path(path)
+    """Decodes a JSON file. Raises `UserError` in one line where it is missing, no regular file, not UTF-8, cut, nested too
+    deeply, or holds a number of thousands of digits.
+    """
+    require_regular(path, "a JSON file of conversations")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; expected a JSON file of conversations") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder; expected a JSON file of conversations") from None
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply; expected a JSON file of conversations") from None
+    except ValueError as error:  # a whole number of more digits than Python reads
+        raise UserError(f"{path} holds a number that cannot be read: {str(error).split(';')[0]}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def iterate(path: str | os.PathLike) -> Iterator[tuple[int, Conversation | UserError]]:

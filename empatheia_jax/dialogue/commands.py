@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 import tempfile
@@ -13,22 +14,21 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from empatheia_jax import assemble, requirements
+from empatheia_jax import assemble
 from empatheia_jax.conversation import labels, schema
-from empatheia_jax.conversation.policy import PromptPolicy
 from empatheia_jax.conversation.schema import Conversation, Turn, Utterance
-from empatheia_jax.core.decoding import DecodingSettings
 from empatheia_jax.dialogue import media_files
 from empatheia_jax.dialogue.faces import DrawnFaces, FaceFolder
+from empatheia_jax.dialogue.replies import fields_of
 from empatheia_jax.dialogue.responder import DEFAULT_LISTENER, Blend, Reply, Responder
-from empatheia_jax.dialogue.writer import Writer, form_of
+from empatheia_jax.dialogue.writer import Writer, trained
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter
-from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import Experiment
+from empatheia_jax.terminal import visible
 
 FRAME_RATE = 25
 FILES = ("reply.wav", "reply.mp4", "reply.json")
@@ -43,43 +43,14 @@ def responder(config: Experiment, workdir: Path) -> Responder:
     Raises:
       UserError: weights or checkpoints are missing.
     """
-    requirements.require(config, data=False)
-    mesh = make_mesh(*config.mesh.sizes)
-    assembly = assemble.empatheia(config, mesh)
-    if not Run(workdir).load_into(assembly.model):
-        raise UserError(
-            f"{workdir} holds no trained stage; train first: the same command with --mode=train (or point --workdir at a run)"
-        )
     decoding = config.decoding
     return Responder(
-        writer(config, assembly, assemble.towers(config)),
+        Writer.of(config, trained(config, Run(workdir)), assemble.towers(config)),
         assemble.speaker(config),
         assemble.animator(config),
         DrawnFaces() if config.networks.faces == "drawn" else FaceFolder(Path(config.networks.faces)),
         blend=Blend(decoding.content_blend, decoding.style_blend),
         guidance=decoding.guidance,
-        seed=config.seed,
-    )
-
-
-def writer(config: Experiment, assembly: assemble.Assembly, towers: Any) -> Writer:
-    """The text half of a reply; without `towers` it neither hears nor sees."""
-    decoding, policy = config.decoding, PromptPolicy.of(config.data)
-    limits = {"step_tokens": decoding.step_tokens, "response_tokens": decoding.response_tokens}
-    return Writer(
-        assembly.model,
-        assembly.tokenizer,
-        towers,
-        settings=DecodingSettings(
-            max_new_tokens=decoding.max_new_tokens,
-            temperature=decoding.temperature,
-            top_k=decoding.top_k,
-            top_p=decoding.top_p,
-            repetition_penalty=decoding.repetition_penalty,
-            no_repeat_ngram=decoding.no_repeat_ngram,
-        ),
-        policy=policy,
-        form=form_of(assembly.tokenizer, policy, **limits) if decoding.form == "fixed" else None,
         seed=config.seed,
     )
 
@@ -95,17 +66,9 @@ def write_reply(reply: Reply, output: Path, facts: Mapping[str, Any]) -> Path:
             for frames in tqdm(reply.frames, desc="draw", unit="batch", leave=False):
                 video.write(np.asarray(frames))
         timings = {**reply.timings, "draw and encode": round(time.perf_counter() - began, 3)}
-        answer = reply.answer
         said = {
             **facts,
-            "event_scenario": answer.event_scenario,
-            "speaker_emotion": answer.speaker_emotion,
-            "emotion_cause": answer.emotion_cause,
-            "goal_to_response": answer.goal_to_response,
-            "response": answer.response,
-            "emotion": dict(reply.emotion),
-            "profile": {"age": reply.profile.age, "gender": reply.profile.gender, "timbre": reply.profile.timbre},
-            "complete": answer.complete,
+            **fields_of(reply.answer, reply.emotion, reply.profile),
             "seconds": round(len(reply.speech) / reply.rate, 3),
             "frames": reply.frame_count,
             "timings": timings,
@@ -141,14 +104,14 @@ def reply(config: Experiment, workdir: Path, source: Path, output: Path) -> int:
     """Answers the last turn of a dialogue file, whose recordings lie beside it; prints where the answer is."""
     conversation, turn = last_turn(source)
     media = media_files.of_conversation(source.parent, conversation)
-    media_files.check(media, conversation)
+    media_files.check(media, conversation, config.data.modalities)
     answer(responder(config, workdir), conversation, turn, media, output)
     return 0
 
 
 def answer(model: Responder, conversation: Conversation, turn: Turn, media, output: Path) -> Path:
     """One reply on disk, with its text on the terminal while it is written."""
-    print(f"> {turn.history[-1].text}\n")
+    print(f"> {visible(turn.history[-1].text)}\n")
     result = model.reply(turn.history, media, conversation.listener, on_text=_show)
     print()
     facts = {
@@ -158,7 +121,8 @@ def answer(model: Responder, conversation: Conversation, turn: Turn, media, outp
         "heard": list(result.heard),
     }
     write_reply(result, output, facts)
-    print(f"\n{result.answer.response}\n")
+    print(f"\n{visible(result.answer.response)}\n")
+    _warn(model, result)
     for name in FILES:
         print(f"  {output / name}")
     return output
@@ -207,16 +171,29 @@ def chat(config: Experiment, workdir: Path, output: Path) -> int:
         try:
             result = model.reply(history, media, DEFAULT_LISTENER, on_text=_show)
         except UserError as error:
-            print(f"\n{error}")
+            print(f"\n{visible(str(error))}")
             history.pop()
             continue
         history.append(Utterance(index + 1, "listener", result.answer.response))
         folder = write_reply(result, output / f"{index // 2:03d}", {"asked": line})
-        print(f"\n\n{result.answer.response}\n  {folder / 'reply.mp4'}")
+        print(f"\n\n{visible(result.answer.response)}\n  {folder / 'reply.mp4'}")
+        _warn(model, result)
     return 0
 
 
+def _warn(model: Responder, result: Reply) -> None:
+    """Says where a model that wrote freely left parts of the form out."""
+    if lacking := result.answer.lacks(steps=model.policy.chain_of_empathy):
+        print(
+            f"warning: the answer has no {', '.join(lacking)}; train longer, or set --config.decoding.form=fixed",
+            file=sys.stderr,
+        )
+
+
 def _lines() -> Iterator[str]:
+    """What is typed, line by line; bytes that are no UTF-8 become question marks."""
+    _tolerate(sys.stdin, "replace")
+    _tolerate(sys.stdout, "backslashreplace")
     while True:
         try:
             line = input("\nyou> ").strip()
@@ -226,6 +203,11 @@ def _lines() -> Iterator[str]:
             yield line
 
 
+def _tolerate(stream: Any, errors: str) -> None:
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors=errors)
+
+
 def _show(piece: str) -> None:
-    sys.stdout.write(piece)
+    sys.stdout.write(visible(piece))
     sys.stdout.flush()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from empatheia_jax.conversation.recordings import SUFFIXES, parse_name
-from empatheia_jax.conversation.schema import Conversation
+from empatheia_jax.conversation.schema import ROLES, Conversation
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import audio_info
 from empatheia_jax.media.video import video_info
@@ -18,47 +18,80 @@ LONGEST = 60.0
 """Seconds of one utterance; the longest of AvaMERG are under 30."""
 
 
+UNREAD = (".aac", ".avi", ".flac", ".m4a", ".mkv", ".mov", ".mp3", ".ogg", ".opus", ".webm")
+"""Endings of recordings in containers that a data set does not have."""
+
+
 def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Mapping[str, Path]]:
     """Recordings of a conversation below `folder`, by utterance index: {index: {"speech": …, "video": …}}.
 
-    Conversation numbers match padded or not. Looks in `folder` and its subfolders `audio…`
-    and `video…`.
+    Looks in `folder` and its subfolders `audio…` and `video…` for both forms of names (`conversation.recordings`), in
+    capitals or not, as training does.
 
     Raises:
-      UserError: two files claim the same utterance and kind.
+      UserError: two files claim the same utterance and kind, or a file of the conversation has the number of another
+        person or an ending that is not read.
     """
-    found: dict[int, dict[str, Path]] = defaultdict(dict)
     number = int(conversation.conversation_id)
-    kinds = {suffix: kind for kind, suffix in KINDS.items()}
-    places = [folder, *sorted(folder.glob("audio*/")), *sorted(folder.glob("video*/"))]
-    for path in (path for place in places for path in sorted(place.glob(f"dia*{number}utt*"))):
-        match = parse_name(path.name)
-        if match is None or match[0] != number or match[2] is None or path.suffix.lower() not in kinds:
-            continue
-        kind, index = kinds[path.suffix.lower()], match[1]
-        if kind in found[index]:
-            raise UserError(f"{found[index][kind]} and {path} are both the {kind} of utterance {index}; keep one")
-        found[index][kind] = path
+    roles = {said.index: said.role for said in conversation.utterances()}
+    claims: dict[tuple[int, str], list[Path]] = defaultdict(list)
+    below = [each for each in sorted(folder.iterdir()) if each.is_dir()]
+    for place in (folder, *(each for each in below if each.name.lower().startswith(("audio", "video")))):
+        for path in sorted(place.iterdir()):
+            match = parse_name(path.name)
+            if match is None or match[0] != number:
+                continue
+            _, index, person = match
+            profile = conversation.profile(roles.get(index, ROLES[index % 2]))
+            ending = path.suffix.lower()
+            kind = next((kind for kind, suffix in KINDS.items() if suffix == ending), None)
+            if kind is None and ending in UNREAD:
+                raise UserError(
+                    f"{path} is a recording in another format; expected .wav or .mp4: convert it, or rename it"
+                )
+            if kind is None:
+                continue
+            if person is not None and profile is not None and person != profile.media_id:
+                raise UserError(
+                    f"{path} is named for the person {person}; who says utterance {index} has the ID {profile.media_id}; "
+                    "rename it"
+                )
+            claims[index, kind].append(path)
+    found: dict[int, dict[str, Path]] = defaultdict(dict)
+    for (index, kind), paths in claims.items():
+        named = [path for path in paths if parse_name(path.name)[2] is not None] or paths
+        if len(named) > 1:
+            raise UserError(f"{named[0]} and {named[1]} are both the {kind} of utterance {index}; keep one")
+        found[index][kind] = named[0]
     return found
 
 
-def check(media: Mapping[int, Mapping[str, Path]], conversation: Conversation) -> None:
+def check(
+    media: Mapping[int, Mapping[str, Path]], conversation: Conversation, modalities: Collection[str] = tuple(KINDS)
+) -> None:
     """Opens every recording of the speaker, decoding nothing, before any network is loaded.
+
+    Args:
+      media: as of `of_conversation`.
+      conversation: whose they are.
+      modalities: what the model hears and sees; other recordings do not count.
 
     Raises:
       UserError: in one line, for the first that is empty, corrupt, without frames or too long, or that misses its other half.
     """
     for said in conversation.utterances():
-        files = media.get(said.index, {})
+        files = {kind: path for kind, path in media.get(said.index, {}).items() if kind in modalities}
         if said.role != "speaker" or not files:
             continue
-        for kind, suffix in KINDS.items():
+        for kind in modalities:
+            suffix = KINDS[kind]
             if kind not in files:
                 other = next(iter(files.values()))
                 raise UserError(
                     f"{other} has no {suffix} beside it; expected {other.stem}{suffix} (or neither of them)"
                 )
-        seconds = {"speech": audio_info(files["speech"]).seconds, "video": video_info(files["video"]).seconds}
+        read = {"speech": audio_info, "video": video_info}
+        seconds = {kind: read[kind](path).seconds for kind, path in files.items()}
         for kind, length in seconds.items():
             if length is not None and length > LONGEST:
                 raise UserError(f"{files[kind]} lasts {length:.0f} s; one utterance may last {LONGEST:.0f} s; cut it")

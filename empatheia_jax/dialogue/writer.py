@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from empatheia_jax import assemble, requirements
 from empatheia_jax.conversation import answer, labels
 from empatheia_jax.conversation.answer import END, RESPONSE, Answer
 from empatheia_jax.conversation.policy import MODALITIES, PromptPolicy
@@ -22,6 +23,10 @@ from empatheia_jax.core.decoding import DecodingSettings, Generation, StopString
 from empatheia_jax.core.form import Choice, Form, Free
 from empatheia_jax.empatheia import Empatheia
 from empatheia_jax.encoders.pooling import pool
+from empatheia_jax.errors import UserError
+from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.runs.run import Run
+from empatheia_jax.settings import Experiment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +89,28 @@ class Writer:
         )
         graph, self._state = nnx.split(model)
         self._embed = jax.jit(lambda state, *inputs: nnx.merge(graph, state).embed(*inputs))
+
+    @classmethod
+    def of(cls, config: Experiment, assembly: assemble.Assembly, towers: Any) -> Writer:
+        """The writer of a config; without `towers` it neither hears nor sees."""
+        decoding, policy = config.decoding, PromptPolicy.of(config.data)
+        limits = {"step_tokens": decoding.step_tokens, "response_tokens": decoding.response_tokens}
+        return cls(
+            assembly.model,
+            assembly.tokenizer,
+            towers,
+            settings=DecodingSettings(
+                max_new_tokens=decoding.max_new_tokens,
+                temperature=decoding.temperature,
+                top_k=decoding.top_k,
+                top_p=decoding.top_p,
+                repetition_penalty=decoding.repetition_penalty,
+                no_repeat_ngram=decoding.no_repeat_ngram,
+            ),
+            policy=policy,
+            form=form_of(assembly.tokenizer, policy, **limits) if decoding.form == "fixed" else None,
+            seed=config.seed,
+        )
 
     def prompt(self, question: Question) -> Encoded:
         """The tokens to answer, and whose recordings stand among them. Raises `UserError` where the history does not fit."""
@@ -168,6 +195,18 @@ class Writer:
             positions = np.flatnonzero(slots == self.form.names.index(RESPONSE)).tolist()
         positions = positions[: self.model.config.reply_tokens]
         return Written(found, text, heard, generation.hidden[row, positions], generation.forced_hidden[row])
+
+
+def trained(config: Experiment, run: Run) -> assemble.Assembly:
+    """The model of a run with its tokenizer. Raises `UserError` where weights or checkpoints are missing."""
+    requirements.require(config, data=False)
+    assembly = assemble.empatheia(config, make_mesh(*config.mesh.sizes))
+    if not run.load_into(assembly.model):
+        raise UserError(
+            f"{run.folder} holds no trained stage; train first: the same command with --mode=train (or point --workdir at "
+            "a run)"
+        )
+    return assembly
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Answer) if field.name != "complete")

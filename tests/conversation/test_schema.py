@@ -113,3 +113,46 @@ def test_the_real_half_of_the_test_split_is_read_whole(shared):
     turns = [turn for each in conversations for turn in each.turns]
     assert [turn.ends_with_speaker for turn in turns].count(False) == 1  # a real slip of the release
     assert [schema.conversation_to_json(each) for each in conversations] == json.loads(path.read_text())
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (DEEP, "nested too deeply"),
+        ('[{"conversation_id": ' + "1" * 5_000 + "}]", "cannot be read"),
+        ('[{"conversation_id": "' + "1" * 5_000 + '", "turns": []}]', "digits, at most 18"),
+        ('[{"conversation_id": "1", "turns": [], "topic": "\\ud800"}]', "lone surrogate"),
+        ('[{"conversation_id": "1", "turns": [], "\\udfff": 1}]', "lone surrogate"),
+        ('[{"conversation_id": "1", "turns": [], "x": ' + "[" * 900 + "]" * 900 + "}]", None),
+        ("\ufeff[]", "BOM"),
+        ("[1e999, NaN]", "expected an object"),
+    ],
+)
+def test_json_that_breaks_readers_is_one_line(content, message, tmp_path):
+    path = tmp_path / "d.json"
+    path.write_text(content, encoding="utf-8")
+    if message is None:
+        assert len(schema.read(path)) == 1
+        return
+    with pytest.raises(UserError, match=message) as caught:
+        schema.read(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("number", [-1, 10**18, "9" * 5_000, "-3", True, 1.5])
+def test_an_avatars_number_that_names_no_file_is_one_line(number):
+    profile = {"age": "young", "gender": "male", "timbre": "mid", "ID": number}
+    with pytest.raises(UserError, match="'ID'"):
+        schema.conversation_from_json({"conversation_id": "1", "speaker_profile": profile, "turns": []})
+
+
+def test_one_bad_conversation_is_named_and_the_rest_is_read(tmp_path):
+    path = tmp_path / "d.json"
+    path.write_text(
+        '[{"conversation_id": "1", "turns": []}, {"conversation_id": "2\\ud800"}, {"conversation_id": "3", "turns": []}]'
+    )
+    found = [each for _, each in schema.iterate(path)]
+    assert [type(each).__name__ for each in found] == ["Conversation", "UserError", "Conversation"]

@@ -1,0 +1,151 @@
+"""`--mode=reply --modalities=text`: answers in text to every turn of a file, many at once, as lines of `replies.jsonl`.
+
+A turn is answered from its words alone; recordings, profiles, chains and responses may be there or not. A command that was
+stopped goes on behind the last whole line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from empatheia_jax import settings
+from empatheia_jax.conversation import labels, schema
+from empatheia_jax.conversation.answer import Answer
+from empatheia_jax.conversation.schema import Conversation, Profile, Turn
+from empatheia_jax.dialogue.writer import Question, Writer, trained
+from empatheia_jax.errors import UserError
+from empatheia_jax.files import read_json_object, write_json
+from empatheia_jax.runs import checkpoint
+from empatheia_jax.runs.run import Run
+from empatheia_jax.settings import Experiment
+from empatheia_jax.terminal import visible
+
+FILE, MARK = "replies.jsonl", "replies.json"
+BATCH = 16
+"""Dialogues that are answered at once."""
+
+
+def fields_of(answer: Answer, emotion: Mapping[str, str | None], profile: Profile | None) -> dict[str, Any]:
+    """The fields of an answer as `reply.json` and `replies.jsonl` have them."""
+    return {
+        "event_scenario": answer.event_scenario,
+        "speaker_emotion": answer.speaker_emotion,
+        "emotion_cause": answer.emotion_cause,
+        "goal_to_response": answer.goal_to_response,
+        "response": answer.response,
+        "emotion": dict(emotion),
+        "profile": profile and {"age": profile.age, "gender": profile.gender, "timbre": profile.timbre},
+        "complete": answer.complete,
+    }
+
+
+def turns_of(path: Path) -> Iterator[tuple[Conversation, Turn] | UserError]:
+    """Every turn of a file that ends with the speaker, in order; an error for each malformed conversation."""
+    for _, found in schema.iterate(path):
+        if isinstance(found, UserError):
+            yield found
+            continue
+        for turn in found.turns:
+            if turn.ends_with_speaker:
+                yield found, turn
+
+
+def run(config: Experiment, workdir: Path, source: Path, output: Path, limit: int | None = None) -> int:
+    """Writes `output/replies.jsonl`, one line for each turn of `source`; goes on where an earlier command stopped.
+
+    Raises:
+      UserError: weights or checkpoints are missing, the file is unusable, or the folder holds replies to something else.
+    """
+    found = list(itertools.islice(turns_of(source), limit))
+    turns = [each for each in found if not isinstance(each, UserError)]
+    for error in (each for each in found if isinstance(each, UserError)):
+        print(f"left out: {visible(str(error))}", file=sys.stderr)
+    if not turns:
+        raise UserError(f"{source} has no turn to answer; expected turns whose history ends with the speaker")
+    model = Run(workdir)
+    _claim(output, _identity(config, model, source))
+    done = _whole_lines(output / FILE, len(turns))
+    if done < len(turns):
+        writer = Writer.of(config, trained(config, model), None)
+        with (output / FILE).open("ab") as file, tqdm(total=len(turns), initial=done, desc="reply", unit="turn") as bar:
+            for start in range(done, len(turns), BATCH):
+                batch = turns[start : start + BATCH]
+                file.write(b"".join(_answered(writer, batch)))
+                file.flush()
+                os.fsync(file.fileno())
+                bar.update(len(batch))
+    print(f"{len(turns)} replies in {output / FILE}")
+    return 0
+
+
+def _answered(writer: Writer, turns: list[tuple[Conversation, Turn]]) -> Iterator[bytes]:
+    began = time.perf_counter()
+    questions = [Question(turn.history, {}, conversation.listener) for conversation, turn in turns]
+    written = writer.write(questions)
+    seconds = round((time.perf_counter() - began) / len(turns), 3)
+    for (conversation, turn), each in zip(turns, written):
+        of_32 = each.answer.emotion32
+        of_7 = None if of_32 is None else labels.emotion7(of_32, writer.policy.label_map)
+        emotion = {"written": each.answer.speaker_emotion, "of_32": of_32, "of_7": of_7, "classified": None}
+        value = {
+            "conversation_id": conversation.conversation_id,
+            "turn_id": turn.turn_id,
+            "asked": turn.history[-1].text,
+            "heard": list(each.heard),
+            **fields_of(each.answer, emotion, conversation.listener),
+            "timings": {"think and write": seconds},
+        }
+        yield (json.dumps(value, ensure_ascii=False) + "\n").encode()
+
+
+def _identity(config: Experiment, run: Run, source: Path) -> dict[str, Any]:
+    """What replies depend on: the dialogues, the trained weights, how prompts are made and tokens are chosen."""
+    plain = settings.plain(config)
+    return {
+        "input": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "run": str(run.folder.resolve()),
+        "steps": {stage: checkpoint.current_step(run.stage_folder(stage)) for stage in run.trained_stages()},
+        **{name: plain[name] for name in ("data", "decoding", "seed")},
+    }
+
+
+def _claim(output: Path, identity: dict[str, Any]) -> None:
+    """Notes what the folder holds replies to, or checks it."""
+    output.mkdir(parents=True, exist_ok=True)
+    mark = output / MARK
+    if not mark.is_file():
+        if (output / FILE).exists():
+            raise UserError(f"{output} holds a {FILE} of unknown origin (no {MARK}); choose another --output")
+        write_json(mark, identity)
+        return
+    known = read_json_object(mark, "what the replies beside it answer")
+    other = [key for key in identity if known.get(key) != json.loads(json.dumps(identity[key]))]
+    if other:
+        raise UserError(
+            f"{output} holds replies with another {' and '.join(other)}; choose another --output, or remove the folder"
+        )
+
+
+def _whole_lines(path: Path, wanted: int) -> int:
+    """How many replies stand. What a stopped command left of its last batch is cut off, so that the batches, and with
+    them the draws at a temperature, are those of a command that was not stopped.
+    """
+    if not path.is_file():
+        return 0
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith(b"\n")]
+    kept = len(whole) if len(whole) >= wanted else len(whole) // BATCH * BATCH
+    if kept < len(lines):
+        with path.open("r+b") as file:
+            file.truncate(sum(map(len, whole[:kept])))
+    return kept
