@@ -32,7 +32,7 @@ DEBUG = "--config=configs/debug.py"
         ([DEBUG, "--config.data={}"], "data={}; expected its keys one by one"),
         ([DEBUG, "--flagfile=/no/such/file"], "/no/such/file"),
         ([DEBUG, "--mode=fly"], "should be one of"),
-        ([DEBUG, "--mod=reply"], "Did you mean: mode"),
+        ([DEBUG, "--mod=reply"], "Did you mean: modalities, mode"),
         ([DEBUG, "reply"], "'reply' is not understood"),
         ([DEBUG, "--mode=serve"], "does not exist yet"),
         ([DEBUG, "--mode=reply"], "needs --input"),
