@@ -123,6 +123,7 @@ def text_replies(config: settings.Experiment, workdir: Path, given: flags.FlagVa
     """Answers in text to every turn of a file, or of a split of the config's data set."""
     from data_pipeline.layout import SPLITS, Tree
     from empatheia_jax.dialogue import replies
+    from empatheia_jax.requirements import writable
 
     source = Path(given.input)
     if given.input in SPLITS and not source.exists():

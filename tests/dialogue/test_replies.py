@@ -124,4 +124,4 @@ def test_wrong_flags_are_one_line(arguments, message, tmp_path, capsys, monkeypa
     command = ["launch.py", f"--config={config}", "--mode=reply", f"--output={tmp_path / 'out'}", *arguments]
     assert launch.main(command) == 2
     error = capsys.readouterr().err
-    assert message in error and "Traceback" not in error and not (tmp_path / "out").exists()
+    assert message in error and "Traceback" not in error and not (tmp_path / "out" / replies.FILE).exists()
