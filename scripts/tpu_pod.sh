@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
-# Trains on a Cloud TPU slice by gcloud: scripts/tpu_pod.sh NAME ZONE TYPE --config=configs/joint.py --workdir=gs://BUCKET/run
+# Trains on a Cloud TPU slice by gcloud:
+#   SHARED=gs://BUCKET scripts/tpu_pod.sh NAME ZONE TYPE --config=configs/joint.py --workdir=/mnt/shared/runs/joint
 #   TYPE, for example: v5litepod-16, v5p-128, v6e-16, v4-32
 #
-# Creates the slice unless it exists, copies this checkout to every host, installs it, and starts the same command on all
-# hosts; JAX finds the peers from the TPU's metadata. Run it again after a preemption: training resumes. The slice stays until
-# you delete it. DRY_RUN=1 prints the commands instead.
+# Creates the slice unless it exists, mounts SHARED on every host as /mnt/shared, copies this checkout there, installs it, and
+# starts the same command on all hosts in the background; the log stays on each host as empatheia/run.log and is followed here.
+# SHARED is a bucket (mounted by gcsfuse) or an NFS share such as Filestore's (10.0.0.2:/share, the better choice: a bucket
+# rewrites a file for each line that is added). Weights and data lie there too: --config.networks.weights_dir=/mnt/shared/weights
+# --config.data.path=/mnt/shared/avamerg. A workdir of the form gs://… is refused: a run's folder holds a lock and files that grow.
+#
+# JAX finds the peers from the TPU's metadata. Run it again after a preemption: training resumes. The slice stays until you delete
+# it. SPOT=1 asks for a spot slice; DRY_RUN=1 prints the commands instead.
 set -euo pipefail
 
 if [ "$#" -lt 4 ]; then
-  echo "usage: scripts/tpu_pod.sh NAME ZONE TYPE --config=configs/joint.py --workdir=SHARED_FOLDER [flags of launch.py]" >&2
+  echo "usage: SHARED=gs://BUCKET scripts/tpu_pod.sh NAME ZONE TYPE --config=configs/joint.py --workdir=/mnt/shared/RUN [flags]" >&2
   exit 2
 fi
 name=$1 zone=$2 type=$3
@@ -23,6 +29,22 @@ case "$type" in
     exit 2
     ;;
 esac
+case "${SHARED:-}" in
+  gs://?*) mount="sudo gcsfuse --implicit-dirs --rename-dir-limit=100000 -o allow_other $(printf %q "${SHARED#gs://}") /mnt/shared" ;;
+  ?*:/*) mount="sudo mount -t nfs $(printf %q "$SHARED") /mnt/shared" ;;
+  *)
+    echo "error: SHARED=${SHARED:-}; expected gs://BUCKET or HOST:/SHARE, which all hosts mount as /mnt/shared" >&2
+    exit 2
+    ;;
+esac
+for argument in "$@"; do
+  case "$argument" in
+    --workdir=*://*)
+      echo "error: $argument; expected a folder below /mnt/shared, where SHARED is mounted" >&2
+      exit 2
+      ;;
+  esac
+done
 
 run() {
   if [ "${DRY_RUN:-0}" = 1 ]; then
@@ -42,8 +64,19 @@ fi
 run git archive --format=tar.gz --output="$archive" HEAD
 run "${tpu[@]}" scp "$archive" "$name":empatheia.tar.gz --zone="$zone" --worker=all
 flags=$(printf '%q ' "$@")
+# The images have Python 3.10; uv brings the one that the package asks for.
 run "${tpu[@]}" ssh "$name" --zone="$zone" --worker=all --command="
 set -e
 mkdir -p empatheia && tar -xzf empatheia.tar.gz -C empatheia && cd empatheia
-python3 -m venv .venv && .venv/bin/pip install -q . 'jax[tpu]'
-.venv/bin/python launch.py $flags"
+if ! mountpoint -q /mnt/shared; then
+  sudo mkdir -p /mnt/shared
+  sudo apt-get -qq update && sudo apt-get -qq install -y nfs-common gcsfuse >/dev/null || sudo apt-get -qq install -y nfs-common >/dev/null
+  $mount
+fi
+command -v uv >/dev/null || curl -LsSf https://astral.sh/uv/install.sh | sh
+export PATH=\$HOME/.local/bin:\$PATH
+[ -x .venv/bin/python ] || uv venv -q --python 3.11 .venv
+uv pip install -q --python .venv/bin/python . 'jax[tpu]'
+nohup .venv/bin/python launch.py $flags >run.log 2>&1 </dev/null &
+tail --pid=\$! -n +1 -f run.log
+wait \$!"

@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Trains on TPU slices of a GKE cluster by xpk: scripts/tpu_xpk.sh CLUSTER TYPE IMAGE --config=configs/joint.py --workdir=…
+# Trains on TPU slices of a GKE cluster by xpk: scripts/tpu_xpk.sh CLUSTER TYPE IMAGE --config=configs/joint.py --workdir=/shared/run
 #   TYPE as xpk writes it (v5litepod-16, v5p-128, v6e-16); IMAGE: a container with this package installed in /app.
 #
-# The workload restarts by itself after a preemption or a lost host (exit code 75) and resumes. DRY_RUN=1 prints the command.
+# The workdir must be a folder that all hosts mount: attach Filestore, or a bucket by Cloud Storage FUSE, to the cluster once
+# (`xpk storage attach … --mount-point=/shared --auto-mount=true`). A workdir of the form gs://… is refused: a run's folder holds
+# a lock and files that grow. The workload restarts by itself after a preemption or a lost host (exit code 75) and resumes.
+# DRY_RUN=1 prints the command.
 set -euo pipefail
 
 if [ "$#" -lt 4 ]; then
@@ -11,6 +14,14 @@ if [ "$#" -lt 4 ]; then
 fi
 cluster=$1 type=$2 image=$3
 shift 3
+for argument in "$@"; do
+  case "$argument" in
+    --workdir=*://*)
+      echo "error: $argument; expected a folder that all hosts mount, see the beginning of this file" >&2
+      exit 2
+      ;;
+  esac
+done
 command=(
   xpk workload create
   --cluster="$cluster" --workload="${WORKLOAD:-empatheia}" --tpu-type="$type" --num-slices="${SLICES:-1}"

@@ -1,4 +1,4 @@
-"""The launch files are valid shell and, in a dry run, call what they say."""
+"""The launch files are valid shell, call what they say, and know what the end of a run means."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ["--config=configs/joint.py", "--workdir=/shared/a run"]
 SCRIPTS = {
-    "slurm_a100.sh": ([], ["srun", "launch.py", "--config=configs/joint.py"]),
+    "slurm_a100.sh": ([], ["srun", ".venv/bin/python launch.py", "--config=configs/joint.py"]),
     "tpu_pod.sh": (
         ["pod", "us-east5-a", "v5p-128"],
-        ["tpu-vm create pod", "--accelerator-type=v5p-128", "--version=v2-alpha-tpuv5", "--worker=all", "launch.py"],
+        [
+            "tpu-vm create pod",
+            "--accelerator-type=v5p-128",
+            "--version=v2-alpha-tpuv5",
+            "--worker=all",
+            "launch.py",
+            "gcsfuse",
+        ],
     ),
     "tpu_xpk.sh": (
         ["cluster", "v6e-16", "gcr.io/x/y"],
@@ -23,11 +30,11 @@ SCRIPTS = {
 }
 
 
-def run(name, *arguments, **environment):
+def run(name, *arguments, cwd=ROOT, **environment):
     return subprocess.run(
-        ["bash", f"scripts/{name}", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
+        ["bash", ROOT / "scripts" / name, *arguments],
+        cwd=cwd,
+        env={**os.environ, "SHARED": "gs://bucket", **environment},
         capture_output=True,
         text=True,
         timeout=30,
@@ -52,3 +59,97 @@ def test_without_arguments_it_says_how_it_is_used(name):
 def test_an_unknown_tpu_is_refused():
     result = run("tpu_pod.sh", "pod", "zone", "v3-8", *FLAGS, DRY_RUN="1")
     assert result.returncode == 2 and "v5litepod-N" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["tpu_pod.sh", "tpu_xpk.sh"])
+def test_a_workdir_that_is_no_folder_is_refused_before_anything_is_rented(name):
+    result = run(name, *SCRIPTS[name][0], FLAGS[0], "--workdir=gs://bucket/run", DRY_RUN="1")
+    assert result.returncode == 2 and "gs://bucket/run" in result.stderr and not result.stdout
+
+
+def test_a_pod_without_a_place_that_all_hosts_share_is_refused():
+    result = run("tpu_pod.sh", *SCRIPTS["tpu_pod.sh"][0], *FLAGS, DRY_RUN="1", SHARED="")
+    assert result.returncode == 2 and "gs://BUCKET or HOST:/SHARE" in result.stderr
+
+
+# ---------------------------------------------------------------- the end of a run, by a stub of the scheduler
+
+SRUN = """#!/usr/bin/env bash
+shift  # --kill-on-bad-exit=1
+for rank in 0 1; do SLURM_PROCID=$rank "$@"; done
+[ -z "${SRUN_CODE:-}" ] || exit "$SRUN_CODE"
+exit "$(cut -d" " -f1 "$EMPATHEIA_EXIT_FILE" 2>/dev/null || echo 0)"
+"""
+PYTHON = """#!/usr/bin/env bash
+echo "$SLURM_PROCID $*" >>"$LOG"
+env | grep -E "^SRUN_CPUS_PER_TASK=" >>"$LOG"
+[ -z "${NOTES:-}" ] || [ -e "$EMPATHEIA_EXIT_FILE" ] || echo "$NOTES" >"$EMPATHEIA_EXIT_FILE"
+"""
+SCONTROL = """#!/usr/bin/env bash
+echo "scontrol $*" >>"$LOG"
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """`job(…)` runs the batch file with stubs; gives its exit code, whether the job was put into the queue again, and the log."""
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL), ("python", PYTHON)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+
+    def job(**environment):
+        log = tmp_path / "log"
+        log.unlink(missing_ok=True)
+        workdir = f"--workdir={tmp_path / 'a run'}"
+        variables = {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "LOG": str(log),
+            "SLURM_JOB_ID": "7",
+            "PYTHON": "python",
+        }
+        result = run("slurm_a100.sh", FLAGS[0], workdir, **{**variables, **environment})
+        text = log.read_text() if log.exists() else ""
+        return result.returncode, "scontrol requeue 7" in text, text + result.stderr
+
+    return job
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "again"),
+    [
+        ({}, 0, False),  # done
+        ({"NOTES": "2"}, 2, False),  # a user's error
+        ({"NOTES": "1"}, 1, False),
+        ({"NOTES": "130"}, 130, False),  # interrupted by a person
+        ({"NOTES": "2", "SRUN_CODE": "137"}, 2, False),  # the first process decides, not those that srun then killed
+        ({"NOTES": "75"}, 75, True),
+        ({"NOTES": "75", "SRUN_CODE": "137"}, 137, True),  # one was killed, the others missed it
+        ({"SRUN_CODE": "137"}, 137, True),  # all were killed
+        ({"NOTES": "0 stopped by SIGTERM", "SRUN_CODE": "0"}, 0, True),  # the time limit, a preemption
+        ({"NOTES": "75", "SLURM_RESTART_COUNT": "20"}, 75, False),
+        ({"NOTES": "75", "SLURM_RESTART_COUNT": "2", "MAX_RESTARTS": "2"}, 75, False),
+        ({"NOTES": "0 stopped by SIGTERM", "SRUN_CODE": "0", "SLURM_RESTART_COUNT": "20"}, 0, True),
+    ],
+)
+def test_the_process_that_ended_first_decides_what_becomes_of_the_job(cluster, environment, code, again):
+    found, requeued, log = cluster(**environment)
+    assert (found, requeued) == (code, again), log
+    assert "0 launch.py --config=configs/joint.py --workdir=" in log and "a run\n" in log
+
+
+def test_the_cores_of_a_task_reach_srun_and_an_old_exit_code_is_forgotten(cluster):
+    assert cluster(NOTES="2", SLURM_CPUS_PER_TASK="8")[0] == 2
+    code, _, log = cluster(SLURM_CPUS_PER_TASK="8")
+    assert code == 0 and "SRUN_CPUS_PER_TASK=8" in log
+
+
+def test_without_srun_or_python_one_line_says_so(tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "mkdir", "rm"):
+        (tools / name).symlink_to(f"/bin/{name}")
+    result = run("slurm_a100.sh", *FLAGS, PATH=str(tools))
+    assert result.returncode == 2 and result.stderr.startswith("error: there is no srun")
+    (tools / "srun").symlink_to("/bin/true")
+    result = run("slurm_a100.sh", *FLAGS, PATH=str(tools), cwd=tmp_path)
+    assert result.returncode == 2 and "no .venv/bin/python" in result.stderr
