@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from empatheia_jax import settings
-from empatheia_jax.errors import UserError, main_guard
+from empatheia_jax.errors import UserError, leave, main_guard, note_exit
 from empatheia_jax.settings import command_line
 
 MODES = ("train", "check", "extract", "reply", "chat", "preflight")
@@ -78,13 +78,33 @@ def parse(argv: list[str]) -> tuple[flags.FlagValues, Any]:
     return values, settings.read(settings_class(values.config), values.config, lines)
 
 
-def among_hosts(work: Callable[[], int]) -> int:
-    """Runs `work` as one process of as many as the environment says there are."""
+def local_path(flag: str, value: str | None) -> None:
+    """Raises `UserError` for an address of a bucket: a run's folder holds a lock and files that grow, which buckets lack."""
+    if value is not None and "://" in value:
+        raise UserError(
+            f"--{flag}={value}; expected a path of this machine; mount the bucket as a folder (gcsfuse, s3fs), or take a share"
+        )
+
+
+def among_hosts(work: Callable[[], int], *, trains: bool = True) -> int:
+    """Runs `work` as one process of as many as the environment says there are; what trains saves at SIGTERM."""
     from empatheia_jax.parallel import distributed
 
-    distributed.initialize()
+    distributed.initialize(preemption=trains)
     with distributed.guard():
-        return work()
+        try:
+            return work()
+        except SystemExit as stop:  # by SIGTERM: everything is saved
+            if not stop.code:
+                note_exit(0, "stopped by SIGTERM")
+            raise
+
+
+def on_first_host(work: Callable[[], int]) -> int:
+    """Runs `work` in the first of the processes; the others wait for it."""
+    from empatheia_jax.parallel import distributed
+
+    return among_hosts(lambda: distributed.first_alone("work", work) or 0, trains=False)
 
 
 def train(config: settings.Experiment, workdir: Path) -> int:
@@ -134,6 +154,8 @@ def text_replies(config: settings.Experiment, workdir: Path, given: flags.FlagVa
 @main_guard
 def main(argv: list[str]) -> int:
     given, lines = read_flags(argv)
+    for name in ("workdir", "input", "output"):
+        local_path(name, given[name].value)
     if given.mode == "check" and settings_class(given.config) is settings.Experiment:
         from configs import common
         from data_pipeline import requirements
@@ -166,21 +188,23 @@ def main(argv: list[str]) -> int:
         from data_pipeline.loader import cache_folder
 
         writable(cache_folder(config), "data.cache")
-        return among_hosts(lambda: extract.run(config, workdir))
+        return among_hosts(lambda: extract.run(config, workdir), trains=False)
     if mode == "train":
         return train(config, workdir)
     from empatheia_jax.dialogue import commands
 
     if mode == "chat":
-        return commands.chat(config, workdir, writable(given.output or workdir / "chat", "--output"))
+        output = writable(given.output or workdir / "chat", "--output")
+        return on_first_host(lambda: commands.chat(config, workdir, output))
     if given.input is None or given.output is None:
         raise UserError("--mode=reply needs --input=dialogue.json and --output=folder")
     if given.modalities == "text":
-        return text_replies(config, workdir, given)
+        return on_first_host(lambda: text_replies(config, workdir, given))
     if given.limit is not None:
         raise UserError("--limit is for many text replies; add --modalities=text")
-    return commands.reply(config, workdir, Path(given.input), writable(given.output, "--output"))
+    source, output = Path(given.input), writable(given.output, "--output")
+    return on_first_host(lambda: commands.reply(config, workdir, source, output))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    leave(main(sys.argv))

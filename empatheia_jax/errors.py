@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 from empatheia_jax.terminal import visible
 
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+EXIT_FILE = "EMPATHEIA_EXIT_FILE"
+"""Variable of the environment: a file for the exit code of the process of a run that ends first (`note_exit`)."""
 
 
 class UserError(Exception):
@@ -35,6 +41,31 @@ def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:
             return EXIT_USER_ERROR
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
-            return 130
+            return EXIT_INTERRUPTED
 
     return guarded
+
+
+def note_exit(code: int, why: str = "") -> None:
+    """Writes the exit code into the file that `EMPATHEIA_EXIT_FILE` names, unless a process of the run was faster.
+
+    Who starts the processes learns from it which end was the first, and so the cause of the others.
+    """
+    if path := os.environ.get(EXIT_FILE):
+        with contextlib.suppress(OSError), open(path, "x") as file:
+            file.write(f"{code} {why}".strip() + "\n")
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process with an exit code, as `sys.exit` does, and at once where it was interrupted.
+
+    An interrupt may come while native threads compile or decode; taking the interpreter apart under them ends in SIGSEGV now and
+    then.
+    """
+    if code:
+        note_exit(code)
+    if code == EXIT_INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

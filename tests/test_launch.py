@@ -36,6 +36,8 @@ DEBUG = "--config=configs/debug.py"
         ([DEBUG, "reply"], "'reply' is not understood"),
         ([DEBUG, "--mode=serve"], "does not exist yet"),
         ([DEBUG, "--mode=reply"], "needs --input"),
+        ([DEBUG, "--workdir=gs://bucket/run"], "mount the bucket as a folder"),
+        ([DEBUG, "--config.data.path=s3://bucket/avamerg"], "a path of this machine"),
     ],
 )
 def test_a_wrong_flag_is_one_line_and_exit_code_2(arguments, message, capsys, monkeypatch):

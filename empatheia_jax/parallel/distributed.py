@@ -1,17 +1,42 @@
-"""Several hosts, by `jax.distributed` alone: found from the environment, started once, and ended when a peer is gone."""
+"""Several processes, by `jax.distributed` alone: found from the environment, started once, and ended together.
+
+How a process ends: 0 done, or stopped by SIGTERM with everything saved; 2 a user's error; 1 a bug; 130 interrupted
+(SIGINT); 75 (EX_TEMPFAIL) a peer is gone or did not come: start all again, the last checkpoint is good. A process that
+ends with an error tells the others through the run's key-value store, and they end at once with the same code; one that is
+killed is missed by the others within half a minute.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn, TypeVar
 
 import jax
 
-from empatheia_jax.errors import EXIT_USER_ERROR, UserError
+from empatheia_jax.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, note_exit
+from empatheia_jax.parallel import aborts
 
 EXIT_PEER_LOST = 75  # EX_TEMPFAIL: start the same command again
+HEARTBEAT_SECONDS = 20
+LINGER_SECONDS = 1.5
+"""The key-value store ends with process 0, which therefore leaves last when an end is told."""
+JOIN_SECONDS = 300
+"""How long processes wait for each other at the start; `EMPATHEIA_JOIN_SECONDS` in the environment changes it."""
+AGAIN = "start all processes again to go on from the last checkpoint"
+T = TypeVar("T")
+_FOREVER = 10**9  # milliseconds: peers that are gone are noticed by their heartbeats, not by a limit
+_ENDED, _DONE = "empatheia_jax/ended", "done"
+_leaving = threading.Lock()
+
+
+# ---------------------------------------------------------------- who belongs to the run
 
 
 def detect(environment: Mapping[str, str] | None = None) -> str | None:
@@ -22,26 +47,58 @@ def detect(environment: Mapping[str, str] | None = None) -> str | None:
     tpu          a TPU slice of several hosts (GKE sets `TPU_WORKER_HOSTNAMES`, multislice `MEGASCALE_NUM_SLICES`)
 
     Raises:
-      UserError: only some of the three `JAX_…` variables are set.
+      UserError: only some of the three `JAX_…` variables are set, or a variable does not hold what it should.
     """
     environment = os.environ if environment is None else environment
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     found = [name for name in names if environment.get(name)]
     if len(found) == len(names):
+        from_environment(environment)
         return "environment"
     if found:
         missing = sorted(set(names) - set(found))
         raise UserError(
             f"{', '.join(found)} is set but not {', '.join(missing)}; set all three, or none for one process"
         )
-    if int(environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", "1"))) > 1 and (
-        "SLURM_PROCID" in environment
-    ):
+    tasks = _number(environment, "SLURM_NTASKS")
+    tasks = _number(environment, "SLURM_STEP_NUM_TASKS", default=tasks)
+    slices = _number(environment, "MEGASCALE_NUM_SLICES")
+    if tasks > 1 and "SLURM_PROCID" in environment:
+        process = _number(environment, "SLURM_PROCID", least=0)
+        if process >= tasks:
+            raise UserError(f"SLURM_PROCID={process}; expected less than the {tasks} tasks of the step")
         return "slurm"
     hosts = [host for host in environment.get("TPU_WORKER_HOSTNAMES", "").split(",") if host]
-    if len(hosts) > 1 or int(environment.get("MEGASCALE_NUM_SLICES", "1")) > 1:
-        return "tpu"
-    return None
+    return "tpu" if len(hosts) > 1 or slices > 1 else None
+
+
+def from_environment(environment: Mapping[str, str]) -> tuple[str, int, int]:
+    """(address of the coordinator, number of processes, this one's number) out of the three `JAX_…` variables.
+
+    Raises:
+      UserError: one of them does not hold what it should.
+    """
+    address = environment["JAX_COORDINATOR_ADDRESS"]
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UserError(f"JAX_COORDINATOR_ADDRESS={address!r}; expected host:port of process 0, 10.0.0.1:1234 say")
+    count = _number(environment, "JAX_NUM_PROCESSES")
+    number = _number(environment, "JAX_PROCESS_ID", least=0)
+    if number >= count:
+        raise UserError(f"JAX_PROCESS_ID={number} with JAX_NUM_PROCESSES={count}; expected 0 to {count - 1}")
+    return address, count, number
+
+
+def _number(environment: Mapping[str, str], name: str, least: int = 1, default: int = 1) -> int:
+    text = environment.get(name)
+    if text is None:
+        return default
+    if not text.strip().isdecimal() or int(text) < least:
+        raise UserError(f"{name}={text!r}; expected a whole number from {least} on; correct it, or unset it")
+    return int(text)
+
+
+# ---------------------------------------------------------------- the beginning
 
 
 def initialize(
@@ -49,60 +106,196 @@ def initialize(
     processes: int | None = None,
     process: int | None = None,
     *,
-    heartbeat_timeout_seconds: int = 30,
+    heartbeat_timeout_seconds: int = HEARTBEAT_SECONDS,
+    preemption: bool = True,
 ) -> bool:
     """Joins the processes of a run; returns whether there are several. Call before anything touches a device.
 
     Without arguments the launcher is detected (`detect`); SLURM's and TPU's variables are read by JAX itself.
-    A process that is silent for `heartbeat_timeout_seconds` counts as lost, and the others end.
+    A process that is silent for `heartbeat_timeout_seconds` counts as lost, and the others end. `preemption`: JAX holds
+    SIGTERM until the loop asks for it (`training.loop`); without it, SIGTERM ends a process.
+
+    Raises:
+      UserError: the variables of the launcher make no sense, or the coordinator's port is taken.
     """
-    timeout = {"heartbeat_timeout_seconds": heartbeat_timeout_seconds}
-    if coordinator is not None:
-        jax.distributed.initialize(coordinator, processes, process, **timeout)
-        return True
-    launcher = detect()
-    if launcher is None:
-        return False
-    if launcher == "environment":
-        values = [os.environ[name] for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
-        jax.distributed.initialize(values[0], int(values[1]), int(values[2]), **timeout)
-    else:
-        jax.distributed.initialize(**timeout)
+    if coordinator is None:
+        launcher = detect()
+        if launcher is None:
+            return False
+        if launcher == "environment":
+            coordinator, processes, process = from_environment(os.environ)
+    seconds = _number(os.environ, "EMPATHEIA_JOIN_SECONDS", default=JOIN_SECONDS)
+    joined = threading.Event()
+
+    def lost() -> None:
+        if joined.is_set():
+            leave(f"error: {_me()} lost a peer (it was killed, or its machine is gone); {AGAIN}", EXIT_PEER_LOST)
+        where = "" if coordinator is None else f" at {coordinator}"
+        leave(
+            f"error: not all processes came together{where} within {seconds} s; see that all are started and that the "
+            "address of process 0 can be reached from all machines; start all processes again",
+            EXIT_PEER_LOST,
+        )
+
+    aborts.take_over(lost)
+    jax.config.update("jax_enable_preemption_service", preemption)
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            processes,
+            process,
+            initialization_timeout=seconds,
+            heartbeat_timeout_seconds=heartbeat_timeout_seconds,
+        )
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"the processes cannot be joined ({_first_line(error)}); correct the launcher's variables"
+        ) from None
+    joined.set()
+    threading.Thread(target=_hear, args=(lost,), name="peers", daemon=True).start()
     return True
+
+
+def _place() -> tuple[int, int]:
+    """(number of this process, how many there are); `jax.process_index` would start the devices, together with the peers."""
+    from jax._src.distributed import global_state
+
+    return global_state.process_id, global_state.num_processes
+
+
+def _me() -> str:
+    number, count = _place()
+    return f"process {number} of {count}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+# ---------------------------------------------------------------- the end
+
+
+def leave(line: str, code: int, *, tell: bool = False) -> NoReturn:
+    """Ends the process with a last line, at once: a peer that is gone would be waited for otherwise. `tell`: the peers, too."""
+    _leaving.acquire()  # never released: one thread has the last word
+    note_exit(code)
+    if tell:
+        _tell(f"{_place()[0]} {code}")
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+    print(f"\n{line}" if line else "", file=sys.stderr, flush=True)
+    os._exit(code)
+
+
+def _store() -> Any:
+    from orbax.checkpoint import multihost
+
+    return multihost.get_jax_distributed_client()
+
+
+def _hear(lost: Callable[[], None]) -> None:
+    """Waits for what another process says of its end."""
+    try:
+        said = _store().blocking_key_value_get(_ENDED, _FOREVER)
+    except Exception:  # the store is gone, and process 0 with it
+        return lost()
+    if said == _DONE:
+        return
+    number, code = map(int, said.split())
+    me, count = _place()
+    if number == me:
+        return
+    if me == 0:
+        time.sleep(LINGER_SECONDS)
+    what = "was interrupted" if code == EXIT_INTERRUPTED else f"ended with exit code {code}, see its message"
+    leave(f"error: process {number} of {count} {what}; the others end with it", code)
+
+
+def _tell(text: str) -> None:
+    with contextlib.suppress(Exception):  # somebody was first, or the store is gone
+        _store().key_value_set(_ENDED, text)
+    if _place()[0] == 0:
+        time.sleep(LINGER_SECONDS)
 
 
 @contextlib.contextmanager
 def guard() -> Iterator[None]:
-    """Around the work of a process that may have peers: ends it, with one line, when a peer is gone.
+    """Around the work of a process that may have peers: all leave together in the end, or at once when one has an error.
 
     A collective that loses a participant raises from the runtime; the coordination service would then wait for the lost
-    process at its exit barrier, so the process leaves without it. Exit code 75 says: start all again, the last
-    checkpoint is good. With one process this does nothing.
+    process at its exit barrier, so the process leaves without it. With one process this does nothing.
     """
-    try:
+    if not jax.distributed.is_initialized():
         yield
-    except SystemExit:
-        raise
-    except BaseException as error:
-        if jax.process_count() == 1:
+        return
+    try:
+        try:
+            yield
+        except SystemExit as error:
+            if error.code not in (0, None):
+                raise
+            _leave_together()
             raise
-        # A user's error or a bug of one process: its peers would wait for it, and it for them.
-        lost = isinstance(error, jax.errors.JaxRuntimeError)
-        if lost:
-            first = (str(error).strip().splitlines() or [""])[0][:160]
-            message = (
-                f"error: process {jax.process_index()} of {jax.process_count()} lost a peer ({first}); "
-                f"start all processes again to go on from the last checkpoint"
-            )
-        elif isinstance(error, UserError):
-            message = f"error: {error}"
-        else:
-            import traceback
+        _leave_together()
+    except SystemExit as error:
+        if error.code in (0, None):
+            raise
+        known = isinstance(error.code, int)
+        leave("" if known else str(error.code), error.code if known else 1, tell=True)
+    except BaseException as error:
+        line, code = _last_words(error)
+        if code == EXIT_PEER_LOST:
+            time.sleep(2)  # a peer that ended by itself has said why: `_hear` leaves with that
+        leave(line, code, tell=code != EXIT_PEER_LOST)
 
-            message = "".join(traceback.format_exception(error))
-        print(message, file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(EXIT_PEER_LOST if lost else EXIT_USER_ERROR if isinstance(error, UserError) else 1)
+
+def _last_words(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, UserError):
+        return f"error: {error}", EXIT_USER_ERROR
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", EXIT_INTERRUPTED
+    own = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")  # out of memory, a bug: not the peers' doing
+    if isinstance(error, jax.errors.JaxRuntimeError) and not str(error).lstrip().startswith(own):
+        return f"error: {_me()} lost a peer ({_first_line(error)}); {AGAIN}", EXIT_PEER_LOST
+    return "".join(traceback.format_exception(error)).rstrip(), 1
+
+
+def _leave_together() -> None:
+    wait_for_all("end")
+    if _place()[0] == 0:
+        _store().key_value_set(_ENDED, _DONE)
+    jax.distributed.shutdown()
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when every process has come here, however long that takes. A name is used once in a process's life."""
+    if jax.distributed.is_initialized():
+        _store().wait_at_barrier(f"empatheia_jax/{name}", _FOREVER)
+
+
+@functools.cache
+def meet() -> None:
+    """A first collective of all devices, when all processes are here.
+
+    Gloo, the transport between CPUs, gives up where one process asks for its first collective half a minute after another,
+    which one that compiles on a busy machine does; it keeps what is set up here.
+    """
+    if jax.distributed.is_initialized():
+        from jax.experimental import multihost_utils
+
+        wait_for_all("meet")
+        multihost_utils.sync_global_devices("empatheia_jax/meet")
+
+
+def first_alone(name: str, work: Callable[[], T]) -> T | None:
+    """Process 0 does `work` with its own devices while the others wait; None there.
+
+    `work` must not compute with arrays that are spread over processes. If it reads or writes by orbax, nothing may be saved
+    by all together afterwards: orbax counts its operations in each process, and waits for equal numbers.
+    """
+    result = work() if _place()[0] == 0 else None
+    wait_for_all(name)
+    return result
 
 
 def shutdown() -> None:

@@ -52,6 +52,19 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
 
 
+def local_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+    """The mesh of one process for work that it does alone: over its own devices, split as far as they allow.
+
+    With one process it is `make_mesh`.
+    """
+    if jax.process_count() == 1:
+        return make_mesh(data, fsdp, tensor)
+    devices = jax.local_devices()
+    _, fsdp, tensor = mesh_shape(data, fsdp, tensor, jax.device_count())
+    tensor = math.gcd(tensor, len(devices))
+    return make_mesh(-1, math.gcd(fsdp, len(devices) // tensor), tensor, devices)
+
+
 def batch_shards(mesh: Mesh) -> int:
     """Into how many parts a batch is split."""
     return mesh.shape["data"] * mesh.shape["fsdp"]

@@ -44,6 +44,8 @@ def load_trainable(
 ) -> dict[str, jax.Array]:
     """What a stage has trained, path → array: all that the next stage, a reply or an export needs.
 
+    Of several processes each reads by itself.
+
     Args:
       folder: `<workdir>/checkpoints/<stage>`.
       step: None takes the one that completed the stage, else the newest.
@@ -65,4 +67,10 @@ def load_trainable(
         path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=single if shardings is None else shardings[path])
         for path, leaf in found[name].items()
     }
-    return ocp.load_checkpointables(folder / str(step), {name: abstract})[name]
+    me = jax.process_index()  # orbax would wait for the other processes
+    alone = ocp.Context()
+    alone.multiprocessing.primary_host = me
+    alone.multiprocessing.active_processes = {me}
+    alone.multiprocessing.barrier_sync_key_prefix = f"reader{me}"
+    with alone:
+        return ocp.load_checkpointables(folder / str(step), {name: abstract})[name]

@@ -35,7 +35,7 @@ PARTS: Mapping[str, tuple[choices.Loss, ...]] = {
 }
 """Stage → its losses (§5), before any is left out."""
 STAGES: tuple[choices.Stage, ...] = get_args(choices.Stage)
-Path = Annotated[str, Text()]
+Path = Annotated[str, Text(path=True)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Data(Block):
     buckets: Annotated[tuple[int, ...], Wholes()]
     packing: bool
     persona: bool
-    cache: Annotated[str, Text(empty="the folder `features` of the data set")]
+    cache: Annotated[str, Text(empty="the folder `features` of the data set", path=True)]
     quarantine_limit: Share
 
     def conflicts(self) -> Iterator[tuple[str, str]]:

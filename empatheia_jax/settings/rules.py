@@ -240,19 +240,24 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Text(_Same):
-    """Any text, or any but the empty one. `folder`: the plain name of a folder, which cannot lead to another place."""
+    """Any text, or any but the empty one. `folder`: the plain name of a folder, which cannot lead to another place.
+    `path`: of this machine, which an address such as gs://bucket is not."""
 
     empty: str = ""  # what the empty text means; "" = it is refused
     folder: bool = False
+    path: bool = False
 
     @property
     def expected(self) -> str:
         if self.folder:
             return "a plain name of at most 100 letters, digits and ._- that starts with a letter or digit"
-        return f'a text ("" = {self.empty})' if self.empty else "a text that is not empty"
+        what = "a path of this machine (a bucket: mounted as a folder)" if self.path else "a text"
+        return f'{what} ("" = {self.empty})' if self.empty else f"{what} that is not empty"
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not (value.strip() or self.empty) or "\0" in value:
+            raise ValueError
+        if self.path and "://" in value:
             raise ValueError
         if self.folder:
             plain = all(each.isascii() and (each.isalnum() or each in "._-") for each in value)

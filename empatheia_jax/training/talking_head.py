@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from flax import nnx
 
@@ -24,7 +25,8 @@ from empatheia_jax.dreamtalk.settings import DenoiserTraining, RendererTraining
 from empatheia_jax.dreamtalk.speech import LOG_MEL, SpeechFeatures
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
-from empatheia_jax.parallel.mesh import batch_part, make_mesh
+from empatheia_jax.parallel import rules
+from empatheia_jax.parallel.mesh import batch_part, make_mesh, replicated
 from empatheia_jax.training import loop, optimizers
 from empatheia_jax.training import step as steps
 from empatheia_jax.training.trainer import Phase, run_phases
@@ -174,11 +176,14 @@ def run(config: Training, workdir: Path, open_folder: Callable) -> int:
         keep_checkpoints=config.keep_checkpoints,
         compiler_options=steps.accepted_options(config.compiler_options),
     )
+    # What is spread over processes comes together here: the first of them writes it.
+    leaves = weights.flatten(pupil.network)
+    trained = {path: np.asarray(rules.place(value, replicated(mesh))) for path, value in leaves.items()}
     if jax.process_index() != 0:
         return 0
     weights.save(
         workdir / config.trains,
-        pupil.network,
+        trained,
         values,
         f"dreamtalk-{config.trains}",
         {"trained_by": config.name, "steps": config.steps, "clips": len(data.names)},

@@ -19,6 +19,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from empatheia_jax.files import write_json
+from empatheia_jax.parallel import distributed
 from empatheia_jax.runs import report
 from empatheia_jax.runs.compilation import keep_programs
 from empatheia_jax.runs.run import Run, overlay
@@ -127,6 +128,7 @@ def run_phases(
     Raises:
       UserError: the folder belongs to another run; the loss is not finite; the disk is full.
     """
+    distributed.meet()
     run = Run(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     if jax.process_index() == 0:
@@ -165,7 +167,7 @@ def _train(
     log_every: int,
     profile_steps: tuple[int, int] | tuple[()],
 ) -> loop.StageResult:
-    if checkpoints.complete is None:
+    if checkpoints.complete is None and jax.process_index() == 0:
         print(f"\n{phase.name}\n{parameter_table(cut, mesh=mesh)}")
     frozen = step.place_frozen(cut.frozen)
 

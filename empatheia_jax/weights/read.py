@@ -14,6 +14,7 @@ from flax import nnx
 from orbax.checkpoint import type_handlers
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.weights.checkpointer import checkpointer
 from empatheia_jax.weights.config_json import config_from_dict
 from empatheia_jax.weights.hashes import array_hash, file_hash, total_hash
 from empatheia_jax.weights.layout import PARAMS_FOLDER, describe
@@ -62,7 +63,7 @@ def _dtype(name: str) -> np.dtype:
 
 def _read(folder: Path, arguments: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        with checkpointer() as reader:
             return reader.restore(
                 (folder / PARAMS_FOLDER).absolute(),
                 args=ocp.args.PyTreeRestore(

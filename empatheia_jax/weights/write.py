@@ -13,11 +13,11 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from flax import nnx
 from orbax.checkpoint import type_handlers
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.weights.checkpointer import checkpointer
 from empatheia_jax.weights.config_json import config_to_dict
 from empatheia_jax.weights.hashes import array_hash, file_hash, total_hash
 from empatheia_jax.weights.layout import CONFIG_FILE, FORMAT, PARAMS_FOLDER
@@ -92,7 +92,7 @@ def save(
         registry = type_handlers.create_type_handler_registry(
             (_Leaf, _StreamingHandler(hashes)), (jax.Array, type_handlers.ArrayHandler())
         )
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(type_handler_registry=registry)) as writer:
+        with checkpointer(type_handler_registry=registry) as writer:
             writer.save((temporary / PARAMS_FOLDER).absolute(), leaves)
         listed = _copy_files(temporary, files or {})
         description = {

@@ -38,7 +38,7 @@ def two(tmp_path_factory):
         for number in (0, 1)
     ]
     for process in processes:
-        _, error = process.communicate(timeout=240)
+        _, error = process.communicate(timeout=500)
         assert process.returncode == 0, error[-2000:]
     return folder, [json.loads((folder / f"{number}.json").read_text()) for number in (0, 1)]
 
@@ -51,7 +51,7 @@ def one():
 @pytest.mark.parametrize("axis", AXES)
 def test_training_and_evaluation_on_an_axis_that_crosses_processes_equal_one_process(two, one, axis):
     folder, found = two
-    losses, held, trained = one
+    losses, held, trained, _ = one
     for number, process in enumerate(found):
         np.testing.assert_allclose(process[axis]["losses"], losses, rtol=1e-5)
         for name, pair in held.items():
@@ -64,3 +64,8 @@ def test_training_and_evaluation_on_an_axis_that_crosses_processes_equal_one_pro
 @pytest.mark.parametrize("axis", AXES)
 def test_the_rows_of_the_loader_come_to_their_places(two, axis):
     assert [process[axis]["batches"] for process in two[1]] == [True, True]
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_what_all_processes_save_one_reads_alone_and_what_one_writes_all_read(two, axis):
+    assert [process[axis]["files"] for process in two[1]] == [{"alone": True, "spread": True}] * 2

@@ -1,11 +1,20 @@
-"""Launchers are recognised by their variables alone."""
+"""Launchers are recognised by their variables alone, and processes of a run end together, with a line and a known exit code."""
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from empatheia_jax import errors
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel import distributed
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -31,3 +40,99 @@ def test_launcher(environment, expected):
 def test_half_a_set_of_variables_is_an_error():
     with pytest.raises(UserError, match="JAX_NUM_PROCESSES, JAX_PROCESS_ID"):
         distributed.detect({"JAX_COORDINATOR_ADDRESS": "h:1"})
+
+
+JAX = {"JAX_COORDINATOR_ADDRESS": "127.0.0.1:29999", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({**JAX, "JAX_NUM_PROCESSES": "abc"}, "JAX_NUM_PROCESSES='abc'"),
+        ({**JAX, "JAX_NUM_PROCESSES": "0"}, "JAX_NUM_PROCESSES='0'"),
+        ({**JAX, "JAX_PROCESS_ID": "5"}, "JAX_PROCESS_ID=5"),
+        ({**JAX, "JAX_PROCESS_ID": "-1"}, "JAX_PROCESS_ID='-1'"),
+        ({**JAX, "JAX_COORDINATOR_ADDRESS": "nonsense"}, "'nonsense'"),
+        ({**JAX, "JAX_COORDINATOR_ADDRESS": "host:99999"}, "'host:99999'"),
+        ({**JAX, "JAX_COORDINATOR_ADDRESS": ":1234"}, "':1234'"),
+        ({"SLURM_NTASKS": ""}, "SLURM_NTASKS=''"),
+        ({"SLURM_STEP_NUM_TASKS": "2(x3)"}, "SLURM_STEP_NUM_TASKS='2\\(x3\\)'"),
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "x"}, "SLURM_PROCID='x'"),
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "2"}, "SLURM_PROCID=2"),
+        ({"MEGASCALE_NUM_SLICES": ""}, "MEGASCALE_NUM_SLICES=''"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named(environment, named):
+    with pytest.raises(UserError, match=named):
+        distributed.detect(environment)
+
+
+# ---------------------------------------------------------------- as processes of their own
+
+ENDS = {
+    # (way, victim) → exit codes of process 0 and 1, and what the survivor's last line says
+    ("kill", 0): ((-9, 75), "lost a peer"),
+    ("kill", 1): ((75, -9), "lost a peer"),
+    ("error", 0): ((2, 2), "process 0 of 2 ended with exit code 2"),
+    ("error", 1): ((2, 2), "process 1 of 2 ended with exit code 2"),
+    ("bug", 1): ((1, 1), "process 1 of 2 ended with exit code 1"),
+    ("interrupt", 1): ((130, 130), "process 1 of 2 was interrupted"),
+    ("late", 1): ((0, 0), ""),
+    ("alone", 0): ((75,), "not all processes came together"),  # its peer never comes
+    ("alone", 1): ((75,), "not all processes came together"),
+}
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def ended():
+    """(way, victim) → [(exit code, standard error)]; all pairs run at the same time."""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # what native code says must not hide the last line
+    started = {}
+    for way, victim in ENDS:
+        port, alone = free_port(), way == "alone"
+        started[way, victim] = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.parallel.ends", *map(str, (port, number, victim, way))],
+                cwd=ROOT,
+                env={**environment, "EMPATHEIA_JOIN_SECONDS": "4" if alone else "200"},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for number in ((victim,) if alone else (0, 1))
+        ]
+    found = {}
+    for case, processes in started.items():
+        texts = [process.communicate(timeout=240)[1] for process in processes]
+        found[case] = [(process.returncode, text) for process, text in zip(processes, texts)]
+    return found
+
+
+@pytest.mark.parametrize("case", ENDS, ids=lambda case: f"{case[0]} {case[1]}")
+def test_processes_end_together_with_a_line_and_a_known_exit_code(ended, case):
+    codes, line = ENDS[case]
+    assert tuple(code for code, _ in ended[case]) == codes, ended[case]
+    survivor = ended[case][0 if case[0] == "alone" else 1 - case[1]][1]
+    assert "Check failure stack trace" not in survivor
+    last = (survivor.strip().splitlines() or [""])[-1]
+    assert line in last and (not line or last.startswith("error: ")), survivor
+
+
+def test_a_process_that_ends_says_why_itself(ended):
+    assert "error: the disk is full" in ended["error", 1][1][1]
+    assert "ZeroDivisionError: a bug" in ended["bug", 1][1][1]
+    assert ended["interrupt", 1][1][1].strip().endswith("interrupted")
+
+
+def test_the_process_that_ends_first_notes_its_exit_code(tmp_path, monkeypatch):
+    monkeypatch.setenv(errors.EXIT_FILE, str(tmp_path / "exit-code"))
+    for code in (2, 75):
+        with pytest.raises(SystemExit):
+            errors.leave(code)
+    assert (tmp_path / "exit-code").read_text() == "2\n"
