@@ -49,6 +49,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("limit", None, "reply in text: the first turns only.", 1, flag_values=values)
     flags.DEFINE_string("target", "a100-80gb:1", "preflight: hardware, for example v5e:4x4.", flag_values=values)
     flags.DEFINE_string("json", None, "preflight: also write the result to this file.", flag_values=values)
+    flags.DEFINE_bool("verify", False, "extract: read all recordings and records again.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
 
 
@@ -188,7 +189,7 @@ def main(argv: list[str]) -> int:
         from data_pipeline.loader import cache_folder
 
         writable(cache_folder(config), "data.cache")
-        return among_hosts(lambda: extract.run(config, workdir), trains=False)
+        return among_hosts(lambda: extract.run(config, workdir, given.verify), trains=False)
     if mode == "train":
         return train(config, workdir)
     from empatheia_jax.dialogue import commands

@@ -372,13 +372,18 @@ def extract(
     Raises:
         UserError: more clips are unusable than the quarantine allows; what was computed stays.
     """
-    mine = [clip for clip in clips if _host_of(clip, hosts) == host]
+    mine = [clip for clip in clips if host_of(clip, hosts) == host]
     quarantine.saw(len(mine))
     reads = tuple(getattr(extractor, "reads", READABLE))
     for reason in cache.repair(reads, host=host, hosts=hosts, verify=verify):
         tell(f"{reason}; its clips are computed again")
     added, waiting, ready = 0, [], []
-    begun: set[str] = set()
+    alike: dict[str, list[Clip]] = {}  # clips of one content have one key, for instance all that miss their recording
+    unusable: dict[str, UserError] = {}
+
+    def set_aside(clip: Clip, key: str) -> None:
+        reason = str(unusable[key]).replace(alike[key][0].id, clip.id)  # found out on the first of those that are alike
+        quarantine.add(clip.id, f"unusable for {extractor.what}", reason)
 
     def flush(least: int) -> None:
         nonlocal added
@@ -399,7 +404,9 @@ def extract(
             results = [error]
         for (key, clip), result in zip(batch, results, strict=True):
             if isinstance(result, UserError):
-                quarantine.add(clip.id, f"unusable for {extractor.what}", result)
+                unusable[key] = result
+                for each in alike[key]:
+                    set_aside(each, key)
             else:
                 ready.append((key, result, {"id": clip.id}))
         progress(len(batch))
@@ -411,10 +418,14 @@ def extract(
             quarantine.add(clip.id, "unreadable", error)
             progress(1)
             continue
-        if key in cache or key in begun:
+        if key in cache or key in alike:
+            if key in unusable:
+                set_aside(clip, key)
+            elif key in alike:
+                alike[key].append(clip)
             progress(1)
             continue
-        begun.add(key)
+        alike[key] = [clip]
         waiting.append((key, clip))
         if len(waiting) == extractor.batch:
             compute(waiting)
@@ -427,5 +438,6 @@ def extract(
     return added
 
 
-def _host_of(clip: Clip, hosts: int) -> int:
+def host_of(clip: Clip, hosts: int) -> int:
+    """Which of several hosts a clip belongs to, by its name."""
     return int.from_bytes(hashlib.sha256(clip.id.encode("utf-8", "surrogatepass")).digest()[:8], "big") % hosts

@@ -1,9 +1,11 @@
 """Looks a data set over before anyone trains on it: schema, labels, duplicates, and every recording.
 
-    python -m data_pipeline.check PATH [--limit=0.01] [--report=FILE.json] [--headers-only] [--workers=N]
+    python -m data_pipeline.check PATH [--stages=STAGE,…] [--limit=0.01] [--report=FILE.json]
+                                       [--headers-only] [--workers=N]
 
 Prints what is wrong by kind and writes the whole list; the exit code is 1 where a larger fraction of conversations and
-recordings is bad than the limit allows.
+recordings is bad than the limit allows. Where no face coefficients are there, a line says so; where `--stages` names a
+stage that needs them, every reply without them counts.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from pathlib import Path
 import numpy as np
 
 from data_pipeline.examples import examples_of, read_conversations
+from data_pipeline.features import TARGETS
 from data_pipeline.layout import Clip, Tree
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.conversation import labels
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media.audio import audio_info
 from empatheia_jax.media.video import video_info
+from empatheia_jax.settings.experiment import PARTS
 
 SECONDS = (0.1, 120.0)
 """Shortest and longest believable utterance."""
@@ -101,9 +105,23 @@ def _kind(reason: str) -> str:
 
 
 def check_tree(
-    root: Path, quarantine: Quarantine, *, headers_only: bool = False, workers: int = 4, splits: Iterable[str] = ()
+    root: Path,
+    quarantine: Quarantine,
+    *,
+    headers_only: bool = False,
+    workers: int = 4,
+    splits: Iterable[str] = (),
+    stages: Iterable[str] = (),
 ) -> dict[str, dict[str, int]]:
     """Fills the quarantine; returns counts per split: conversations, turns, utterances.
+
+    Args:
+        root: the set.
+        quarantine: where findings go.
+        headers_only: do not decode the recordings.
+        workers: threads.
+        splits: which; none given = all.
+        stages: what is to be trained on the set.
 
     Raises:
         UserError: `root` is no folder or has no split.
@@ -142,6 +160,8 @@ def check_tree(
                     quarantine.add(each.item, each.kind, each.reason, each.counts)
                 if rate is not None:
                     rates.append((clip, rate))
+        if set(stages) & set(MOTION_USERS):
+            _check_motion(clips, quarantine)
     _check_rates(rates, quarantine)
     for path, used in tree.claimed_twice:
         quarantine.add(path.name, "claimed twice", f"{path} and {used} bear the same numbers; only the latter is used")
@@ -171,6 +191,24 @@ def _check_words(conversation, quarantine: Quarantine) -> None:
             quarantine.add(name, "unknown label", reason)
 
 
+MOTION_USERS = tuple(stage for stage, losses in PARTS.items() if any("video_style" in TARGETS[each] for each in losses))
+"""Stages that need face coefficients."""
+_MOTION_ADVICE = (
+    f"(motion_v5_0/….npy or .mat), which the stages {' and '.join(MOTION_USERS)} need; "
+    "fit them to the films, or train with objective.without=sac"
+)
+
+
+def _check_motion(clips: Iterable[Clip], quarantine: Quarantine) -> None:
+    """Replies whose face nobody measured."""
+    replies = [clip for clip in clips if clip.role == "listener"]
+    quarantine.saw(len(replies))
+    for clip in replies:
+        if clip.motion is None:
+            reason = f"reply {clip.id} has no face coefficients {_MOTION_ADVICE}"
+            quarantine.add(f"{clip.id} motion", "no motion", reason)
+
+
 def _check_rates(rates: list[tuple[Clip, int]], quarantine: Quarantine) -> None:
     """A set is recorded at one rate; files at another were probably made by another program."""
     if not rates:
@@ -186,19 +224,32 @@ def main(argv: list[str]) -> int:
     """See the module. Returns 1 above the limit."""
     options = argparse.ArgumentParser(prog="python -m data_pipeline.check", description=__doc__.splitlines()[0])
     options.add_argument("path", type=Path)
+    options.add_argument(
+        "--stages",
+        default="",
+        help=f"what is to be trained on it, of {','.join(PARTS)}: what they need must be there",
+    )
     options.add_argument("--limit", type=float, default=0.01, help="tolerated fraction of bad items")
     options.add_argument("--report", type=Path, help="where to write the whole list (JSON)")
     options.add_argument("--headers-only", action="store_true", help="do not decode: fast, blind to damage inside")
     options.add_argument("--workers", type=int, default=4)
     given = options.parse_args(argv)
+    stages = [stage.strip() for stage in given.stages.split(",") if stage.strip()]
+    if unknown := [stage for stage in stages if stage not in PARTS]:
+        raise UserError(f"--stages: {unknown[0]!r} is unknown; expected some of {', '.join(PARTS)}")
+    if given.workers < 1:
+        raise UserError(f"--workers={given.workers}; expected at least 1")
     quarantine = Quarantine(given.limit)
-    counts = check_tree(given.path, quarantine, headers_only=given.headers_only, workers=given.workers)
+    counts = check_tree(given.path, quarantine, headers_only=given.headers_only, workers=given.workers, stages=stages)
     for split, numbers in counts.items():
         print(f"{split}: " + ", ".join(f"{value} {name}" for name, value in numbers.items()))
     for kind, count in quarantine.counts.items():
         example = next(entry for entry in quarantine.entries if entry.kind == kind)
         print(f"  {count:6d} {kind:18s} for example {example.id}: {example.reason}")
     print(quarantine.summary())
+    tree = Tree(given.path)
+    if tree.files("video") and not tree.files("motion") and "no motion" not in quarantine.counts:
+        print(f"no utterance has face coefficients {_MOTION_ADVICE}")
     if given.report:
         quarantine.write(given.report)
         print(f"report: {given.report}")

@@ -31,6 +31,13 @@ def targets(config: Experiment, stage: str) -> tuple[str, ...]:
     return tuple(what for loss in config.losses(stage) for what in TARGETS[loss])
 
 
+def needed(config: Experiment) -> tuple[str, ...]:
+    """The features and targets that the schedule of a config needs."""
+    wanted = {what for stage in config.schedule for what in targets(config, stage)} | set(config.data.modalities)
+    everything = (*ENCODED, *(what for each in TARGETS.values() for what in each))
+    return tuple(what for what in everything if what in wanted)
+
+
 class Features(Protocol):
     """Arrays of a clip by what they are."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 from empatheia_jax import requirements, weights
 from empatheia_jax.settings import Experiment
 from empatheia_jax.tokens import SLOTS
 
-VERSION = 1
+VERSION = 2
 """Raised when the meaning of a cached array changes."""
 NETWORK = {
     "speech": "speech_encoder",
@@ -24,9 +25,9 @@ STORE = {"video_content": "float16"}
 """Types in the cache that are not float32: eleven windows a frame would take the real set 120 GB."""
 
 
-def fingerprints(config: Experiment) -> dict[str, str]:
-    """Fingerprint of each feature and target under this config: weights and settings, nothing that is not read."""
-    hashes = {n: weights.describe(requirements.folder(config, n))["sha256"] for n in set(NETWORK.values())}
+def fingerprints(config: Experiment, wanted: Sequence[str] = tuple(NETWORK)) -> dict[str, str]:
+    """Fingerprint of each wanted feature and target under this config: weights and settings, nothing that is not read."""
+    hashes = {n: weights.describe(requirements.folder(config, n))["sha256"] for n in {NETWORK[what] for what in wanted}}
     networks = config.networks
     settings = {
         "speech": {"slots": SLOTS},
@@ -34,7 +35,9 @@ def fingerprints(config: Experiment) -> dict[str, str]:
     }
     return {
         what: hashlib.sha256(
-            json.dumps([VERSION, what, hashes[network], networks.dtype, settings.get(what)], sort_keys=True).encode()
+            json.dumps(
+                [VERSION, what, hashes[NETWORK[what]], networks.dtype, settings.get(what)], sort_keys=True
+            ).encode()
         ).hexdigest()
-        for what, network in NETWORK.items()
+        for what in wanted
     }

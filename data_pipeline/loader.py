@@ -83,7 +83,7 @@ def make(config: Experiment, stage: str, split: str, tokenizer: Any, widths: Any
     if config.data.path == DEBUG:
         features = MadeUpFeatures(_made_up_shapes(widths), SLOTS)
     elif wanted:
-        features = CachedFeatures(cache_folder(config), {what: fingerprints(config)[what] for what in wanted})
+        features = CachedFeatures(cache_folder(config), fingerprints(config, wanted))
     else:
         features = None
     maker = BatchMaker(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
@@ -75,9 +77,8 @@ class Quarantine:
             examples = "; ".join(f"{each.id}: {each.reason}" for each in self.entries[:3])
             raise UserError(f"{self.summary()}; mend the data or raise the limit (first: {examples})")
 
-    def write(self, path: str | os.PathLike) -> None:
-        """Writes the report as JSON, whole or not at all."""
-        report = {
+    def _report(self) -> dict[str, Any]:
+        return {
             "seen": self.seen,
             "bad": self.bad,
             "fraction": self.fraction,
@@ -85,4 +86,12 @@ class Quarantine:
             "counts": self.counts,
             "entries": [asdict(entry) for entry in self.entries],
         }
-        write_json(path, report)
+
+    def write(self, path: str | os.PathLike) -> None:
+        """Writes the report as JSON, whole or not at all."""
+        write_json(path, self._report())
+
+    @staticmethod
+    def write_all(path: str | os.PathLike, each: Iterable[tuple[str, Quarantine]]) -> None:
+        """Writes the reports of several lists by name, whole or not at all."""
+        write_json(path, {name: quarantine._report() for name, quarantine in each})

@@ -103,9 +103,18 @@ class Animator:
 
         `frames` None = as many as the speech lasts (`features.frames_of`).
         """
-        rows = self.features(wave)
         step = self.config.denoiser.audio_rows_per_frame
-        frames = features.frames_of(len(wave), step) if frames is None else frames
+        return self._content_of(self.features(wave), features.frames_of(len(wave), step) if frames is None else frames)
+
+    def contents(self, waves: Sequence[Float[np.ndarray, " samples"]]) -> list[Float[np.ndarray, "frames W D"]]:
+        """`content` of several sounds, whose speech features are computed together."""
+        step = self.config.denoiser.audio_rows_per_frame
+        return [
+            self._content_of(rows, features.frames_of(len(wave), step))
+            for wave, rows in zip(waves, self._speech.many(waves), strict=True)
+        ]
+
+    def _content_of(self, rows: Float[np.ndarray, "rows C"], frames: int) -> Float[np.ndarray, "frames W D"]:
         return np.concatenate([self._content_piece(rows, *span) for span in self._pieces(frames)])
 
     def _content_piece(self, rows: np.ndarray, begin: int, end: int) -> np.ndarray:

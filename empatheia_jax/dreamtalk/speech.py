@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
 from empatheia_jax.dreamtalk import features
 from empatheia_jax.dreamtalk.compiled import Compiled
+from empatheia_jax.encoders.batching import in_batches
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2
 
 LOG_MEL = "log-mel"  # the name of speech features that need no weights
@@ -56,10 +59,26 @@ class SpeechFeatures:
             out[begin:end] = got[begin - first : end - first]
         return out
 
+    def many(self, waves: Sequence[Float[np.ndarray, " samples"]]) -> list[Float[np.ndarray, "rows C"]]:
+        """The same for several sounds; those of one piece and one bucket are read together. Raises as a call does."""
+        sizes = [-(-len(wave) // self._bucket) * self._bucket if len(wave) <= self._piece else 0 for wave in waves]
+        found: dict[int, Float[np.ndarray, "rows C"]] = {}
+        for size in sorted(set(sizes)) if self._network is not None else ():
+            if size:
+                members = [number for number, each in enumerate(sizes) if each == size]
+                kept = [features.standardise(features.check_wave(waves[number])) for number in members]
+                read = in_batches(lambda some, size=size: self._read_many(some, size), kept)
+                found |= {n: rows[: features.rows_of(len(waves[n]))] for n, rows in zip(members, read)}
+        return [found[number] if number in found else self(wave) for number, wave in enumerate(waves)]
+
     def _read(self, wave: np.ndarray, size: int) -> np.ndarray:
-        padded = np.zeros(size, np.float32)
-        padded[: len(wave)] = wave
-        return np.asarray(self._network(padded[None], np.asarray([len(wave)])))[0]
+        return self._read_many([wave], size)[0]
+
+    def _read_many(self, waves: Sequence[np.ndarray], size: int) -> np.ndarray:
+        padded = np.zeros((len(waves), size), np.float32)
+        for row, wave in enumerate(waves):
+            padded[row, : len(wave)] = wave
+        return np.asarray(self._network(padded, np.asarray([len(wave) for wave in waves])))
 
 
 def _last_hidden(network: Wav2Vec2, values, lengths):

@@ -8,6 +8,7 @@ lengths are compiled.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float, UInt8
 
+from empatheia_jax.encoders.batching import in_batches
 from empatheia_jax.encoders.clip_image import ClipPreprocessor
 from empatheia_jax.encoders.clip_vision import ClipVision
 from empatheia_jax.encoders.pooling import pool
@@ -38,20 +40,33 @@ class SpeechTower:
         masks = model.config.masks_padding
 
         @jax.jit
-        def encode(state, wave, length):
-            values = normalize(wave[None], length[None])
-            return nnx.merge(graph, state)(values, lengths=length[None] if masks else None).last[0]
+        def encode(state, waves, lengths):
+            values = normalize(waves, lengths)
+            return nnx.merge(graph, state)(values, lengths=lengths if masks else None).last
 
-        self._encode = lambda wave, length: encode(state, wave, length)
+        self._encode = lambda waves, lengths: encode(state, waves, lengths)
 
     def __call__(self, wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "24 C"]:
         """Features of a whole utterance. A sound too short for one row is padded to it."""
-        length = max(len(wave), 400)
-        room = -(-length // RATE) * RATE
-        padded = np.zeros(room, np.float32)
-        padded[: len(wave)] = wave
-        rows = np.asarray(self._encode(jnp.asarray(padded), jnp.asarray(length)), np.float32)
-        return pool(rows[: max(1, int(self._model.frames(length)))])
+        return self.many([wave])[0]
+
+    def many(self, waves: Sequence[Float[np.ndarray, " samples"]]) -> list[Float[np.ndarray, "24 C"]]:
+        """Features of several utterances; those of as many whole seconds are encoded together."""
+        lengths = [max(len(wave), 400) for wave in waves]
+        found: dict[int, Float[np.ndarray, "24 C"]] = {}
+        for seconds in sorted({-(-length // RATE) for length in lengths}):
+            members = [number for number, length in enumerate(lengths) if -(-length // RATE) == seconds]
+
+            def encode(some: Sequence[int], room: int = seconds * RATE) -> list[Float[np.ndarray, "24 C"]]:
+                padded = np.zeros((len(some), room), np.float32)
+                for row, number in enumerate(some):
+                    padded[row, : len(waves[number])] = waves[number]
+                sizes = np.asarray([lengths[number] for number in some])
+                rows = np.asarray(self._encode(jnp.asarray(padded), jnp.asarray(sizes)), np.float32)
+                return [pool(r[: max(1, int(self._model.frames(int(n))))]) for r, n in zip(rows, sizes)]
+
+            found |= dict(zip(members, in_batches(encode, members)))
+        return [found[number] for number in range(len(waves))]
 
 
 class VideoTower:
@@ -77,19 +92,38 @@ class VideoTower:
 
     def __call__(self, frames: UInt8[np.ndarray, "24 crop crop 3"]) -> Float[np.ndarray, "24 C"]:
         """One row per frame that `crop` gave."""
-        return np.asarray(self._encode(jnp.asarray(self._preprocess.pixels(frames))), np.float32)
+        return self.many([frames])[0]
+
+    def many(self, films: Sequence[UInt8[np.ndarray, "24 crop crop 3"]]) -> list[Float[np.ndarray, "24 C"]]:
+        """The same for several films."""
+
+        def encode(some: Sequence[np.ndarray]) -> Float[np.ndarray, "films 24 C"]:
+            frames = np.concatenate(some)
+            rows = np.asarray(self._encode(jnp.asarray(self._preprocess.pixels(frames))), np.float32)
+            return rows.reshape(len(some), -1, rows.shape[-1])
+
+        return in_batches(encode, films)
 
 
 class Towers:
     """Both encoders, on recordings."""
 
     def __init__(self, speech: SpeechTower, video: VideoTower):
-        self._speech, self._video = speech, video
+        self.hear, self.see = speech, video
+
+    @staticmethod
+    def read_speech(path: str | os.PathLike) -> Float[np.ndarray, " samples"]:
+        """What `hear` takes of a sound file. Raises `UserError` where it cannot be used."""
+        return read_audio(path, RATE, max_seconds=LONGEST)
+
+    def read_video(self, path: str | os.PathLike) -> UInt8[np.ndarray, "24 crop crop 3"]:
+        """What `see` takes of a video file. Raises `UserError` where it cannot be used."""
+        return read_frames(path, count=SLOTS, max_seconds=LONGEST, reduce=self.see.crop)
 
     def speech(self, path: str | os.PathLike) -> Float[np.ndarray, "24 C"]:
         """Features of a sound file. Raises `UserError` where it cannot be used."""
-        return self._speech(read_audio(path, RATE, max_seconds=LONGEST))
+        return self.hear(self.read_speech(path))
 
     def video(self, path: str | os.PathLike) -> Float[np.ndarray, "24 C"]:
         """Features of a video file. Raises `UserError` where it cannot be used."""
-        return self._video(read_frames(path, count=SLOTS, max_seconds=LONGEST, reduce=self._video.crop))
+        return self.see(self.read_video(path))

@@ -175,3 +175,12 @@ def test_the_limit_is_a_fraction_and_enforced_in_one_line():
     with pytest.raises(UserError, match="3 of 20 items") as caught:
         quarantine.enforce()
     assert "\n" not in str(caught.value)
+
+
+def test_replies_without_face_coefficients_count_where_a_stage_needs_them(tree, capsys):
+    for given, expected in (([], 0), (["--stages=coe,content"], 0), (["--stages=coe,content,joint"], 1)):
+        assert check.main([str(tree), *given]) == expected
+        out = capsys.readouterr().out
+        assert "has no face coefficients" in out or "no utterance has face coefficients" in out
+        assert "which the stages style and joint need" in out and ("12 no motion" in out) == expected
+    assert check.main([str(tree), "--stages=coe,stile"]) == 2
