@@ -1,8 +1,8 @@
 """The program of `--mode=extract` for `preflight`: every network that makes a feature or a target, on one longest clip.
 
-`data_pipeline.extract` runs on one device per process; here every device gets one clip of its own (it encodes up to eight at once, whose
-activations take as many times as much), and
-nothing moves between them. Sizes are those of the full networks (`training.released`), of which the toy ones are small copies.
+`data_pipeline.extract` runs on one device per process; so every device here gets one clip of its own, and nothing moves between
+them. In fact a device encodes up to eight clips at once, whose activations take as many times as much.
+Sizes are those of the full networks (`training.released`), of which the toy ones are small copies.
 """
 
 from __future__ import annotations
