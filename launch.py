@@ -164,7 +164,7 @@ def main(argv: list[str]) -> int:
         # Where a value is wrong, that of the paper's config stands in, so that all else is looked at too.
         print(requirements.check(given.config, given.workdir, lines, common.base().to_dict()))
         return 0
-    config = settings.read(settings_class(given.config), given.config, lines)
+    config: Any = settings.read(settings_class(given.config), given.config, lines)
     from empatheia_jax.requirements import writable
 
     mode, workdir = given.mode, Path(given.workdir or f"runs/{config.name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -12,6 +12,7 @@ from ml_collections import ConfigDict, config_flags
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.settings import reading
+from empatheia_jax.settings.rules import Rule
 
 NAME = "config"
 EXAMPLE = "configs/quickstart.py"
@@ -34,28 +35,33 @@ def parse(
       UserError: a flag or the config file itself cannot be used.
     """
     argv = _without_flagfiles(list(argv))
-    overrides = [place for place, argument in enumerate(argv) if place and _OVERRIDE.fullmatch(argument)]
+    places = [place for place, argument in enumerate(argv) if place and _OVERRIDE.fullmatch(argument)]
     # `--config.key value`: the value is the next argument.
-    overrides = [(place, _takes_next(argv, place)) for place in overrides]
-    spoken_for = {place + step for place, more in overrides for step in range(1 + more)}
-    plain = [argument for place, argument in enumerate(argv) if place not in spoken_for]
+    overrides = [argv[place : place + 1 + _takes_next(argv, place)] for place in places]
+    taken = {place + step for place, override in zip(places, overrides) for step in range(len(override))}
+    plain = [argument for place, argument in enumerate(argv) if place not in taken]
     _require_file(plain)
     values = _parse(plain, define)
     if values[NAME].value is None or not overrides:
         return values, []
     block = block_of(values[NAME].value)
-    known, lines, good = reading.keys(block), [], []
-    for place, more in overrides:
-        arguments = argv[place : place + 1 + more]
-        line = _wrong(arguments, known, plain, define)
+    known = reading.keys(block)
+    lines: list[str] = []
+    good: list[str] = []
+    for override in overrides:
+        line = _wrong(override, known, plain, define)
         lines += [line] if line else []
-        good += [] if line else arguments
+        good += [] if line else override
     return _parse([*plain, *good], define), lines
 
 
-def _wrong(arguments: list[str], known, plain: list[str], define) -> str | None:
+def _wrong(
+    arguments: list[str], known: Mapping[str, Rule | None], plain: list[str], define: Callable[[flags.FlagValues], None]
+) -> str | None:
     """The line for an override that cannot be taken."""
-    negated, key, value = _OVERRIDE.fullmatch(arguments[0]).groups()
+    match = _OVERRIDE.fullmatch(arguments[0])
+    assert match is not None
+    negated, key, value = match.groups()
     value = arguments[1] if len(arguments) > 1 else value
     if key not in known:
         return reading.unknown(key, known)

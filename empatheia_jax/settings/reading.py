@@ -156,7 +156,7 @@ def _read(block: type, values: Mapping[str, Any], before: str, findings: list[Fi
 def plain(block: Any) -> dict[str, Any]:
     """The inverse of `read`: nested JSON values as a config file has them."""
     found = {}
-    for name, hint in hints(type(block)).items():
+    for name, hint in hints(block.__class__).items():
         found[name] = _plain_of(rules.of(hint), getattr(block, name))
     return found
 
