@@ -21,6 +21,7 @@ class Result:
     rel: float
     bound: float
     note: str = ""
+    left_out: bool = False
 
     @property
     def passed(self) -> bool:
@@ -30,6 +31,11 @@ class Result:
 def bound_of(float64: bool, float32_bound: float = FLOAT32_BOUND) -> float:
     """Bound of the run: `FLOAT64_BOUND` in float64, else the one given."""
     return FLOAT64_BOUND if float64 else float32_bound
+
+
+def left_out(file: str, array: str, reason: str) -> Result:
+    """An array that cannot be compared here for a reason that is no fault of either side."""
+    return Result(file, array, 0.0, 0.0, np.inf, reason, left_out=True)
 
 
 def compare(file: str, array: str, ours: Any, expected: Any, bound: float) -> Result:

@@ -21,6 +21,7 @@ import numpy as np
 
 import converters.parity.networks
 from converters.parity.result import Result
+from converters.parity.vectors import guarded, read_settings, unreadable
 from empatheia_jax.errors import UserError
 
 
@@ -35,17 +36,21 @@ def folders_below(root: Path) -> list[Path]:
     return [root, *sorted(p for p in root.rglob("*") if p.is_dir() and not p.name.startswith("."))]
 
 
-def _run(network: ModuleType, folder: Path, seed: int, float64: bool) -> Iterator[Result]:
+def _run(network: ModuleType, folder: Path, seed: int | None, float64: bool) -> Iterator[Result]:
     """The results of one network; vectors that it cannot take are one failed result, and the others still run."""
     try:
-        yield from network.run(folder, seed, float64)
+        own = read_settings(folder).get("seed", 0)
     except UserError as error:
-        name = network.__name__.rsplit(".", 1)[-1]
-        yield Result(folder.name, f"{name}: refused", np.inf, np.inf, 0.0, str(error))
+        yield Result(folder.name, "refused", np.inf, np.inf, 0.0, str(error))
+        return
+    yield from guarded(f"{folder.name}/", network.run(folder, own if seed is None else seed, float64))
 
 
-def run_all(roots: Sequence[Path], seed: int, float64: bool) -> Iterator[Result]:
-    """Every result of every network over every folder; raises UserError where nothing was found."""
+def run_all(roots: Sequence[Path], seed: int | None, float64: bool) -> Iterator[Result]:
+    """Every result of every network over every folder; raises UserError where nothing was found.
+
+    seed: of the stand-in weights; None takes what each folder's `set.json` says, else 0.
+    """
     found = False
     for root in roots:
         if not root.is_dir():
@@ -53,6 +58,9 @@ def run_all(roots: Sequence[Path], seed: int, float64: bool) -> Iterator[Result]
     sets = networks()
     for root in roots:
         for folder in folders_below(root):
+            for each in unreadable(folder):
+                found = True
+                yield each
             for network in sets:
                 if network.matches(folder):
                     found = True

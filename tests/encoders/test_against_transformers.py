@@ -177,4 +177,4 @@ def test_vectors_that_a_network_refuses_fail_and_the_others_still_run(tmp_path, 
     write(tmp_path, "odd", {"model_type": "clip_vision_model"}, {}, image0=np.zeros((4, 4, 3), np.uint8))
     assert parity.main(["--float64", "--seed=8", str(tmp_path)]) == 1
     printed = capsys.readouterr().out
-    assert "clip: refused" in printed and "hidden_size is missing" in printed and "3 of 4 arrays" in printed
+    assert "odd.npz" in printed and "hidden_size is missing" in printed and "3 of 4 arrays" in printed

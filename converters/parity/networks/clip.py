@@ -10,7 +10,7 @@ import numpy as np
 
 from converters.parity.result import Result, bound_of, compare
 from converters.parity.seeded_network import compiled, seeded_network
-from converters.parity.vectors import VectorSet, vector_sets
+from converters.parity.vectors import VectorSet, guarded, is_set_of, vector_sets
 from converters.tables.clip import table
 from empatheia_jax.encoders.clip_image import ClipPreprocessor
 from empatheia_jax.encoders.clip_vision import ClipVision, ClipVisionConfig
@@ -21,12 +21,12 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def matches(folder: Path) -> bool:
-    return any(True for _ in vector_sets(folder, "clip_vision_model"))
+    return is_set_of(folder, "clip_vision_model")
 
 
 def run(folder: Path, seed: int, float64: bool) -> Iterator[Result]:
     for vectors in vector_sets(folder, "clip_vision_model"):
-        yield from _run(vectors, seed, float64)
+        yield from guarded(vectors.file, _run(vectors, seed, float64))
 
 
 def _run(vectors: VectorSet, seed: int, float64: bool) -> Iterator[Result]:
@@ -37,8 +37,9 @@ def _run(vectors: VectorSet, seed: int, float64: bool) -> Iterator[Result]:
     def check(name: str, ours) -> Result:
         return compare(vectors.file, name, ours, arrays[name], bound)
 
-    preprocessor = ClipPreprocessor(config.image, config.image, MEAN, STD)
-    count = sum(name.startswith("image") for name in arrays.files)
+    mean, std = (tuple(vectors.settings.get(key, known)) for key, known in (("mean", MEAN), ("std", STD)))
+    preprocessor = ClipPreprocessor(config.image, config.image, mean, std)
+    count = sum(name.startswith("image") for name in arrays)
     for i in range(count):  # bytes: exactly equal
         crop = preprocessor.crop_images(arrays[f"image{i}"])
         yield compare(vectors.file, f"crop{i}", crop, arrays[f"crop{i}"], 0.0)

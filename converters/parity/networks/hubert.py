@@ -10,20 +10,30 @@ import numpy as np
 
 from converters.parity.result import Result, bound_of, compare
 from converters.parity.seeded_network import compiled, seeded_network
-from converters.parity.vectors import VectorSet, vector_sets
+from converters.parity.vectors import Arrays, VectorSet, guarded, is_set_of, vector_sets
 from converters.tables.hubert import table
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config, normalize
+from empatheia_jax.errors import UserError
 
 MODEL_TYPES = ("hubert", "wav2vec2")
 
 
 def matches(folder: Path) -> bool:
-    return any(True for _ in vector_sets(folder, *MODEL_TYPES))
+    return is_set_of(folder, *MODEL_TYPES)
 
 
 def run(folder: Path, seed: int, float64: bool) -> Iterator[Result]:
     for vectors in vector_sets(folder, *MODEL_TYPES):
-        yield from _run(vectors, seed, float64)
+        yield from guarded(vectors.file, _run(vectors, seed, float64))
+
+
+def _samples_alone(model: Wav2Vec2, arrays: Arrays) -> int:
+    """How many samples of wave 0 were run alone: with its padding or without, as the number of frames says."""
+    frames = arrays["single0_last_hidden_state"].shape[1]
+    for count in (arrays["wave"].shape[1], int(arrays["lengths"][0])):
+        if int(model.frames(np.asarray(count))) == frames:
+            return count
+    raise UserError(f"single0_last_hidden_state has {frames} frames, which wave 0 gives neither padded nor unpadded")
 
 
 def _run(vectors: VectorSet, seed: int, float64: bool) -> Iterator[Result]:
@@ -36,6 +46,8 @@ def _run(vectors: VectorSet, seed: int, float64: bool) -> Iterator[Result]:
         ours = np.asarray(ours)
         return compare(vectors.file, name, ours if mask is None else ours * mask, arrays[name], bound)
 
+    alone = _samples_alone(model, arrays)
+
     def forward(model, wave, values, lengths):
         output = model(values, lengths=lengths if config.masks_padding else None, all_hidden=True)
         ours = {
@@ -44,7 +56,7 @@ def _run(vectors: VectorSet, seed: int, float64: bool) -> Iterator[Result]:
             "frame_lengths": model.frames(lengths),
             "hidden_states": output.hidden,
             "last_hidden_state": output.last,
-            "single0_last_hidden_state": model(values[:1]).last,
+            "single0_last_hidden_state": model(values[:1, :alone]).last,
             "pos_conv_weight_effective_slice": model.position.kernel(),
         }
         return ours if config.vocabulary is None else ours | {"ctc_logits": model.logits(output.last)}

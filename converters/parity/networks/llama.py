@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,25 +15,28 @@ from converters import interpreter
 from converters.parity.language import build, greedy, next_token_loss
 from converters.parity.result import Result, bound_of, compare
 from converters.parity.seeded import seeded_state_dict
-from converters.parity.vectors import VectorSet, vector_sets
+from converters.parity.vectors import Arrays, VectorSet, guarded, is_set_of, read_manifest, vector_sets
 from converters.tables import llama as tables
 from converters.tables import peft
 from empatheia_jax import weights
 from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.llama import Llama, LlamaConfig
 from empatheia_jax.core.lora import merge, set_active
+from empatheia_jax.errors import UserError
+from empatheia_jax.files import read_json_object
 
 
 def matches(folder: Path) -> bool:
-    return any(True for _ in vector_sets(folder, *tables.FAMILY)) or bool(_adapters(folder))
+    return is_set_of(folder, *tables.FAMILY) or bool(_adapters(folder))
 
 
 def run(folder: Path, seed: int, float64: bool) -> Iterator[Result]:
     sets = list(vector_sets(folder, *tables.FAMILY))
     for vectors in sets:
-        yield from _plain(vectors, seed, float64)
+        yield from guarded(vectors.file, _plain(vectors, seed, float64))
     for path in _adapters(folder):
-        yield from _adapter(folder, path, sets, seed, float64)
+        name = path.name.removesuffix(".adapter_config.json")
+        yield from guarded(f"{name}.npz", _adapter(folder, name, sets, seed, float64))
 
 
 def _adapters(folder: Path) -> list[Path]:
@@ -76,12 +78,25 @@ def _plain(vectors: VectorSet, seed: int, float64: bool) -> Iterator[Result]:
     yield greedy(vectors, "left_greedy", model, a["left_ids"], a["left_mask"], bound)
 
 
-def _adapter(folder: Path, path: Path, sets: list[VectorSet], seed: int, float64: bool) -> Iterator[Result]:
-    name = path.name.removesuffix(".adapter_config.json")
-    settings = json.loads(path.read_text())
-    manifest = json.loads((folder / f"{name}.adapter.manifest.json").read_text())
-    a, bound = np.load(folder / f"{name}.npz"), bound_of(float64)
-    base = _base(sets, manifest, a)
+def _adapter(folder: Path, name: str, sets: list[VectorSet], seed: int, float64: bool) -> Iterator[Result]:
+    """The adapter on its base: the one that is named, else the first of those it fits on which the logits are right."""
+    settings = read_json_object(folder / f"{name}.adapter_config.json", "the config of an adapter")
+    manifest, a = read_manifest(folder / f"{name}.adapter.manifest.json"), Arrays(folder / f"{name}.npz")
+    *others, last = _bases(name, settings, sets, manifest)
+    for base in others:
+        results = _on_base(name, base, settings, manifest, a, seed, float64)
+        first = next(results)
+        if first.passed:
+            yield first
+            yield from results
+            return
+    yield from _on_base(name, last, settings, manifest, a, seed, float64)
+
+
+def _on_base(
+    name: str, base: VectorSet, settings: dict, manifest: dict, a: Arrays, seed: int, float64: bool
+) -> Iterator[Result]:
+    bound = bound_of(float64)
     model = _build(base, seed, float64)
     table = tables.hf_table(model.config)
     tensors = seeded_state_dict(manifest, seed)
@@ -101,15 +116,15 @@ def _adapter(folder: Path, path: Path, sets: list[VectorSet], seed: int, float64
     yield compare(file, "loss", value, a["loss"], bound)
     slopes = _merge(graphs, gradients)
     _, ours = peft.release(*slopes[:1], table, slopes[1])
-    for key in (k for k in a.files if k.startswith("grad/")):
+    for key in (k for k in a if k.startswith("grad/")):
         yield compare(file, key, ours[key.removeprefix("grad/")], a[key], bound)
-    if "base_logits" in a.files:
+    if "base_logits" in a:
         set_active(model, [])
         yield compare(file, "base_logits", _score(model, added, ids, mask) * mask[..., None], a["base_logits"], bound)
         set_active(model, ["default"])
     merge(model)
     merged = {}
-    wanted = {k.removeprefix("merged/"): k for k in a.files if k.startswith("merged/")}
+    wanted = {k.removeprefix("merged/"): k for k in a if k.startswith("merged/")}
     for key, array in interpreter.export({k: v for k, v in weights.flatten(model).items() if ".lora." not in k}, table):
         if key in wanted or key.removesuffix(".weight") in wanted:
             merged[wanted.get(key) or wanted[key.removesuffix(".weight")]] = array
@@ -117,8 +132,15 @@ def _adapter(folder: Path, path: Path, sets: list[VectorSet], seed: int, float64
         yield compare(file, key, merged.get(key, np.zeros(0)), a[key], bound)
 
 
-def _base(sets: list[VectorSet], manifest: dict, arrays: Any) -> VectorSet:
-    """The base model of an adapter: the set whose layers have the shapes that the adapter's tensors ask for."""
+def _bases(name: str, settings: dict, sets: list[VectorSet], manifest: dict) -> list[VectorSet]:
+    """The base models that an adapter can belong to: the set that is named by `set.json` or by the adapter's config, else
+    all whose layers have the shapes that its tensors ask for.
+
+    Raises: UserError where there is none.
+    """
+    for each in sets:
+        if each.name in (each.settings.get("bases", {}).get(name), settings.get("base_model_name_or_path")):
+            return [each]
     fitting = []
     for vectors in sets:
         shapes = {k.removesuffix(".weight"): v["shape"] for k, v in vectors.manifest.items()}
@@ -132,7 +154,11 @@ def _base(sets: list[VectorSet], manifest: dict, arrays: Any) -> VectorSet:
 
         if all(fits(key, entry["shape"]) for key, entry in manifest.items()):
             fitting.append(vectors)
-    return sorted(fitting, key=lambda v: v.name != "llama_mha")[0]
+    if not fitting:
+        raise UserError(
+            f"the adapter {name} fits none of the base models beside it ({', '.join(s.name for s in sets)})"
+        )
+    return fitting
 
 
 def _split(model: Llama, added: AddedTokens | None):

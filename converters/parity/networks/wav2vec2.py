@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax.numpy as jnp
-import numpy as np
 
 from converters.parity.result import Result, bound_of, compare
 from converters.parity.seeded_network import compiled, seeded_network
+from converters.parity.vectors import Arrays, guarded, read_manifest
 from converters.tables.hubert import table
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config, normalize
+from empatheia_jax.files import read_json_object
 
 FULL = "wav2vec2_xlsr53"
 FLOAT32_BOUND = 2e-5
@@ -25,7 +25,7 @@ def matches(folder: Path) -> bool:
 
 def config_of(folder: Path, name: str, manifest: dict) -> Wav2Vec2Config:
     """The configuration of `name`: its own fields over those of the network that it is said to be like."""
-    every = json.loads((folder / "config.json").read_text())
+    every = read_json_object(folder / "config.json", "the sizes of the networks")
     own = next((every[key] for key in (name, name.rsplit("_", 1)[0], FULL) if key in every), {})
     fields = dict(every.get(own.get("like"), {})) | dict(own)
     known = {key: value for key, value in fields.items() if key not in _EXTRA_FIELDS}
@@ -34,23 +34,27 @@ def config_of(folder: Path, name: str, manifest: dict) -> Wav2Vec2Config:
 
 
 def run(folder: Path, seed: int, float64: bool) -> Iterator[Result]:
-    dtype, bound = jnp.float64 if float64 else jnp.float32, bound_of(float64, FLOAT32_BOUND)
     for path in sorted(folder.glob("wav2vec2_*.npz")):
-        own = folder / f"{path.stem}.manifest.json"
-        manifest = json.loads((own if own.is_file() else folder / f"{FULL}.manifest.json").read_text())
-        config = config_of(folder, path.stem if own.is_file() else FULL, manifest)
-        model = seeded_network(Wav2Vec2, config, table(config), manifest, seed, float64)
-        arrays = np.load(path)
+        yield from guarded(path.name, _run(folder, path, seed, float64))
 
-        def forward(model, wave, values):
-            output = model(values, all_hidden=True)
-            features = model.convolve(values)
-            ours = {"input_values": normalize(wave), "last_hidden": output.last, "conv_features": features}
-            ours["proj"] = model.project(features)
-            ours["pos_conv"] = model.position(ours["proj"])
-            return ours | {f"hidden{i}": hidden for i, hidden in enumerate(output.hidden)}
 
-        wave = jnp.asarray(arrays["wav_int16"], dtype)[None] / 32768
-        ours = compiled(model, forward, wave, jnp.asarray(arrays["input_values"], dtype)[None])
-        for name in filter(ours.__contains__, arrays.files):
-            yield compare(path.name, name, ours[name][0], arrays[name], bound)
+def _run(folder: Path, path: Path, seed: int, float64: bool) -> Iterator[Result]:
+    dtype, bound = jnp.float64 if float64 else jnp.float32, bound_of(float64, FLOAT32_BOUND)
+    own = folder / f"{path.stem}.manifest.json"
+    manifest = read_manifest(own if own.is_file() else folder / f"{FULL}.manifest.json")
+    config = config_of(folder, path.stem if own.is_file() else FULL, manifest)
+    model = seeded_network(Wav2Vec2, config, table(config), manifest, seed, float64)
+    arrays = Arrays(path)
+
+    def forward(model, wave, values):
+        output = model(values, all_hidden=True)
+        features = model.convolve(values)
+        ours = {"input_values": normalize(wave), "last_hidden": output.last, "conv_features": features}
+        ours["proj"] = model.project(features)
+        ours["pos_conv"] = model.position(ours["proj"])
+        return ours | {f"hidden{i}": hidden for i, hidden in enumerate(output.hidden)}
+
+    wave = jnp.asarray(arrays["wav_int16"], dtype)[None] / 32768
+    ours = compiled(model, forward, wave, jnp.asarray(arrays["input_values"], dtype)[None])
+    for name in filter(ours.__contains__, arrays):
+        yield compare(path.name, name, ours[name][0], arrays[name], bound)

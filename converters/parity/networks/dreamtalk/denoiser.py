@@ -30,7 +30,9 @@ def denoiser_blocks(v: Vectors) -> Iterator[Result]:
 
     want = v.load("content_encoder")
     encoder = model.content_encoder
-    yield v.check("content_encoder", "embed_f0", encoder.embed(v.audio[0, :2]), want["embed_f0"], DENOISER)
+    yield v.check(
+        "content_encoder", "embed_f0", encoder.embed(v.audio[0, : len(want["embed_f0"])]), want["embed_f0"], DENOISER
+    )
     content = compiled(encoder)(v.audio)
     yield v.check("content_encoder", "content", content[0], want["content"], DENOISER)
     noise = np.random.default_rng(12345).standard_normal(content.shape[1:])
@@ -64,7 +66,8 @@ def denoiser_blocks(v: Vectors) -> Iterator[Result]:
         center = stack(query, stack.read_memory(memory), code)
         yield v.check("decoder", f"{half}_center_feat", center, want[f"{half}_center_feat"], DENOISER)
         first = stack.layers[0]
-        layer0 = first.attend_memory(query, first.read_memory(memory), code[:, None])[:, :, 5].reshape(10, -1)
+        attended = first.attend_memory(query, first.read_memory(memory), code[:, None])
+        layer0 = attended[:, :, model.config.window_slots // 2].reshape(-1, model.config.d_model)
         yield v.check("decoder", f"{half}_layer0_center", layer0, want[f"{half}_layer0_center"], DENOISER)
 
 

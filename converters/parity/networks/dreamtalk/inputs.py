@@ -12,7 +12,8 @@ from converters.parity.networks.dreamtalk.vectors import (
     EXACT,
     Vectors,
 )
-from converters.parity.result import Result
+from converters.parity.result import Result, left_out
+from converters.parity.vectors import Arrays
 from empatheia_jax.dreamtalk import features, motion, portrait, windows
 from empatheia_jax.dreamtalk.renderer import normalise_image, to_uint8
 
@@ -26,11 +27,14 @@ def inputs(v: Vectors) -> Iterator[Result]:
     index = windows.audio_window_index(start, tail, len(feat), radius)
     yield v.exact("audio_window", "tail_window_index", index, given["tail_window_index"])
     wide = feat.astype(np.float64)
-    sums = windows.audio_windows(wide, count, radius=radius).sum(axis=-1)
+    sums = windows.audio_windows(wide, count, radius=radius, start=int(given["start_idx"])).sum(axis=-1)
     yield v.exact("audio_window", "windows_rowsum", sums, given["windows_rowsum"], 1e-4)
     sums = windows.audio_windows(wide, tail, radius=radius, start=start).sum(axis=-1)
     yield v.exact("audio_window", "tail_rowsum", sums, given["tail_rowsum"], 1e-4)
 
+
+def preprocessing(v: Vectors) -> Iterator[Result]:
+    """Boxes, windows of coefficients, lengths, pictures as numbers and back."""
     file, want = "preprocess", v.load("preprocess")
     boxes = [portrait.widen(tuple(b[:4]), float(want["bbox_increase"]), int(b[4]), int(b[5])) for b in want["bbox_in"]]
     yield v.exact(file, "bbox_out", boxes, want["bbox_out"])
@@ -42,44 +46,81 @@ def inputs(v: Vectors) -> Iterator[Result]:
     yield v.exact(file, "out_uint8", to_uint8(jnp.asarray(want["out_ramp"])), want["out_uint8"])
     unit = normalise_image(jnp.asarray(want["img_uint8_crop"])).transpose(2, 0, 1)
     yield v.exact(file, "img_norm_crop", unit, want["img_norm_crop"], EXACT)
-    wave = v.load("wav2vec2_full")["wav_int16"].astype(np.float32) / 32768
-    yield v.exact(file, "wav_norm_head", features.standardise(wave)[:64], want["wav_norm_head"], EXACT)
-    if v.media is None:
+    wave, head = v.load("wav2vec2_full")["wav_int16"].astype(np.float32) / 32768, want["wav_norm_head"]
+    yield v.exact(file, "wav_norm_head", features.standardise(wave)[: len(head)], head, EXACT)
+
+
+def clips(v: Vectors) -> Iterator[Result]:
+    """What is read from the style clip, the pose clip and the motion of the reference's own run."""
+    file, want = "preprocess", v.load("preprocess")
+    length = len(want["style_clip"])
+    tracks = [motion.read_mat(path) for path in v.media_files("*.mat")]
+    named = v.media_files(f"{want['mat_name']}.mat")
+    if not named:
+        yield left_out(f"{file}.npz", "clips", f"the media folder has no {want['mat_name']}.mat")
         return
-    track, transform = motion.read_mat(v.media / "style_clips" / f"{want['mat_name']}.mat")
+    track, transform = motion.read_mat(named[0])
     expression = motion.expression_of(track)
-    clip, padding, _ = motion.style_clip(expression, 256)
-    long_track, long_transform = motion.read_mat(v.media / "pose" / "RichardShelby_front_neutral_level1_001.mat")
-    pose = motion.pose_of(long_track, long_transform)
-    middle, _, begin = motion.style_clip(motion.expression_of(long_track), 256, "middle")
-    made = np.load(v.media / "reference_run" / "acknowledgement_english_facemotion.npy")
-    for name, ours in {
+    clip, padding, _ = motion.style_clip(expression, length)
+    found = {
         "mat_exp_rows": expression[[0, 1, -1]],
         "mat_exp_colsum": expression.astype(np.float64).sum(axis=0),
         "mat_len": len(expression),
-        "pose_rows": pose[want["pose_rows_idx"]],
-        "pose_len": len(pose),
         "clip_pose_rows": motion.pose_of(track, transform)[[0, -1]],
         "transform_params_rows": transform[[0, -1]],
         "style_clip": clip,
         "style_mask": padding,
-        "middle_start_idx": begin,
-        "middle_first_row": middle[0],
-        "real_facemotion_len": len(made),
-        "real_pose_equals_mat": (motion.hold_pose(pose, len(made)) == made[:, 64:]).all(),
-        "real_exp_mean": made[:, :64].mean(axis=0),
-        "real_exp_std": made[:, :64].std(axis=0),
-    }.items():
+    }
+    long = next((t for t in tracks if _has_pose(motion.pose_of(*t), want)), None)
+    if long is None:
+        yield left_out(
+            f"{file}.npz", "pose clip", f"no clip of {want['pose_len']} frames in the media folder has its pose"
+        )
+    else:
+        pose = motion.pose_of(*long)
+        middle, _, begin = motion.style_clip(motion.expression_of(long[0]), length, "middle")
+        found |= {"pose_rows": pose[want["pose_rows_idx"]], "pose_len": len(pose)}
+        found |= {"middle_start_idx": begin, "middle_first_row": middle[0]}
+        motions = [np.load(path) for path in v.media_files("*motion*.npy")]
+        made = next((m for m in motions if len(m) == int(want["real_facemotion_len"])), None)
+        if made is not None:
+            width = want["real_exp_mean"].shape[0]
+            found |= {
+                "real_facemotion_len": len(made),
+                "real_pose_equals_mat": (motion.hold_pose(pose, len(made)) == made[:, width:]).all(),
+                "real_exp_mean": made[:, :width].mean(axis=0),
+                "real_exp_std": made[:, :width].std(axis=0),
+            }
+    for name, ours in found.items():
         yield v.exact(file, name, ours, want[name], EXACT)
 
 
+def _has_pose(pose: np.ndarray, want: Arrays) -> bool:
+    rows = want["pose_rows_idx"]
+    return len(pose) == int(want["pose_len"]) and np.allclose(pose[rows], want["pose_rows"], atol=1e-3)
+
+
 def portraits(v: Vectors) -> Iterator[Result]:
-    if v.media is None:
-        return
     want = v.load("portrait_crop")
-    picture = np.asarray(Image.open(v.media / "portraits" / "uncropped" / "male_face.png"))[..., :3]
+    sizes = tuple(int(n) for n in want["image_hw"])
+    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in v.media_files("*.png", "*.jpg")]
+    fitting = [picture for picture in pictures if picture.shape[:2] == sizes]
+    if not fitting:
+        yield left_out("portrait_crop.npz", "crop", f"the media folder has no picture of {sizes[1]} x {sizes[0]}")
+        return
+    picture = min(fitting, key=lambda each: _crop_difference(each, want))
     yield v.exact("portrait_crop", "image_hw", picture.shape[:2], want["image_hw"])
     box = portrait.box_around(tuple(want["face_rect_ltrb"]), *picture.shape[:2])
     yield v.exact("portrait_crop", "bbox_ltrb", box, want["bbox_ltrb"])
-    whole = portrait.resize_bilinear(portrait.cut(picture, box, squash=True), 256, 256)
-    yield v.exact("portrait_crop", "crop_rgb_every4", whole[::4, ::4], want["crop_rgb_every4"])
+    yield v.exact("portrait_crop", "crop_rgb_every4", _crop(picture, want), want["crop_rgb_every4"])
+
+
+def _crop(picture: np.ndarray, want: Arrays) -> np.ndarray:
+    """Every fourth pixel of the square portrait."""
+    box = portrait.box_around(tuple(want["face_rect_ltrb"]), *picture.shape[:2])
+    size = 4 * len(want["crop_rgb_every4"])
+    return portrait.resize_bilinear(portrait.cut(picture, box, squash=True), size, size)[::4, ::4]
+
+
+def _crop_difference(picture: np.ndarray, want: Arrays) -> float:
+    return float(np.abs(_crop(picture, want).astype(float) - want["crop_rgb_every4"]).max())

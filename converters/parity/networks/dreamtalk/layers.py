@@ -58,7 +58,7 @@ def single_layers(v: Vectors) -> Iterator[Result]:
         warped = layers.warp(v.array(want[source].transpose(0, 2, 3, 1)), grid)
         yield v.check("layers", name, nchw(warped), want[name], PICTURE)
 
-    sinusoid = TimeEmbedding.sinusoid(v.array(want["sin_t"]), 256)
+    sinusoid = TimeEmbedding.sinusoid(v.array(want["sin_t"]), want["sin_embed"].shape[-1])
     yield v.check("layers", "sin_embed", sinusoid, want["sin_embed"], DENOISER)
     if not v.float64:
         # its own angles are rounded to float32, up to 1000 rad

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,27 +26,41 @@ def ddim(v: Vectors) -> Iterator[Result]:
     style = model.style_encoder(clips[:1], padding[:1])
     content = model.content_encoder(v.audio)
     noise = v.array(want["x_T"])
-    visited = diffusion.ddim_timesteps(model.schedule.steps, 10)[::-1]
+    steps = len(want["timesteps"])
+    visited = diffusion.ddim_timesteps(model.schedule.steps, steps)[::-1]
     yield v.exact("ddim", "timesteps", visited, want["timesteps"])
     # one compilation for both scales
     sample = compiled(
-        model, lambda net, *inputs, scale: net.sample_ddim(*inputs, steps=10, guidance=scale), content, style, noise
+        model, lambda net, *inputs, scale: net.sample_ddim(*inputs, steps=steps, guidance=scale), content, style, noise
     )
 
     def first_step(net: Denoiser, *inputs):
         return net.predict(noise, jnp.asarray(visited[0], noise.dtype), net.condition(*inputs, guided=True))
 
     first = compiled(model, first_step)(content, style)
-    for scale in (1, 2):
-        out, states = sample(scale=v.array(np.float64(scale)))
+    for scale in _scales(r"cfg([0-9p]+)_out", want):
+        out, states = sample(scale=v.array(np.float64(scale.replace("p", "."))))
         yield v.check("ddim", f"cfg{scale}_out", out[0], want[f"cfg{scale}_out"], DENOISER)
         yield v.check("ddim", f"cfg{scale}_xt", states[:, 0], want[f"cfg{scale}_xt"], DENOISER)
         yield v.check("ddim", f"cfg{scale}_cond0", first[0], want[f"cfg{scale}_cond0"], DENOISER)
         yield v.check("ddim", f"cfg{scale}_uncond0", first[1], want[f"cfg{scale}_uncond0"], DENOISER)
-    plain, _ = compiled(model, lambda net, *inputs: net.sample_ddim(*inputs, steps=10))(content, style, noise)
+    plain, _ = compiled(model, lambda net, *inputs: net.sample_ddim(*inputs, steps=steps))(content, style, noise)
     yield v.check("ddim", "noguidance_out", plain[0], want["noguidance_out"], DENOISER)
-    four = compiled(model, lambda net, *inputs: net.sample_ddim(*inputs, steps=4, guidance=1.5))
-    yield v.check("ddim", "ddim4_cfg1p5_out", four(content, style, noise)[0][0], want["ddim4_cfg1p5_out"], DENOISER)
+    for name in want:
+        if found := re.fullmatch(r"ddim(\d+)_cfg([0-9p]+)_out", name):
+            yield v.check("ddim", name, _few_steps(v, found, content, style, noise), want[name], DENOISER)
+
+
+def _few_steps(v: Vectors, name: re.Match[str], content, style, noise) -> jax.Array:
+    """A sample with the number of steps and the guidance that an array's name says (`ddim4_cfg1p5_out`)."""
+    steps, guidance = int(name[1]), float(name[2].replace("p", "."))
+    sample = compiled(v.denoiser, lambda net, *inputs: net.sample_ddim(*inputs, steps=steps, guidance=guidance))
+    return sample(content, style, noise)[0][0]
+
+
+def _scales(pattern: str, names: Iterable[str]) -> list[str]:
+    """What the group of `pattern` holds in the names that have its form, in order."""
+    return [found[1] for found in (re.fullmatch(pattern, name) for name in names) if found]
 
 
 def ddpm(v: Vectors) -> Iterator[Result]:

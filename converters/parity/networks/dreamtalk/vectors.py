@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from flax import nnx
 from converters import interpreter
 from converters.parity.result import Result, compare
 from converters.parity.seeded import seeded_state_dict
+from converters.parity.vectors import Arrays, part, read_manifest, read_settings
 from converters.table import Table
 from converters.tables import dreamtalk as tables
 from empatheia_jax import weights
@@ -23,6 +23,7 @@ from empatheia_jax.dreamtalk import motion, windows
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.denoiser import Denoiser
 from empatheia_jax.dreamtalk.renderer import Renderer, normalise_image
+from empatheia_jax.files import read_json_object
 
 # In float32: what the reference itself differs by between float32 and float64, with some room.
 DENOISER, DESCRIPTOR, PICTURE, EXACT = 2e-5, 2e-4, 1e-4, 1e-6
@@ -38,14 +39,34 @@ class Vectors:
     def __init__(self, folder: Path, seed: int, float64: bool):
         self.folder, self.seed, self.float64 = folder, seed, float64
         self.dtype = jnp.float64 if float64 else jnp.float32
-        self.config = json.loads((folder / "config.json").read_text())
-        self.media = next((p / "media" for p in folder.resolve().parents if (p / "media").is_dir()), None)
+        self.config = read_json_object(folder / "config.json", "the sizes of the networks")
+        self.settings = read_settings(folder)
+        beside = (p / "media" for p in folder.resolve().parents if (p / "media").is_dir())
+        own = self.settings.get("media")
+        self.media = folder / own if own is not None else next(beside, None)
+        self._loaded: dict[str, Arrays] = {}
 
-    def load(self, name: str) -> dict[str, np.ndarray]:
-        return dict(np.load(self.folder / f"{name}.npz"))
+    def load(self, name: str) -> Arrays:
+        if name not in self._loaded:
+            self._loaded[name] = Arrays(self.folder / f"{name}.npz")
+        return self._loaded[name]
 
     def manifest(self, name: str) -> dict:
-        return json.loads((self.folder / f"{name}.manifest.json").read_text())
+        return read_manifest(self.folder / f"{name}.manifest.json")
+
+    def cut(self, file: str, name: str, ours, default: str):
+        """The part of `ours` that an array holds, see `set.json`."""
+        return np.asarray(ours)[part(self.settings, f"{file}/{name}", default)]
+
+    def cut_of(self, file: str, name: str, default: str) -> tuple[slice, ...]:
+        """The slices of an array that is made of a part of another, see `set.json`."""
+        return part(self.settings, f"{file}/{name}", default)
+
+    def media_files(self, *patterns: str) -> list[Path]:
+        """Files of the media folder, by name; none where there is no folder."""
+        if self.media is None:
+            return []
+        return sorted(path for pattern in patterns for path in self.media.rglob(pattern))
 
     def array(self, value: np.ndarray) -> jax.Array:
         return jnp.asarray(value, self.dtype)
@@ -97,16 +118,17 @@ class Vectors:
 
     @cached_property
     def audio(self) -> jax.Array:
-        given = self.load("audio_window")
-        return self.array(windows.audio_windows(given["feat"], 16, radius=int(given["win_size"])))[None]
+        given, frames = self.load("audio_window"), len(self.load("content_encoder")["content"])
+        return self.array(windows.audio_windows(given["feat"], frames, radius=int(given["win_size"])))[None]
 
     @cached_property
     def styles(self) -> tuple[jax.Array, jax.Array]:
         """Clips and padding masks: the padded clip, then the full one."""
         given = self.load("style_encoder")
-        padded, padding, _ = motion.style_clip(given["clip_padded"], 256)
+        longest = len(given["clip_full"])
+        padded, padding, _ = motion.style_clip(given["clip_padded"], longest)
         clips = np.stack([padded, given["clip_full"]])
-        return self.array(clips), jnp.asarray(np.stack([padding, np.zeros(256, bool)]))
+        return self.array(clips), jnp.asarray(np.stack([padding, np.zeros(longest, bool)]))
 
 
 def compiled(module: nnx.Module, function: Callable = lambda net, *inputs: net(*inputs), *first):

@@ -7,7 +7,6 @@ iSTFT decoder, the stored first-frame phases) put in, as the README says, becaus
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from flax import nnx
 
 from converters import interpreter
 from converters.parity.networks.styletts2 import decoder, diffusion, end_to_end, prosody, speech, text
-from converters.parity.networks.styletts2.comparison import CONFIGS, LOSSES, Comparison
+from converters.parity.networks.styletts2.comparison import Comparison, config_names
 from converters.parity.result import Result
+from converters.parity.vectors import guarded, read_manifest
 from converters.tables.styletts2 import table
 from empatheia_jax import weights
 from empatheia_jax.styletts2.config import NETWORKS
@@ -25,14 +25,14 @@ from empatheia_jax.styletts2.model import StyleTTS2
 
 
 def matches(folder: Path) -> bool:
-    return (folder / LOSSES).is_file() and all((folder / "manifests" / name).is_dir() for name in CONFIGS)
+    return (folder / "manifests").is_dir() and bool(config_names(folder))
 
 
 def compare_manifests(c: Comparison) -> Iterator[Result]:
     """The whole checkpoint's keys and shapes against the whole model."""
     manifest: dict[str, Any] = {}
     for name in NETWORKS:
-        entries = json.loads((c.folder / "manifests" / c.name / f"{name}.json").read_text())
+        entries = read_manifest(c.folder / "manifests" / c.name / f"{name}.json")
         manifest |= {f"net.{name}.{key}": entry for key, entry in entries.items()}
     abstract = weights.flatten(nnx.eval_shape(lambda: StyleTTS2(c.config, rngs=nnx.Rngs(0))))
     report = interpreter.check(manifest, table(c.config), abstract)
@@ -61,7 +61,8 @@ EACH = (
 
 
 def run(folder: Path, seed: int, float64: bool) -> Iterator[Result]:
-    for name in CONFIGS:
+    names = config_names(folder)
+    for name in names:
         comparison = Comparison(folder, name, seed, float64)
-        for part in (SHARED if name == CONFIGS[0] else ()) + EACH:
-            yield from part(comparison)
+        for part in (SHARED if name == names[0] else ()) + EACH:
+            yield from guarded(f"{name}/{part.__name__.removeprefix('compare_')}", part(comparison))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,22 @@ from flax import nnx
 from converters import interpreter
 from converters.parity.result import Result, compare
 from converters.parity.seeded import seeded_state_dict
+from converters.parity.vectors import Arrays, part, read_manifest, read_settings
 from converters.tables.styletts2 import PLBERT, network_table
 from empatheia_jax import weights
+from empatheia_jax.files import read_json_object
 from empatheia_jax.styletts2.config import StyleTTS2Config
 from empatheia_jax.styletts2.model import build_network
 
 LOSSES = "float32_vs_float64.json"
 CONFIGS = ("ljspeech", "libritts")
-# README section 5: the waveform with the stored source put in.
-WAVE_BOUNDS = {"libritts.decoder": 1e-5, "libritts.e2e": 1e-5, "ljspeech.decoder": 1e-5, "ljspeech.e2e": 2e-4}
+# README section 5: the waveform with the stored source put in, by decoder and trace.
+WAVE_BOUNDS = {
+    ("hifigan", "decoder"): 1e-5,
+    ("hifigan", "e2e"): 1e-5,
+    ("istftnet", "decoder"): 1e-5,
+    ("istftnet", "e2e"): 2e-4,
+}
 # Nothing put in: 1 − correlation that the README states for the reference itself in float32, end to end.
 CHAINED_BOUNDS = {"hifigan": 1 - 0.9999, "istftnet": 1 - 0.954}
 # A float32 source is off by this much in the reference itself (decoder file, end to end); ours keeps more digits.
@@ -59,10 +66,32 @@ def published_config(name: str) -> StyleTTS2Config:
     return StyleTTS2Config.from_source(source_config(name), PLBERT)
 
 
+def config_names(folder: Path) -> list[str]:
+    """The configurations that a folder has vectors of: those of its `set.json`, else the published ones that are there."""
+    own = read_settings(folder).get("configs")
+    return list(own) if own is not None else [name for name in CONFIGS if (folder / "manifests" / name).is_dir()]
+
+
+def config_of(folder: Path, name: str) -> StyleTTS2Config:
+    """One configuration. sigma_data, which training replaces, is what the vectors of the denoiser say."""
+    settings = read_settings(folder)
+    source = settings.get("configs", {}).get(name) or source_config(name)
+    config = StyleTTS2Config.from_source(source, settings.get("plbert", PLBERT))
+    path = folder / f"{name}.diffusion.npz"
+    if config.diffusion is None or not path.is_file():
+        return config
+    sigma = Arrays(path).get("sigma_data")
+    if sigma is None:
+        return config
+    sigma = float(str(sigma))  # 0.2 was stored in float32, and meant as 0.2
+    return dataclasses.replace(config, diffusion=dataclasses.replace(config.diffusion, sigma_data=sigma))
+
+
 def state_dict(folder: Path, network: str, config: str, seed: int) -> dict[str, np.ndarray]:
     """The stand-in checkpoint of one network: seeded tensors, then the folder's overrides."""
-    manifest = json.loads((folder / "manifests" / config / f"{network}.json").read_text())
-    spec = json.loads((folder / "overrides.json").read_text()).get(network, {})
+    manifest = read_manifest(folder / "manifests" / config / f"{network}.json")
+    overrides = folder / "overrides.json"
+    spec = read_json_object(overrides, "changes to the stand-in weights").get(network, {}) if overrides.exists() else {}
     tensors = seeded_state_dict(manifest, seed + spec.get("seed_offset", 0))
     for key, (factor, offset) in {**spec.get("affine", {}), **spec.get("affine_by_config", {}).get(config, {})}.items():
         tensors[key] = tensors[key] * np.float32(factor) + np.float32(offset)
@@ -80,9 +109,9 @@ class Comparison:
 
     def __init__(self, folder: Path, config: str, seed: int, float64: bool):
         self.folder, self.name, self.seed, self.float64 = folder, config, seed, float64
-        self.config = published_config(config)
+        self.settings, self.config = read_settings(folder), config_of(folder, config)
         self.dtype = jnp.float64 if float64 else jnp.float32
-        self.losses = json.loads((folder / LOSSES).read_text())
+        self.losses = read_json_object(folder / LOSSES, "what the reference loses in float32")
         self._networks: dict[str, nnx.Module] = {}
 
     def network(self, name: str) -> nnx.Module:
@@ -110,9 +139,16 @@ class Comparison:
         x = np.asarray(x)
         return x.astype(self.dtype) if np.issubdtype(x.dtype, np.floating) else x
 
-    def arrays(self, file: str) -> dict[str, np.ndarray]:
-        with np.load(self.folder / f"{file}.npz") as arrays:
-            return {key: arrays[key] for key in arrays.files}
+    def arrays(self, file: str) -> Arrays:
+        return Arrays(self.folder / f"{file}.npz")
+
+    def cut(self, file: str, key: str, ours: Any, default: str) -> np.ndarray:
+        """The part of `ours` that an array holds, see `set.json`."""
+        return np.asarray(ours)[part(self.settings, f"{file}/{key}", default)]
+
+    def wave_bound(self, trace: str) -> float:
+        """Bound of the waveform in a trace, `decoder` or `e2e`."""
+        return WAVE_BOUNDS[self.config.decoder.type, trace]
 
     def result(self, file: str, key: str, ours: Any, expected: np.ndarray, bound: float | None = None) -> Result:
         """Compared within the README's bound, or within `bound` in float32."""

@@ -10,7 +10,6 @@ import numpy as np
 
 from converters.parity.networks.styletts2.comparison import (
     SOURCE_BOUNDS,
-    WAVE_BOUNDS,
     Comparison,
     cf,
     cl,
@@ -53,13 +52,16 @@ def compare_decoder(c: Comparison) -> Iterator[Result]:
         return first, last, up, generator.noise_branch(0, given, style, None), raw, generator(last, style, given)
 
     first, last, up, noise, raw, out = c.call("decoder", parts, cl(z["asr"]), z["F0"], z["N"], z["style"], given)
-    yield c.result(file, "encode_slice", cf(first)[:, ::16], z["encode_slice"])
-    yield c.result(file, "decode3_slice", cf(last)[:, ::8], z["decode3_slice"])
-    yield c.result(file, "ups0_slice", cf(up)[:, ::16, ::4], z["ups0_slice"])
+    yield c.result(file, "encode_slice", c.cut(file, "encode_slice", cf(first), ":, ::16"), z["encode_slice"])
+    yield c.result(file, "decode3_slice", c.cut(file, "decode3_slice", cf(last), ":, ::8"), z["decode3_slice"])
+    yield c.result(file, "ups0_slice", c.cut(file, "ups0_slice", cf(up), ":, ::16, ::4"), z["ups0_slice"])
     # The stored losses of these are those of a float32 source; with the source put in, what remains is the decoder's own.
-    for key, ours in (("noise_res0_slice", cf(noise)[:, ::16, ::4]), ("conv_post", cf(raw))):
+    for key, ours in (
+        ("noise_res0_slice", c.cut(file, "noise_res0_slice", cf(noise), ":, ::16, ::4")),
+        ("conv_post", cf(raw)),
+    ):
         yield c.result(file, key, ours, z[key], 2e-5 * float(np.abs(z[key]).max()))
-    yield c.result(file, "out", np.asarray(out)[:, None], z["out"], WAVE_BOUNDS[file])
+    yield c.result(file, "out", np.asarray(out)[:, None], z["out"], c.wave_bound("decoder"))
 
 
 def _first_snake(generator, x):

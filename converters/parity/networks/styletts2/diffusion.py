@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -11,6 +12,12 @@ from converters.parity.networks.styletts2.comparison import (
 )
 from converters.parity.result import Result, compare
 from empatheia_jax.styletts2.sampler import adpm2, ancestral_levels, karras_schedule
+
+
+def scales_of(prefix: str, names: Iterable[str]) -> list[tuple[str, float]]:
+    """(name, guidance) of the arrays whose name ends in their guidance: `sampled_scale2`, `sampled_scale1.5`."""
+    found = (re.fullmatch(rf"{prefix}(\d+(?:\.\d+)?)", name) for name in names)
+    return [(match[0], float(match[1])) for match in found if match]
 
 
 def compare_diffusion(c: Comparison) -> Iterator[Result]:
@@ -23,10 +30,11 @@ def compare_diffusion(c: Comparison) -> Iterator[Result]:
         skip, out, into, noise = net.scales(sigmas)
         mapping = net.mapping(noise, features)
         update = net(into[:, None] * x, noise, embedding, features)
-        single, double = (net.denoise(x, sigmas, embedding, features, guidance=w) for w in (1, 2.0))
-        return skip, out, into, noise, mapping, update, single, double
+        guided = [net.denoise(x, sigmas, embedding, features, guidance=w) for _, w in denoised]
+        return skip, out, into, noise, mapping, update, *guided
 
-    names = ("c_skip", "c_out", "c_in", "c_noise", "mapping", "net_out", "denoised_scale1", "denoised_scale2")
+    denoised = scales_of("denoised_scale", z)
+    names = ("c_skip", "c_out", "c_in", "c_noise", "mapping", "net_out", *(name for name, _ in denoised))
     for name, ours in zip(names, c.call("diffusion", parts, x, z["sigmas"], embedding, features)):
         yield c.result(file, name, np.asarray(ours).reshape(z[name].shape), z[name])
     schedule = karras_schedule(int(z["num_steps"]))
@@ -41,8 +49,7 @@ def compare_diffusion(c: Comparison) -> Iterator[Result]:
         return adpm2(denoise, noise, steps)
 
     first = None if features is None else features[:1]
-    for scale in (1, 2):
-        key = f"sampled_scale{scale}"
+    for key, scale in scales_of("sampled_scale", z):
         ours = c.call(
             "diffusion",
             lambda net, n, s, e, f, w=scale: sample(net, n, s, e, f, w),

@@ -11,7 +11,6 @@ import numpy as np
 from converters.parity.networks.styletts2.comparison import (
     CHAINED_BOUNDS,
     SOURCE_BOUNDS,
-    WAVE_BOUNDS,
     Comparison,
     cf,
     cl,
@@ -40,8 +39,10 @@ def compare_end_to_end(c: Comparison) -> Iterator[Result]:
         reference = np.concatenate(halves, -1)
         yield c.result(file, "ref_s", reference, z["ref_s"])
 
+    guidance = float(z.get("embedding_scale", 1))
+
     def sample(net, noise, steps, embedding, features):
-        return adpm2(lambda x, s: net.denoise(x, s, embedding, features), noise, steps)
+        return adpm2(lambda x, s: net.denoise(x, s, embedding, features, guidance=guidance), noise, steps)
 
     style = c.call("diffusion", sample, z["noise"][:, 0], z["step_noise"][:, :, 0], bert, reference)
     yield c.result(file, "s_pred", style, z["s_pred"])
@@ -91,7 +92,7 @@ def compare_frames(c: Comparison, file: str, z, text, d, whole, prosodic, acoust
         yield c.result(file, "wav", chained, z["wav"])
         return
     stored = wave(cl(z["asr"]), z["F0"], z["N"], z["ref"], source=z["har_source"])
-    yield c.result(file, "wav", stored, z["wav"], WAVE_BOUNDS[file])
+    yield c.result(file, "wav", stored, z["wav"], c.wave_bound("e2e"))
     different = 1 - float(np.corrcoef(chained.ravel(), z["wav"].ravel())[0, 1])
     note = "nothing put in but the source's F0 and frame 0's phases; 1 − correlation"
     yield Result(f"{file}.npz", "wav (chained)", different, different, CHAINED_BOUNDS[c.config.decoder.type], note)

@@ -27,7 +27,9 @@ def compare_predictor(c: Comparison) -> Iterator[Result]:
         "predictor", parts, cl(z["d_en"]), z["style"], z["lengths"], z["alignment"]
     )
     yield c.result("predictor", "d", d, z["d"])
-    yield c.result("predictor", "d_row1_alone", d[1:, : int(z["lengths"][1])], z["d_row1_alone"])
+    for row, length in enumerate(z["lengths"]):
+        if (key := f"d_row{row}_alone") in z:
+            yield c.result("predictor", key, d[row : row + 1, : int(length)], z[key])
     yield c.result("predictor", "duration_logits", logits, z["duration_logits"])
     yield c.result("predictor", "duration_logits_unpacked_lstm", unpacked, z["duration_logits_unpacked_lstm"])
     yield c.result("predictor", "duration", durations, z["duration"])

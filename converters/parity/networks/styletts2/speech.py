@@ -36,8 +36,12 @@ def compare_style_encoders(c: Comparison) -> Iterator[Result]:
             return trunk[0], trunk[1], trunk[-2], trunk[-1], net.pool(trunk[-1]), net(mel)
 
         first, second, fourth, last, pooled, out = c.call(name, parts, cl(z["mel"]))
-        yield c.result(name, "shared_0_slice", cf(first)[:, :4, :16, :16], z["shared_0_slice"])
-        yield c.result(name, "shared_1_slice", cf(second)[:, :4, :16, :16], z["shared_1_slice"])
+        yield c.result(
+            name, "shared_0_slice", c.cut(name, "shared_0_slice", cf(first), ":, :4, :16, :16"), z["shared_0_slice"]
+        )
+        yield c.result(
+            name, "shared_1_slice", c.cut(name, "shared_1_slice", cf(second), ":, :4, :16, :16"), z["shared_1_slice"]
+        )
         yield c.result(name, "shared_4", cf(fourth), z["shared_4"])
         yield c.result(name, "shared_6", cf(last), z["shared_6"])
         yield c.result(name, "pooled", pooled, z["pooled"])
@@ -70,10 +74,13 @@ def compare_pitch_extractor(c: Comparison) -> Iterator[Result]:
 
     feature, pooled, f0 = c.call("pitch_extractor", parts, z["mel"][:, 0].swapaxes(1, 2))
     feature = np.asarray(feature).transpose(0, 3, 2, 1)  # (B, C, mel, T)
-    yield c.result("pitch_extractor", "gan_feature_slice", feature[:, ::16], z["gan_feature_slice"])
+    few = c.cut("pitch_extractor", "gan_feature_slice", feature, ":, ::16")
+    yield c.result("pitch_extractor", "gan_feature_slice", few, z["gan_feature_slice"])
     yield c.result("pitch_extractor", "pool", cf(pooled), z["pool"])
     yield c.result("pitch_extractor", "F0", f0, z["F0"])
-    yield c.result("pitch_extractor", "F0_row0_alone", f0[0], z["F0_row0_alone"])
+    for row in range(len(z["mel"])):
+        if (key := f"F0_row{row}_alone") in z:
+            yield c.result("pitch_extractor", key, f0[row], z[key])
 
 
 def compare_discriminators(c: Comparison) -> Iterator[Result]:
