@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from flax import nnx
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.runs import checkpoint, metrics
+from empatheia_jax.runs.integrity import read_record, write_record
 from empatheia_jax.settings import STAGES
 
 
@@ -42,11 +42,22 @@ class Run:
         return self.folder / "checkpoints" / stage
 
     def config(self) -> dict[str, Any]:
-        """The run's config, as plain values. Raises `UserError` where there is none."""
-        try:
-            return json.loads(self.config_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.folder} is no run: {self.config_path.name} cannot be read ({error})") from None
+        """The run's config, as plain values.
+
+        Raises:
+          UserError: there is none, or it is not as the run wrote it.
+        """
+        if not self.config_path.is_file():
+            raise UserError(f"{self.folder} is no run: it has no {self.config_path.name}; train first, or choose a run")
+        advice = (
+            "put it back as it was, or start the training again, which writes it anew; values are changed by flags, "
+            "--config.decoding.temperature=0.7 say"
+        )
+        return read_record(self.config_path, {"name": str}, advice)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Writes the run's config, whole or not at all, with a checksum of its own."""
+        write_record(self.config_path, config)
 
     def completion(self, stage: str) -> dict[str, Any] | None:
         """How a stage ended (its step, its losses), or None while it is not complete."""

@@ -8,7 +8,8 @@ What a step holds, each as an item of its own:
     progress    step, key of the run
     data        state of the data iterators (JSON), and the first loss, for the report
 
-Beside the steps: `run.json` (fingerprint and metadata of the run) and, at the end of the stage, `complete.json`.
+Beside the steps: `run.json` (fingerprint and metadata of the run) and, at the end of the stage, `complete.json`. Checksums of
+all files are written with them (`runs.integrity`) and compared before anything is read.
 A state is restored on whatever mesh the caller asks for; the data position on as many processes as wrote it, or on any
 number where all processes hold the same position.
 """
@@ -22,6 +23,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,9 +37,18 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.files import write_text
 from empatheia_jax.parallel import rules
-from empatheia_jax.runs.checkpoint import completion, steps_on_disk
+from empatheia_jax.runs import fit
+from empatheia_jax.runs.checkpoint import (
+    COMPLETE_FILE,
+    RUN_FILE,
+    belongs_to,
+    completion,
+    lost_step,
+    steps_on_disk,
+    what_is_left,
+)
+from empatheia_jax.runs.integrity import Damaged, check_step, seal_step, write_record
 from empatheia_jax.training.step import TrainState
 
 _ORBAX = str(Path(orbax.checkpoint.__file__).parent)
@@ -74,29 +85,41 @@ class Checkpoints:
         self._claim(fingerprint, metadata or {})
         self._pending: Any = None
         self._pending_step: int | None = None
+        self._sealing: int | None = None
         policy = ocp.training.preservation_policies.LatestN(max(1, keep))
+        context = ocp.Context()
+        context.async_options.post_finalization_callback = lambda: (
+            self._seal()
+        )  # a bound method is copied with its object
         self._checkpointer = ocp.training.Checkpointer(
-            self.folder, preservation_policy=policy, cleanup_tmp_directories=True
+            self.folder, context=context, preservation_policy=policy, cleanup_tmp_directories=True
         )
 
     # --- the run it belongs to ------------------------------------------------------------------------------------
 
     def _claim(self, fingerprint: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        wanted, path = json.loads(json.dumps(fingerprint)), self.folder / "run.json"
+        wanted, path = json.loads(json.dumps(fingerprint)), self.folder / RUN_FILE
         if path.exists():
-            found = json.loads(path.read_text())["fingerprint"]
-            different = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
-            if different:
-                details = "; ".join(f"{key}: {found.get(key)!r} there, {wanted.get(key)!r} here" for key in different)
-                raise UserError(
-                    f"{self.folder} holds checkpoints of another run ({details}); "
-                    f"choose another --workdir, or the configuration that it was started with"
-                )
+            fit.require_same(self.folder, belongs_to(self.folder)["fingerprint"], wanted)
         elif steps_on_disk(self.folder):
-            raise UserError(f"{self.folder} holds checkpoints but no run.json; choose another --workdir")
+            raise UserError(f"{self.folder} holds checkpoints but no {RUN_FILE}; choose another --workdir")
         elif jax.process_index() == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _write_json(path, {"fingerprint": wanted, "metadata": metadata, "versions": versions()})
+            values = {"fingerprint": wanted, "metadata": metadata, "versions": versions(), "began": _now()}
+            write_record(path, values)
+        self._forget_lost_step()
+
+    def _forget_lost_step(self) -> None:
+        """Takes a completion mark away whose checkpoint is gone: the stage goes on from what is there."""
+        if (lost := lost_step(self.folder)) is None:
+            return
+        steps = steps_on_disk(self.folder)
+        if jax.process_index() == 0:
+            begin = f"from step {steps[-1]}" if steps else "from the start"
+            print(
+                f"{self.folder}: the checkpoint of step {lost}, which completed the stage, is lost; going on {begin}",
+                file=sys.stderr,
+            )
+            (self.folder / COMPLETE_FILE).unlink(missing_ok=True)
 
     @property
     def latest(self) -> int | None:
@@ -108,7 +131,7 @@ class Checkpoints:
 
     @property
     def complete(self) -> dict[str, Any] | None:
-        """What `mark_complete` wrote, or None while the stage is not done."""
+        """What `mark_complete` wrote, or None while the stage is not done (or its last step is lost)."""
         return completion(self.folder)
 
     def mark_complete(self, step: int, **values: Any) -> None:
@@ -117,7 +140,7 @@ class Checkpoints:
         if self.latest != step:
             raise CheckpointError(f"{self.folder}: cannot complete at step {step}, the newest is {self.latest}")
         if jax.process_index() == 0:
-            _write_json(self.folder / "complete.json", {"step": step, **values})
+            write_record(self.folder / COMPLETE_FILE, {"step": step, **values, "ended": _now()})
 
     # --- saving ---------------------------------------------------------------------------------------------------
 
@@ -145,12 +168,18 @@ class Checkpoints:
         }
         self._require_space(items)
         try:
+            self._pending_step = self._sealing = step
             self._pending = self._checkpointer.save_checkpointables_async(step, items, force=True)
-            self._pending_step = step
         except Exception as error:
             raise self._explain(error, step) from error
         if wait:
             self.wait()
+
+    def _seal(self) -> None:
+        """Orbax calls this when the files of a step are written and before the step gets its name."""
+        if jax.process_index() == 0:
+            (folder,) = self.folder.glob(f"{self._sealing}.*tmp*")
+            seal_step(folder)
 
     def wait(self) -> None:
         """Returns when the last save is on disk.
@@ -209,11 +238,15 @@ class Checkpoints:
             raise CheckpointError(f"{self.folder} has no checkpoint of step {step}; found {found}")
         items = {**_items(abstract), "data": None}
         try:
+            check_step(self.folder / str(step), items)
+        except Damaged as error:
+            raise CheckpointError(f"{error}; {what_is_left(self.folder, step)}") from None
+        try:
             loaded = self._checkpointer.load_checkpointables(step, items)
         except Exception as error:
             raise CheckpointError(
-                f"{self.folder}/{step} does not fit this configuration or is damaged ({_first_line(str(error))}); "
-                f"choose another --workdir, or remove that step to go on from the one before"
+                f"{self.folder}/{step} does not fit this configuration ({_first_line(str(error))}); "
+                f"{what_is_left(self.folder, step)}"
             ) from error
         progress = loaded["progress"]
         state = TrainState(
@@ -320,6 +353,5 @@ def _first_line(text: str) -> str:
     return (text.strip().splitlines() or ["no message"])[0][:200]
 
 
-def _write_json(path: Path, value: Any) -> None:
-    value = {**value, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    write_text(path, json.dumps(value, indent=2, default=str), durable=True)
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from tqdm import tqdm
@@ -99,8 +100,9 @@ def run(
     """
     notes: dict[str, Any] = {}
     if checkpoints is not None and checkpoints.latest is not None:
-        state, position, notes = checkpoints.restore(step.abstract_state())
-        if done := checkpoints.complete:
+        done = checkpoints.complete
+        state, position, notes = checkpoints.restore(step.abstract_state(), done and done["step"])
+        if done:
             losses, seconds = (done["first_loss"], done["last_loss"]), done.get("seconds", 0.0)
             return StageResult(stage_name, state, done["step"], *losses, seconds, skipped=True)
         batches.set_state(position)
@@ -226,16 +228,28 @@ class _Loop:
         bad = int(state.bad_step)
         if bad < 0:
             return
-        kept = None if self.checkpoints is None else self.checkpoints.latest
-        where = "there is no checkpoint yet" if kept is None else f"the checkpoint of step {kept} is good"
         raise NonFiniteLoss(
             f"stage {self.name}: the loss or its gradient is not finite at step {bad + 1} (seen while checking steps "
-            f"{self.logged + 1} to {number}); {where}; lower the learning rate, or look at the batch of that step"
+            f"{self.logged + 1} to {number}); {self.last_good()}; lower the learning rate, or look at the batch of that step"
         )
+
+    def require_good(self, state: TrainState, number: int) -> None:
+        """Raises `NonFiniteLoss` where a number of the state itself is not finite: such a state must not be saved."""
+        found = jax.device_get(_finite(state))
+        if bad := sorted(name for name, good in found.items() if not good):
+            raise NonFiniteLoss(
+                f"stage {self.name}: after step {number} the {bad[0]} is not finite; {self.last_good()}; lower the "
+                f"learning rate, or look at the settings of the optimizer"
+            )
+
+    def last_good(self) -> str:
+        kept = None if self.checkpoints is None else self.checkpoints.latest
+        return "there is no checkpoint yet" if kept is None else f"the checkpoint of step {kept} is good"
 
     def save(self, state: TrainState, number: int, wait: bool) -> None:
         self.require_finite(state, number)
         if self.checkpoints is not None:
+            self.require_good(state, number)
             position = self.batches.get_state() if hasattr(self.batches, "get_state") else None
             notes = {"first_loss": self.first_loss, "last_loss": self.last_loss, "seconds": round(self.seconds, 1)}
             self.checkpoints.save(state, position, step=number, wait=wait, **notes)
@@ -243,6 +257,18 @@ class _Loop:
     def write(self, number: int, values: Mapping[str, float]) -> None:
         if self.metrics is not None:
             self.metrics.write(self.name, number, values)
+
+
+@jax.jit
+def _finite(state: TrainState) -> dict[str, jax.Array]:
+    """Whether every number of each part of a state is finite."""
+
+    def good(tree: Any) -> jax.Array:
+        numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in numbers])) if numbers else jnp.asarray(True)
+
+    parts = {"trained parameter": state.trainable, "state of the optimizer": state.optimizer}
+    return {name: good(tree) for name, tree in {**parts, "moving average": state.ema}.items()}
 
 
 def _is_late(deadline: float | None) -> bool:

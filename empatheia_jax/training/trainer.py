@@ -8,20 +8,25 @@ one is kept.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
+import numpy as np
 import optax
 from flax import nnx
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from empatheia_jax.files import write_json
+from empatheia_jax.errors import UserError
 from empatheia_jax.parallel import distributed
 from empatheia_jax.runs import report
 from empatheia_jax.runs.compilation import keep_programs
+from empatheia_jax.runs.lock import Lock
 from empatheia_jax.runs.run import Run, overlay
 from empatheia_jax.training import loop, partition
 from empatheia_jax.training import step as steps
@@ -128,21 +133,79 @@ def run_phases(
     Raises:
       UserError: the folder belongs to another run; the loss is not finite; the disk is full.
     """
+    with claim(workdir):
+        return _run_phases(
+            phases,
+            model,
+            workdir,
+            mesh,
+            config,
+            metadata or {},
+            log_every,
+            keep_checkpoints,
+            profile_steps,
+            compiler_options or {},
+        )
+
+
+@contextlib.contextmanager
+def claim(workdir: Path) -> Iterator[None]:
+    """Around a training: holds the run's folder alone, from before anything is loaded (`runs.lock`).
+
+    Of several processes the first one holds the lock for all. Inside of it, it may be entered again.
+
+    Raises:
+      UserError: another training holds the folder, or it cannot be written.
+    """
+    key = workdir.resolve()
+    if key in _claimed:
+        yield
+        return
     distributed.meet()
+    with contextlib.ExitStack() as stack:
+        error = None
+        if jax.process_index() == 0:
+            try:
+                stack.enter_context(Lock(workdir))
+            except UserError as refused:
+                error = refused
+        if jax.process_count() > 1 and bool(multihost_utils.broadcast_one_to_all(np.asarray(error is not None))):
+            error = error or UserError(f"the run's folder {workdir} cannot be used; process 0 says why")
+        if error is not None:
+            raise error
+        _claimed.add(key)
+        stack.callback(_claimed.discard, key)
+        yield
+
+
+_claimed: set[Path] = set()
+
+
+def _run_phases(
+    phases: Sequence[Phase],
+    model: nnx.Module,
+    workdir: Path,
+    mesh: Mesh,
+    config: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    log_every: int,
+    keep_checkpoints: int,
+    profile_steps: tuple[int, int] | tuple[()],
+    compiler_options: Mapping[str, Any],
+) -> list[loop.StageResult]:
     run = Run(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
     if jax.process_index() == 0:
-        write_json(run.config_path, config)
+        run.write_config(config)
     keep_programs(workdir)
     metrics = Metrics(run.metrics_path.parent)
     results = []
     for phase in phases:
         cut = partition.split(model, phase.trainable)
-        step = phase.build_step(cut, mesh, compiler_options or {})
+        step = phase.build_step(cut, mesh, compiler_options)
         with Checkpoints(
             run.stage_folder(phase.name),
             fingerprint=phase.fingerprint,
-            metadata={"config": config, **(metadata or {})},
+            metadata={"config": config, **metadata},
             keep=keep_checkpoints,
         ) as checkpoints:
             result = _train(phase, cut, step, mesh, checkpoints, metrics, log_every, profile_steps)
@@ -152,9 +215,18 @@ def run_phases(
             break
     metrics.close()
     if jax.process_index() == 0:
-        where = report.write(run)
-        print(f"\n{_table(results)}\n\nreport: {where}")
+        print(f"\n{_table(results)}")
+        write_report(run)
     return results
+
+
+def write_report(run: Run) -> None:
+    """Writes the run's report and says where it is, or why there is none: that never ends a training."""
+    try:
+        print(f"\nreport: {report.write(run)}")
+    except Exception as error:
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        print(f"there is no report: {kind}{error}", file=sys.stderr)
 
 
 def _train(

@@ -7,7 +7,6 @@ from pathlib import Path
 import jax
 
 from empatheia_jax import assemble
-from empatheia_jax.files import write_json
 from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import Experiment, plain
@@ -20,10 +19,10 @@ def untrained(config: Experiment, folder: Path) -> Run:
     run, mesh = Run(folder), make_mesh(1, 1, 1, devices=jax.devices()[:1])
     assembly = assemble.empatheia(config, mesh)
     cut = partition.split(assembly.model, stages.TRAINABLE["coe"])
-    phase = schedule.phase(config, "coe", hashes=assembly.hashes)
+    phase = schedule.phase(config, "coe", weights=assembly.hashes)
     state = phase.build_step(cut, mesh, {}).init(cut.trainable, phase.seed)
     with Checkpoints(run.stage_folder("coe"), fingerprint=phase.fingerprint) as checkpoints:
         checkpoints.save(state, {"batches": 1}, step=1, wait=True, first_loss=1.0)
         checkpoints.mark_complete(1, first_loss=1.0, last_loss=1.0, seconds=0.0)
-    write_json(run.config_path, plain(config))
+    run.write_config(plain(config))
     return run

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +15,9 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from empatheia_jax.errors import UserError
@@ -164,17 +167,84 @@ def test_only_the_newest_checkpoints_stay(whole):
     assert checkpoint.steps_on_disk(whole[0] / "checkpoints" / "coe") == [8, 12]
 
 
-def test_a_damaged_checkpoint_is_one_line(built, whole, tmp_path):
-    import shutil
+def copy_of(whole, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(whole[0], folder)
+    return folder, folder / "checkpoints" / "coe"
 
-    shutil.copytree(whole[0], tmp_path / "copy")
-    folder = tmp_path / "copy" / "checkpoints" / "coe"
+
+def flip(path):
+    """One bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def test_a_damaged_newest_step_is_named_and_the_one_before_it_offered(built, whole, tmp_path):
+    copy, folder = copy_of(whole, tmp_path)
     (folder / "complete.json").unlink()
-    for path in (folder / "12" / "trainable").rglob("*"):
-        if path.is_file():
-            path.write_bytes(b"")
-    with pytest.raises(checkpoints.CheckpointError, match="does not fit this configuration or is damaged"):
-        run(built, tmp_path / "copy", Batches())
+    flip(next(path for path in sorted((folder / "12" / "trainable" / "d").iterdir())))
+    with pytest.raises(checkpoints.CheckpointError, match=r"12 is damaged: trainable/d/.*go on from step 8") as caught:
+        run(built, copy, Batches())
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="go on from step 8"):
+        checkpoint.load_trainable(folder, average=False)
+    assert checkpoint.load_trainable(folder)  # the average has files of its own
+    shutil.rmtree(folder / "12")
+    assert same(run(built, copy, Batches()).state.trainable, whole[1].state.trainable)
+
+
+def test_a_lost_last_step_is_not_believed_to_be_complete(built, whole, tmp_path, capsys):
+    copy, folder = copy_of(whole, tmp_path)
+    shutil.rmtree(folder / "12")
+    assert checkpoint.completion(folder) is None and checkpoint.lost_step(folder) == 12
+    with pytest.raises(UserError, match="step 12, which completed the stage, is lost .the newest there is 8"):
+        checkpoint.load_trainable(folder)
+    result = run(built, copy, Batches())
+    assert "step 12, which completed the stage, is lost; going on from step 8" in capsys.readouterr().err
+    assert not result.skipped and same(result.state.trainable, whole[1].state.trainable)
+    assert checkpoint.completion(folder)["step"] == 12
+
+
+RECORDS = {
+    "empty": lambda text: "",
+    "halved": lambda text: text[: len(text) // 2],
+    "of another type": lambda text: "[1]",
+    "of other values": lambda text: text.replace("12", "8").replace("lora", "lorb"),
+    "nested too deep": lambda text: "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", ["run.json", "complete.json"])
+@pytest.mark.parametrize("damage", RECORDS)
+def test_a_damaged_record_is_one_line(built, whole, tmp_path, name, damage):
+    copy, folder = copy_of(whole, tmp_path)
+    (folder / name).write_text(RECORDS[damage]((folder / name).read_text()))
+    with pytest.raises(UserError, match=f"{name} is damaged") as caught:
+        run(built, copy, Batches())
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_finite_is_never_saved(built, tmp_path):
+    cut, _ = built
+    config = optimizers.OptimizerConfig(learning_rate=1e-2, steps=4)
+    broken = optax.chain(optimizers.build(config), optax.stateless(lambda updates, params: poisoned(updates)))
+    mesh = make_mesh(devices=jax.devices()[:1])
+    bad = step.build(cut, tiny.loss, broken, mesh, coefficients=tiny.COEFFICIENTS)
+    with pytest.raises(loop.NonFiniteLoss, match="step 1 .*not finite; there is no checkpoint yet"):
+        run((cut, bad), tmp_path, Batches(), steps=1)
+    assert checkpoint.steps_on_disk(tmp_path / "checkpoints" / "coe") == []
+    assert checkpoint.completion(tmp_path / "checkpoints" / "coe") is None
+    average = step.build(
+        cut, tiny.loss, optimizers.build(config), mesh, coefficients=tiny.COEFFICIENTS, ema=lambda done: done * jnp.nan
+    )
+    with pytest.raises(loop.NonFiniteLoss, match="moving average"):
+        run((cut, average), tmp_path, Batches(), steps=1)
+    assert checkpoint.steps_on_disk(tmp_path / "checkpoints" / "coe") == []
+
+
+def poisoned(updates):
+    return jax.tree.map(lambda update: update * jnp.nan, updates)
 
 
 def test_too_little_space_is_said_before_anything_is_written(built, whole, tmp_path, monkeypatch):

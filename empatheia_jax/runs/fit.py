@@ -1,0 +1,134 @@
+"""Whether a run and a config fit: one answer for training, reply, evaluation and export, which names the keys.
+
+The fingerprint of a stage holds what its trained parameters depend on, by the keys of the config, and nothing else: a key
+that is not known here counts. So a training goes on only where it would have gone on, and stages can be shared by runs that
+differ in later ones alone.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from empatheia_jax.errors import UserError
+from empatheia_jax.runs.checkpoint import belongs_to
+from empatheia_jax.runs.run import Run
+from empatheia_jax.settings import STAGES, Experiment, plain
+
+HARMLESS = (
+    *("name", "schedule", "mesh.*", "decoding.*", "log_every", "keep_checkpoints", "compiler_options"),
+    *("preflight_price", "profile_steps"),
+    # Weights count by their hashes, features and targets by their fingerprints, examples by the position in the data.
+    *("networks.weights_dir", "networks.llm", "networks.speech_encoder", "networks.video_encoder", "networks.tts"),
+    *("networks.talking_head", "networks.faces", "networks.phonemizer"),
+    *("networks.remat", "networks.attention"),  # how the same numbers are computed
+    *("data.path", "data.cache", "data.workers", "data.quarantine_limit"),
+    *("*.save_every", "*.eval_every"),
+)
+"""Keys that no trained parameter depends on."""
+_TARGETS = ("data.phonemes", "data.frames")
+_STYLE = ("bridge.style_latent", "bridge.style_kind", "bridge.sharing", "bridge.style_inputs", "bridge.fuse")
+_WEIGHTS_OF_LOSSES = ("objective.alpha", "objective.beta", "objective.without")
+UNUSED: Mapping[str, tuple[str, ...]] = {
+    "coe": ("bridge.*", "objective.*", *_TARGETS, "data.reply_tokens", "data.label_map"),
+    "content": (*_STYLE, *_WEIGHTS_OF_LOSSES, "data.packing", "data.label_map"),
+    # The disentangler is made after the synchronizer, so its first values depend on all of `bridge`.
+    "style": (*_WEIGHTS_OF_LOSSES, "data.packing", *_TARGETS, "data.reply_tokens"),
+    "joint": ("data.packing",),
+}
+"""Stage → keys that this stage does not depend on, beside `HARMLESS` and the blocks of other stages."""
+NETWORK = (
+    *("lora.rank", "lora.alpha", "lora.targets", "lora.rslora", "bridge.*", "weights.llm"),
+    *("networks.video_layer", "networks.video_pooling", "networks.frozen_int8", "data.reply_tokens"),
+)
+"""Keys that must be as in the training wherever the trained parameters are put into a network."""
+PROMPT = (
+    *("data.instruction", "data.chat_template", "data.chain_of_empathy", "data.persona", "data.modalities"),
+    *("data.slots", "data.listener_media", "data.label_map"),
+)
+"""Keys that must be as in the training wherever it answers: those of its prompts."""
+
+
+def fingerprint(
+    config: Experiment,
+    stage: str,
+    *,
+    weights: Mapping[str, str],
+    features: Mapping[str, str],
+    after: Mapping[str, str],
+) -> dict[str, Any]:
+    """What the trained parameters of a stage depend on, key → value.
+
+    Args:
+      config: the settings.
+      stage: the stage.
+      weights: SHA-256 of frozen weights by the name of their network; the language model's counts.
+      features: fingerprint of each feature and target that the stage reads.
+      after: `digest` of the fingerprint of each stage that was trained before it.
+    """
+    left_out = (*HARMLESS, *UNUSED[stage], *(f"{other}.*" for other in STAGES if other != stage))
+    found = {key: value for key, value in flat(plain(config)).items() if not _matches(key, left_out)}
+    found |= {f"weights.{name}": value for name, value in weights.items() if name == "llm"}
+    found |= {f"features.{name}": value for name, value in features.items()}
+    return found | {f"after.{name}": value for name, value in after.items()}
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """A short name of a fingerprint."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def require_same(folder: str | os.PathLike, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """For a training: raises `UserError`, naming every key that differs, where checkpoints are those of another one."""
+    if lines := list(_differences(found, wanted)):
+        raise UserError(
+            f"{folder} holds checkpoints of another run ({'; '.join(lines)}); choose another --workdir, or the "
+            f"configuration that it was started with"
+        )
+
+
+def require_usable(run: Run, config: Experiment, weights: Mapping[str, str], *, prompts: bool = True) -> None:
+    """For whatever uses a run's trained parameters: they go into the network that they were trained in.
+
+    Args:
+      run: whose parameters.
+      config: of the network that they shall go into.
+      weights: SHA-256 of its frozen weights by name.
+      prompts: whether it will get the prompts of that config, which must be those of the training too.
+
+    Raises:
+      UserError: naming every key that differs, and the stage.
+    """
+    for stage in run.trained_stages():
+        found = belongs_to(run.stage_folder(stage))["fingerprint"]
+        wanted = json.loads(json.dumps(fingerprint(config, stage, weights=weights, features={}, after={})))
+        keys = NETWORK + (PROMPT if prompts else ())
+        found, wanted = ({key: value for key, value in each.items() if _matches(key, keys)} for each in (found, wanted))
+        if lines := list(_differences(found, wanted)):
+            raise UserError(
+                f"the stage {stage} of {run.folder} was trained with other settings ({'; '.join(lines)}); leave these "
+                f"keys out to take the run's own, or choose another --workdir"
+            )
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested values by dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{before}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return found
+
+
+def _matches(key: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(key, glob) for glob in globs)
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted({*found, *wanted}):
+        if found.get(key) != wanted.get(key):
+            yield f"{key}: {found.get(key)!r} there, {wanted.get(key)!r} here"

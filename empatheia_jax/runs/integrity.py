@@ -1,0 +1,113 @@
+"""What is read from a run's folder is what was written: every file of a checkpoint has a checksum, every record has its own.
+
+A step's checksums are written into its folder before it gets its name, so a step that is there has them. Comparing costs one
+more reading of the files that are wanted, which are in memory then: at least 0.5 GB a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from empatheia_jax.errors import UserError
+from empatheia_jax.files import write_text
+from empatheia_jax.weights.hashes import file_hash
+from empatheia_jax.weights.sums import SUMS_FILE, read_sums
+
+SEAL = "sha256"
+"""The key of a record that holds the checksum of the rest."""
+_WRITTEN_LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")
+"""Orbax's own notes at the top of a step (times): written when it gets its name."""
+
+
+class Damaged(UserError):
+    """A file of a run is not what was written."""
+
+
+# ---------------------------------------------------------------- the files of a step
+
+
+def seal_step(folder: Path) -> None:
+    """Writes the checksums of all files of a step that is complete but for its name."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    kept = [name for name in names if name not in (*_WRITTEN_LATER, SUMS_FILE)]
+    lines = (f"{file_hash(folder / name)}  {name}\n" for name in kept)
+    write_text(folder / SUMS_FILE, "".join(lines), durable=True)
+
+
+def check_step(folder: Path, items: Collection[str] | None = None) -> None:
+    """Compares the files of a step with their checksums.
+
+    Args:
+      folder: `checkpoints/<stage>/<step>`.
+      items: the parts that will be read ("trainable", "optimizer"); None = all.
+
+    Raises:
+      Damaged: a file is missing or differs; it is named.
+    """
+    try:
+        sums = read_sums(folder)
+    except UserError as error:
+        raise Damaged(f"{folder} is damaged: {error}") from None
+    listed = {name.split("/")[0] for name in sums}
+    if missing := sorted(set(items or ()) - listed):
+        raise Damaged(f"{folder} is damaged: {SUMS_FILE} lists no file of {missing[0]}")
+    for name, expected in sums.items():
+        if items is not None and name.split("/")[0] not in items and "/" in name:
+            continue
+        path = folder / name
+        if not path.is_file():
+            raise Damaged(f"{folder} is damaged: {name} is missing")
+        if file_hash(path) != expected:
+            raise Damaged(f"{folder} is damaged: {name} has another SHA-256 than when it was written")
+
+
+# ---------------------------------------------------------------- records: JSON that knows its own checksum
+
+
+def write_record(path: str | os.PathLike, values: Mapping[str, Any]) -> None:
+    """Writes a JSON object with the checksum of its values, whole or not at all. Raises `UserError` as `files.replacing`."""
+    plain = json.loads(json.dumps(values, default=str))
+    write_text(path, json.dumps({**plain, SEAL: _seal(plain)}, indent=1) + "\n", durable=True)
+
+
+def read_record(path: Path, keys: Mapping[str, type | tuple[type, ...]], advice: str) -> dict[str, Any]:
+    """The values of a record.
+
+    Args:
+      path: the file.
+      keys: what it must hold, and of which type.
+      advice: what to do about a damaged file, the end of the message.
+
+    Raises:
+      Damaged: it cannot be read, is no JSON object, lacks a value, or differs from what was written.
+    """
+
+    def damaged(found: str) -> Damaged:
+        return Damaged(f"{path} is damaged: {found}; {advice}")
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        size = path.stat().st_size if path.is_file() else None
+        raise damaged("it is empty" if size == 0 else f"it cannot be read as JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise damaged(f"it holds a {type(values).__name__}; expected an object")
+    seal = values.pop(SEAL, None)
+    if seal is None:
+        raise damaged("it has no checksum (or is of an earlier version)")
+    if seal != _seal(values):
+        raise damaged("its checksum differs from its values; it was changed after it was written")
+    for key, kind in keys.items():
+        if not isinstance(values.get(key), kind) or isinstance(values.get(key), bool):
+            raise damaged(f"{key}={values.get(key)!r}")
+    return values
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
