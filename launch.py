@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
 from empatheia_jax import settings
 from empatheia_jax.errors import UserError, leave, main_guard, note_exit
@@ -123,7 +123,7 @@ def train(config: settings.Experiment, workdir: Path) -> int:
         import jax
 
         requirements.require(config, workdir)
-        schedule.run(config, workdir, loader.make)
+        schedule.run(config, workdir, loader.make, loader.describe)
         run = Run(workdir)
         if jax.process_index() != 0 or run.samples.exists():
             return 0
@@ -150,6 +150,24 @@ def text_replies(config: settings.Experiment, workdir: Path, given: flags.FlagVa
     if given.input in SPLITS and not source.exists():
         source = Tree(config.data.path).split_file(given.input)
     return replies.run(config, workdir, source, writable(given.output, "--output"), given.limit)
+
+
+def as_trained(given: flags.FlagValues, config: settings.Experiment, workdir: Path) -> settings.Experiment:
+    """For what uses a trained run: the run's own config, with the overrides of the command line alone."""
+    from empatheia_jax.runs import fit
+    from empatheia_jax.runs.run import Run
+
+    run = Run(workdir)
+    if not run.config_path.is_file():
+        return config
+    values, asked = ConfigDict(run.config()), fit.flat(settings.plain(config))
+    overrides = config_flags.get_override_values(given["config"])
+    ours = fit.flat(values.to_dict())
+    if other := sorted(key for key in asked if key not in overrides and asked[key] != ours.get(key)):
+        shown = ", ".join(other[:5]) + (" …" if len(other) > 5 else "")
+        print(f"{run.config_path} decides, not the config file, where they differ: {shown}")
+    values.update_from_flattened_dict({key: asked[key] for key in overrides if key in asked})
+    return settings.resolve(values)
 
 
 @main_guard
@@ -192,6 +210,7 @@ def main(argv: list[str]) -> int:
         return among_hosts(lambda: extract.run(config, workdir, given.verify), trains=False)
     if mode == "train":
         return train(config, workdir)
+    config = as_trained(given, config, workdir)
     from empatheia_jax.dialogue import commands
 
     if mode == "chat":

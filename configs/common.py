@@ -22,6 +22,7 @@ def networks() -> ConfigDict:
     c.attention = "blocked"  # of the core; see nn.attention: xla, blocked
     c.video_layer = -2  # LLaVA's convention: the second-to-last layer of CLIP
     c.video_pooling = "patches"  # "patches": mean of the patches of a frame; "cls": its class token
+    c.phonemizer = "auto"  # gruut, espeak, or the first of them that is installed; the targets of C^s depend on it
     return c
 
 

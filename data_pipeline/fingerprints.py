@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from empatheia_jax import requirements, weights
 from empatheia_jax.settings import Experiment
+from empatheia_jax.styletts2 import phonemes
 from empatheia_jax.tokens import SLOTS
 
 VERSION = 2
@@ -29,7 +30,10 @@ def fingerprints(config: Experiment, wanted: Sequence[str] = tuple(NETWORK)) -> 
     """Fingerprint of each wanted feature and target under this config: weights and settings, nothing that is not read."""
     hashes = {n: weights.describe(requirements.folder(config, n))["sha256"] for n in {NETWORK[what] for what in wanted}}
     networks = config.networks
+    spelt = {"phonemizer": phonemes.name_in_use(networks.phonemizer)}
     settings = {
+        "speech_content": spelt,
+        "speech_style": spelt,
         "speech": {"slots": SLOTS},
         "video": {"slots": SLOTS, "layer": networks.video_layer, "pooling": networks.video_pooling},
     }

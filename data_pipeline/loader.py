@@ -14,8 +14,10 @@ from data_pipeline.layout import Tree
 from data_pipeline.quarantine import Quarantine
 from data_pipeline.stream import Stream
 from empatheia_jax.conversation.policy import PromptPolicy
+from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import WHOLE, Part
 from empatheia_jax.settings import Experiment
+from empatheia_jax.styletts2 import phonemes
 from empatheia_jax.tokens import SLOTS
 
 DEBUG = "debug"
@@ -54,6 +56,23 @@ def load_examples(
         conversations = read_conversations(tree.split_file(split), quarantine)
     last = config.data.last_turn_only
     return examples_of(conversations, quarantine, last_turn_only=last, replies=replies), tree
+
+
+def describe(config: Experiment, stage: str) -> dict[str, str]:
+    """What identifies the features and targets that a stage reads, by their names; nothing for the made-up set.
+
+    Raises:
+        UserError: the targets depend on a phonemizer, and which one is neither said nor to be seen.
+    """
+    settings = settings_of(config, stage, training=True)
+    wanted = (*settings.policy.modalities, *settings.targets)
+    if config.data.path == DEBUG or not wanted:
+        return {}
+    if settings.targets and phonemes.name_in_use(config.networks.phonemizer) is None:
+        raise UserError(
+            f"{phonemes.MISSING}, or say with --config.networks.phonemizer=gruut which one made the features of the data"
+        )
+    return fingerprints(config, wanted)
 
 
 def make(config: Experiment, stage: str, split: str, tokenizer: Any, widths: Any, part: Part | None = None) -> Stream:

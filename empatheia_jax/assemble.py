@@ -214,7 +214,9 @@ def towers(config: Experiment) -> Towers:
 
 def speaker(config: Experiment) -> Speaker:
     """The speech generator."""
-    return tiny.speaker() if is_debug(config, "tts") else Speaker.load(folder(config, "tts"))
+    if is_debug(config, "tts"):
+        return tiny.speaker()
+    return Speaker.load(folder(config, "tts"), phonemizer=config.networks.phonemizer)
 
 
 def animator(config: Experiment) -> Animator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from empatheia_jax import requirements, tiny
 from empatheia_jax.errors import UserError
 from empatheia_jax.settings import resolve
 from empatheia_jax.training import schedule, step
+from tests.dialogue.test_reply import DIALOGUE, recordings
+from tests.runs import folders
 
 ROOT = Path(__file__).resolve().parents[1]
 DEBUG = "--config=configs/debug.py"
@@ -88,3 +91,37 @@ def test_compiler_options_are_tried_on_xla_at_once():
 
 def test_made_up_networks_are_those_that_exist():
     assert set(requirements.MADE_UP) == set(tiny.CORES)
+
+
+def test_a_reply_takes_the_runs_own_config_and_the_flags_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    values = debug.get_config()
+    values.lora.rank = 4
+    run = folders.untrained(resolve(values), tmp_path / "run")
+    given, config = launch.parse(["launch.py", DEBUG, "--mode=reply", "--config.decoding.top_k=3"])
+    ours = launch.as_trained(given, config, run.folder)
+    assert ours.lora.rank == 4 and ours.decoding.top_k == 3 and config.lora.rank == 8
+    assert "config.json decides, not the config file, where they differ: lora.rank" in capsys.readouterr().out
+    dialogue = tmp_path / "dialogue.json"
+    dialogue.write_text(json.dumps([DIALOGUE]))
+    command = ["launch.py", DEBUG, "--mode=reply", f"--workdir={run.folder}", f"--input={dialogue}"]
+    command += [f"--output={tmp_path / 'out'}", "--config.lora.rank=16"]
+    recordings(tmp_path, 0.2)
+    assert launch.main(command) == 2
+    said = capsys.readouterr().err
+    assert "trained with other settings (lora.rank: 4 there, 16 here)" in said and said.count("\n") == 1
+
+
+def test_a_sample_that_fails_ends_the_run_with_its_report_and_code_0(tmp_path, capsys, monkeypatch):
+    from empatheia_jax.dialogue import commands
+
+    def trained(config, workdir, *_):
+        folders.untrained(config, workdir)
+
+    def fails(*_):
+        raise ZeroDivisionError("no reply")
+
+    monkeypatch.setattr(schedule, "run", trained)
+    monkeypatch.setattr(commands, "sample", fails)
+    assert launch.train(resolve(debug.get_config()), tmp_path / "run") == 0
+    assert "no sample of a reply in its report: ZeroDivisionError: no reply" in capsys.readouterr().err

@@ -25,6 +25,7 @@ from empatheia_jax.empatheia import Empatheia
 from empatheia_jax.encoders.pooling import pool
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import local_mesh
+from empatheia_jax.runs import fit
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import Experiment
 
@@ -201,6 +202,7 @@ def trained(config: Experiment, run: Run) -> assemble.Assembly:
     """The model of a run with its tokenizer. Raises `UserError` where weights or checkpoints are missing."""
     requirements.require(config, data=False)
     assembly = assemble.empatheia(config, local_mesh(*config.mesh.sizes))
+    fit.require_usable(run, config, assembly.hashes)
     if not run.load_into(assembly.model):
         raise UserError(
             f"{run.folder} holds no trained stage; train first: the same command with --mode=train (or point --workdir at "

@@ -18,6 +18,8 @@ Remat = Literal["nothing", "dots", "full"]
 Attention = Literal["xla", "blocked", "cudnn", "splash", "auto"]
 """Implementations of attention; see `nn.attention`."""
 VideoPooling = Literal["patches", "cls"]
+Phonemizer = Literal["auto", "gruut", "espeak"]
+"""What spells words in sounds; see `styletts2.phonemes`."""
 BridgeKind = Literal["vae", "linear"]
 """A VAE block of the paper, or the linear map of the ablation without it."""
 Sharing = Literal["all", "modality", "none"]

@@ -55,6 +55,7 @@ class Networks(Block):
     attention: choices.Attention
     video_layer: Annotated[int, Whole(-64, 64, why="an index of the encoder's layers")]
     video_pooling: choices.VideoPooling
+    phonemizer: choices.Phonemizer
 
     def __getitem__(self, network: str) -> str:
         """The name of a network's weights folder by the network's key, "llm" say."""

@@ -26,6 +26,18 @@ class Phonemizer(Protocol):
     def __call__(self, text: str) -> str: ...
 
 
+MISSING = "no phonemizer is installed; run: pip install 'empatheia-jax[demo]' (gruut, MIT)"
+
+
+def name_in_use(name: str = "auto") -> str | None:
+    """The phonemizer that `phonemizer(name)` opens here, 'gruut' or 'espeak'; None where 'auto' finds none."""
+    if name != "auto":
+        return name
+    makers: tuple[type[Gruut] | type[Espeak], ...] = (Gruut, Espeak)
+    found = (each.name for each in makers if all(importlib.util.find_spec(module) for module in each.modules))
+    return next(found, None)
+
+
 def phonemizer(name: str = "auto") -> Phonemizer:
     """Opens a phonemizer: 'gruut', 'espeak', or 'auto' for the first of them that is installed.
 
@@ -33,14 +45,12 @@ def phonemizer(name: str = "auto") -> Phonemizer:
         UserError: unknown name, or nothing installed.
     """
     makers: dict[str, type[Gruut] | type[Espeak]] = {"gruut": Gruut, "espeak": Espeak}
-    if name in makers:
-        return makers[name]()
-    if name != "auto":
+    found = name_in_use(name)
+    if found is None:
+        raise UserError(MISSING)
+    if found not in makers:
         raise UserError(f"unknown phonemizer {name!r}; expected auto, {' or '.join(makers)}")
-    for maker in makers.values():
-        if all(importlib.util.find_spec(module) for module in maker.modules):
-            return maker()
-    raise UserError("no phonemizer is installed; run: pip install 'empatheia-jax[demo]' (gruut, MIT)")
+    return makers[found]()
 
 
 def _joined(text: str, words_to_ipa) -> str:

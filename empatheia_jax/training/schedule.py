@@ -15,18 +15,22 @@ from jax.sharding import Mesh
 from empatheia_jax import assemble, requirements
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import batch_part, make_mesh
-from empatheia_jax.runs.checkpoint import load_trainable
+from empatheia_jax.runs import fit
+from empatheia_jax.runs.checkpoint import belongs_to, load_trainable
 from empatheia_jax.runs.run import Run, overlay
 from empatheia_jax.settings import Experiment, Stage, plain
 from empatheia_jax.training import loop, optimizers, partition, stages
 from empatheia_jax.training import step as steps
 from empatheia_jax.training.metrics import flops_per_token
 from empatheia_jax.training.shapes import abstract_batch
-from empatheia_jax.training.trainer import Phase, run_phases
+from empatheia_jax.training.trainer import Phase, claim, run_phases
 
 MakeBatches = Callable[..., Any]
 """`(config, stage, split, tokenizer, widths, part) → iterator of the host batches of a part` with `get_state` and
 `set_state`; for the splits "train" (endless) and "valid" (one pass, padded with weight 0)."""
+
+Describe = Callable[[Experiment, str], Mapping[str, str]]
+"""`(config, stage) → {feature or target: what identifies its values}`: weights and settings of the network that makes it."""
 
 
 def objective(config: Experiment) -> stages.Objective:
@@ -61,15 +65,6 @@ def build_step(config: Experiment, stage: str, cut: partition.Partition, mesh) -
     return phase(config, stage).build_step(cut, mesh, steps.accepted_options(config.compiler_options))
 
 
-def fingerprint(config: Experiment, stage: str, hashes: Mapping[str, str]) -> dict[str, Any]:
-    """What must be equal for a run to go on: the networks, the data, the objective and this stage's settings."""
-    values = plain(config)
-    settings = {key: values[stage][key] for key in values[stage] if key not in ("save_every", "eval_every")}
-    kept = {key: values[key] for key in ("seed", "lora", "bridge", "objective")}
-    text = {key: value for key, value in values["data"].items() if key not in ("path", "workers")}
-    return {**kept, "data": text, stage: settings, "weights": dict(hashes)}
-
-
 class StageData:
     """The batches of a stage. The split "valid" is opened, and so tokenised, once; every evaluation starts it over."""
 
@@ -91,7 +86,13 @@ class StageData:
 
 
 def phase(
-    config: Experiment, stage: str, data: StageData | None = None, hashes: Mapping[str, str] | None = None
+    config: Experiment,
+    stage: str,
+    data: StageData | None = None,
+    *,
+    weights: Mapping[str, str] | None = None,
+    features: Mapping[str, str] | None = None,
+    after: Mapping[str, str] | None = None,
 ) -> Phase:
     """A stage as a phase; without data, to be built and looked at only.
 
@@ -99,7 +100,7 @@ def phase(
       config: the resolved config.
       stage: a name of `stages.STAGES`.
       data: its batches.
-      hashes: SHA-256 of the frozen weights by the name of their network.
+      weights, features, after: what it depends on beside the config, see `runs.fit.fingerprint`.
     """
     settings, what = config[stage], objective(config)
 
@@ -115,7 +116,7 @@ def phase(
         optimizer=optimizers.build(optimizer_config(settings)),
         steps=settings.steps,
         data=data,
-        fingerprint=fingerprint(config, stage, hashes or {}),
+        fingerprint=fit.fingerprint(config, stage, weights=weights or {}, features=features or {}, after=after or {}),
         clip=settings.clip or None,
         ema=settings.ema or None,
         accumulation=settings.accumulation,
@@ -143,44 +144,71 @@ def rehearse(config: Experiment, phases: Sequence[Phase], assembly: assemble.Ass
         raise UserError.of(lines)
 
 
-def run(config: Experiment, workdir: Path, make_batches: MakeBatches) -> list[loop.StageResult]:
+def run(
+    config: Experiment, workdir: Path, make_batches: MakeBatches, describe: Describe | None = None
+) -> list[loop.StageResult]:
     """Trains the schedule, or what is left of it; see `trainer.run_phases` for what the run's folder then holds.
 
     Args:
       config: the resolved config.
       workdir: the run's folder.
       make_batches: where batches come from, see `MakeBatches`.
+      describe: what identifies their features and targets, see `Describe`.
 
     Raises:
-      UserError: weights or data are missing; the folder belongs to another run; the loss is not finite; the disk is full.
+      UserError: weights or data are missing; the folder belongs to another run or is in use; the loss is not finite; the disk
+        is full.
     """
     requirements.require(config)
     mesh = make_mesh(*config.mesh.sizes)
-    assembly = assemble.empatheia(config, mesh)
-    wanted = [stage for stage in stages.STAGES if stage in config.schedule]
-    earlier, run_folder = stages.STAGES[: stages.STAGES.index(wanted[0])], Run(workdir)
-    for stage in earlier:
-        if run_folder.completion(stage):
-            overlay(assembly.model, load_trainable(run_folder.stage_folder(stage)))
+    with claim(workdir):
+        assembly = assemble.empatheia(config, mesh)
+        phases = []
+        after = _earlier(config, Run(workdir), assembly)
+        for stage in (stage for stage in stages.STAGES if stage in config.schedule):
 
-    def data(stage: str) -> StageData:
-        def open_split(split: str) -> Any:
-            return make_batches(config, stage, split, assembly.tokenizer, assembly.widths, batch_part(mesh))
+            def open_split(split: str, stage: str = stage) -> Any:
+                return make_batches(config, stage, split, assembly.tokenizer, assembly.widths, batch_part(mesh))
 
-        return StageData(open_split)
+            features = describe(config, stage) if describe else {}
+            found = phase(
+                config,
+                stage,
+                StageData(open_split),
+                weights=assembly.hashes,
+                features=features,
+                after=after,
+            )
+            phases.append(found)
+            after = {**after, stage: fit.digest(found.fingerprint)}
+        begun = Run(workdir).trained_stages()
+        rehearse(config, [each for each in phases[1:] if each.name not in begun], assembly, mesh)
+        return run_phases(
+            phases,
+            assembly.model,
+            workdir,
+            mesh,
+            config=plain(config),
+            metadata={"weights": dict(assembly.hashes)},
+            log_every=config.log_every,
+            keep_checkpoints=config.keep_checkpoints,
+            profile_steps=config.profile_steps,
+            compiler_options=steps.accepted_options(config.compiler_options),
+        )
 
-    phases = [phase(config, stage, data(stage), assembly.hashes) for stage in wanted]
-    begun = run_folder.trained_stages()
-    rehearse(config, [each for each in phases[1:] if each.name not in begun], assembly, mesh)
-    return run_phases(
-        phases,
-        assembly.model,
-        workdir,
-        mesh,
-        config=plain(config),
-        metadata={"weights": dict(assembly.hashes)},
-        log_every=config.log_every,
-        keep_checkpoints=config.keep_checkpoints,
-        profile_steps=config.profile_steps,
-        compiler_options=steps.accepted_options(config.compiler_options),
-    )
+
+def _earlier(config: Experiment, folder: Run, assembly: assemble.Assembly) -> dict[str, str]:
+    """Puts the complete stages that come before the schedule into the model; stage → digest of its fingerprint.
+
+    Raises:
+      UserError: one of them was trained in another network.
+    """
+    first = min(stages.STAGES.index(stage) for stage in config.schedule)
+    found = [stage for stage in stages.STAGES[:first] if folder.completion(stage)]
+    if found:
+        fit.require_usable(folder, config, assembly.hashes, prompts=False)
+    after = {}
+    for stage in found:
+        overlay(assembly.model, load_trainable(folder.stage_folder(stage)))
+        after[stage] = fit.digest(belongs_to(folder.stage_folder(stage))["fingerprint"])
+    return after
