@@ -234,6 +234,8 @@ def _read_group(source: Source, group: _Group, keys_of_slots, dtype: np.dtype, w
         if result is None:
             result = np.empty(group.stack + value.shape, dtype)
         result[slot.position] = value
+    if result is None:
+        raise ValueError("a group of rows without a slot")
     return result
 
 

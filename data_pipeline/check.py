@@ -73,11 +73,13 @@ def check_clip(clip: Clip, headers_only: bool = False) -> tuple[list[Finding], i
         except UserError as error:
             findings.append(Finding(name, _kind(str(error)), str(error)))
             continue
-        if seconds[kind] is not None and not SECONDS[0] <= seconds[kind] <= SECONDS[1]:
-            reason = f"{path} lasts {seconds[kind]:.2f} s; expected {SECONDS[0]} to {SECONDS[1]:.0f} s"
+        lasts = seconds[kind]
+        if lasts is not None and not SECONDS[0] <= lasts <= SECONDS[1]:
+            reason = f"{path} lasts {lasts:.2f} s; expected {SECONDS[0]} to {SECONDS[1]:.0f} s"
             findings.append(Finding(name, "unlikely length", reason))
-    if len(seconds) == 2 and None not in seconds.values() and abs(seconds["audio"] - seconds["video"]) > DRIFT:
-        reason = f"speech lasts {seconds['audio']:.2f} s and the face {seconds['video']:.2f} s"
+    speech, face = seconds.get("audio"), seconds.get("video")
+    if speech is not None and face is not None and abs(speech - face) > DRIFT:
+        reason = f"speech lasts {speech:.2f} s and the face {face:.2f} s"
         findings.append(Finding(clip.id, "lengths differ", reason, counts=False))
     try:
         clip.coefficients()

@@ -150,8 +150,8 @@ class Tree:
 
     def clip(self, conversation: Conversation, index: int, role: str, text: str) -> Clip:
         """One utterance with what was recorded of it."""
-        where = (self.media(kind, conversation, index, role) for kind in ENDINGS)
-        return Clip(conversation.conversation_id, index, role, text, *where, conversation.profile(role))
+        where = {kind: self.media(kind, conversation, index, role) for kind in ENDINGS}
+        return Clip(conversation.conversation_id, index, role, text, profile=conversation.profile(role), **where)
 
     def clips(self, conversation: Conversation) -> list[Clip]:
         """Every utterance of a conversation, the last reply included."""

@@ -24,7 +24,7 @@ from empatheia_jax.errors import UserError
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 _STRING, _ARRAY, _BOOL = 8, 9, 7
-_SCALARS = {
+_SCALARS: dict[int, np.dtype] = {
     0: np.dtype("<u1"),
     1: np.dtype("<i1"),
     2: np.dtype("<u2"),

@@ -89,7 +89,9 @@ def _dialogue(source: _Lines) -> tuple[str, Conversation]:
         raise source.error(
             first, "a dialogue is a situation and exchanges of three lines: `> user`, `: chain`, `< reply`"
         )
-    context, said, turns = rest[0][1], [], []
+    context = rest[0][1]
+    said: list[Utterance] = []
+    turns: list[Turn] = []
     for start in range(1, len(rest), 3):
         (_, user), (place, chain), (_, reply) = (
             (line, _after(source, line, text, mark))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from data_pipeline.corpus import reader
 from empatheia_jax.conversation import labels
-from empatheia_jax.conversation.schema import Conversation, Turn
+from empatheia_jax.conversation.schema import ChainOfEmpathy, Conversation, Turn
 
 Corpus = Mapping[str, Sequence[Conversation]]
 
@@ -46,6 +46,20 @@ def turns(corpus: Corpus) -> Iterator[tuple[str, Turn]]:
             yield f"dialogue {each.conversation_id}, reply {turn.turn_id}", turn
 
 
+def chain_of(turn: Turn) -> ChainOfEmpathy:
+    """The four steps of a reply; the reader gives every reply its chain."""
+    if turn.chain is None:
+        raise ValueError(f"reply {turn.turn_id} has no chain")
+    return turn.chain
+
+
+def reply_of(turn: Turn) -> str:
+    """The words of a reply; the reader gives every turn one."""
+    if turn.response is None:
+        raise ValueError(f"turn {turn.turn_id} has no reply")
+    return turn.response
+
+
 def form(corpus: Corpus) -> list[str]:
     """Lengths, and the one style of the chains: what the user lives through, what moves them, what the reply wants."""
     breaches = []
@@ -55,11 +69,11 @@ def form(corpus: Corpus) -> list[str]:
     for name, turn in turns(corpus):
         for what, text, (least, most) in (
             ("what the user says", turn.history[-1].text, USER_WORDS),
-            ("the reply", turn.response, REPLY_WORDS),
+            ("the reply", reply_of(turn), REPLY_WORDS),
         ):
             if not least <= len(words(text)) <= most:
                 breaches.append(f"{name}: {what} has {len(words(text))} words; expected {least} to {most}")
-        chain = turn.chain
+        chain = chain_of(turn)
         steps = (chain.event_scenario, chain.speaker_emotion, chain.emotion_cause, chain.goal_to_response)
         if sum(len(words(step)) for step in steps) >= CHAIN_WORDS:
             breaches.append(f"{name}: the chain is too long; expected fewer than {CHAIN_WORDS} words")
@@ -74,7 +88,7 @@ def form(corpus: Corpus) -> list[str]:
 
 def openings(corpus: Corpus) -> list[str]:
     """No stock phrase opens the replies."""
-    replies = [words(turn.response) for _, turn in turns(corpus)]
+    replies = [words(reply_of(turn)) for _, turn in turns(corpus)]
     breaches = []
     for length in OPENING_LENGTHS:
         counts = collections.Counter(tuple(reply[:length]) for reply in replies)
@@ -89,7 +103,7 @@ def overlaps(corpus: Corpus) -> list[str]:
     seen: dict[tuple[str, ...], str] = {}
     breaches = []
     for name, turn in turns(corpus):
-        reply = words(turn.response)
+        reply = words(reply_of(turn))
         runs = {tuple(reply[start : start + COMMON_WORDS]) for start in range(len(reply) - COMMON_WORDS + 1)}
         for run in sorted(runs):
             if run in seen:
@@ -105,7 +119,7 @@ def separation(corpus: Corpus) -> list[str]:
     for split, members in corpus.items():
         for each in members:
             for kind, value in (("scenario", each.extra[reader.SCENARIO]), ("situation", each.turns[0].context)):
-                home = homes.setdefault((kind, value.lower()), split)
+                home = homes.setdefault((kind, str(value).lower()), split)
                 if home != split:
                     breaches.append(f"{kind} {value!r} is in {home} and in {split}")
     said = collections.Counter(
@@ -119,12 +133,13 @@ def coverage(corpus: Corpus) -> list[str]:
     """All emotions often enough, all topics, and all profiles on both sides, in the whole and in the test split."""
     breaches = []
     for scope, members, least in (("all", dialogues(corpus), EMOTION_COUNT), ("test", corpus["test"], TEST_EMOTIONS)):
-        first = collections.Counter(each.turns[0].chain.speaker_emotion for each in members)
+        first = collections.Counter(chain_of(each.turns[0]).speaker_emotion for each in members)
         breaches += [f"{scope}: {first[e]} dialogues start {e}" for e in labels.EMOTIONS_32 if first[e] < least]
         missing = set(reader.TOPICS) - {each.topic for each in members}
         breaches += [f"{scope}: no dialogue about {topic}" for topic in sorted(missing)]
         for role in ("speaker", "listener"):
-            found = {each.profile(role).profile_id for each in members}
+            people = [each.profile(role) for each in members]
+            found = {person.profile_id for person in people if person is not None}
             breaches += [f"{scope}: no {role} of profile {n}" for n in range(labels.PROFILES) if n not in found]
     return breaches
 
@@ -137,7 +152,7 @@ def breaches(corpus: Corpus) -> list[str]:
 def summary(corpus: Corpus) -> str:
     """What is in the corpus, in a few lines."""
     replies = [turn for _, turn in turns(corpus)]
-    chains = [turn.chain for turn in replies]
+    chains = [chain_of(turn) for turn in replies]
 
     def mean(texts: Sequence[str]) -> float:
         return sum(len(words(text)) for text in texts) / max(len(texts), 1)
@@ -149,7 +164,7 @@ def summary(corpus: Corpus) -> str:
         f"scenarios {len({each.extra[reader.SCENARIO] for each in members})}; "
         f"exchanges per dialogue {len(replies) / max(len(members), 1):.2f}",
         f"words: user {mean([turn.history[-1].text for turn in replies]):.1f}, "
-        f"reply {mean([turn.response for turn in replies]):.1f}, chain {mean(steps):.1f}",
+        f"reply {mean([reply_of(turn) for turn in replies]):.1f}, chain {mean(steps):.1f}",
     ]
     for title, counts in (
         ("topics", collections.Counter(each.topic for each in members)),

@@ -153,6 +153,10 @@ def _varied(conversations: Sequence[Conversation]) -> list[Conversation]:
 def emotion_at(conversation: Conversation, index: int) -> str:
     """The emotion of the 7 that colours an utterance: the speaker's at that point of the dialogue."""
     turn = next(turn for turn in conversation.turns if index <= turn.response_index)
+    if turn.chain is None:
+        raise UserError(
+            f"conversation {conversation.conversation_id}, turn {turn.turn_id} has no chain of empathy to colour it"
+        )
     return labels.emotion7(labels.emotion32(turn.chain.speaker_emotion, strict=True))
 
 
@@ -208,6 +212,8 @@ def build(
 
 def _record(output: Path, conversation: Conversation, said: schema.Utterance, voice: Voice, face: Face) -> None:
     profile = conversation.profile(said.role)
+    if profile is None:
+        raise UserError(f"conversation {conversation.conversation_id} has no profile of the {said.role}; expected both")
     paths = {
         kind: output / folder / media_name(conversation.conversation_id, said.index, profile.media_id, kind)
         for kind, folder in FOLDERS.items()

@@ -78,7 +78,7 @@ class Profile:
         if len(words) != 3 or any(len(each) != 1 for each in found):
             choices = "; ".join(", ".join(vocabulary) for vocabulary in (labels.AGES, labels.GENDERS, labels.TONES))
             raise UserError(f"profile {text!r}; expected an age, a gender and a tone, one of each: {choices}")
-        return cls(*(each[0] for each in found))
+        return cls(found[0][0], found[1][0], found[2][0])
 
     @classmethod
     def of(cls, profile_id: int) -> Profile:

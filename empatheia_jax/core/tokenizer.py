@@ -248,7 +248,8 @@ class TextStream:
     """Turns tokens into text as they come; holds back bytes that do not yet make a character."""
 
     def __init__(self, tokenizer: Tokenizer):
-        self._tokenizer, self._ids, self._told = tokenizer, [], ""
+        self._tokenizer, self._told = tokenizer, ""
+        self._ids: list[int] = []
 
     @property
     def text(self) -> str:

@@ -165,9 +165,11 @@ class ClipPreprocessor:
         height, width = images.shape[-3:-1]
         short = min(height, width)
         # the longer side is cut to an integer, as the released preprocessing does
-        target = [int(self.short_side * side / short) if side != short else self.short_side for side in (height, width)]
-        top, left = ((side - self.crop) // 2 for side in target)
-        return resize_bicubic(images, *target, (top, left, self.crop, self.crop))
+        high, wide = (
+            int(self.short_side * side / short) if side != short else self.short_side for side in (height, width)
+        )
+        top, left = (high - self.crop) // 2, (wide - self.crop) // 2
+        return resize_bicubic(images, high, wide, (top, left, self.crop, self.crop))
 
     def __call__(self, images: UInt8[np.ndarray, "*N H W 3"]) -> Float[np.ndarray, "*N crop crop 3"]:
         """Pixels for `ClipVision`: cropped, scaled to [0, 1], mean subtracted, divided by std; float32."""

@@ -126,7 +126,7 @@ def read_audio(
             for piece in to_float.resample(frame):
                 samples = np.ascontiguousarray(piece.to_ndarray().reshape(-1, channels).T)
                 decoded += samples.shape[1]
-                if limit is not None and decoded > limit:
+                if limit is not None and max_seconds is not None and decoded > limit:
                     raise _too_long(path, decoded / source_rate, max_seconds)
                 if not np.isfinite(samples).all():
                     raise UserError(f"{path} holds NaN or infinite samples near {decoded / source_rate:.2f} s")

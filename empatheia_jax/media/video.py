@@ -96,7 +96,7 @@ def _timeline(path: Path, max_seconds: float | None) -> tuple[_Timeline, VideoIn
             if max_seconds is not None and len(stamps) > max_seconds * max(rate, 1) + 1:
                 raise UserError(f"{path} lasts more than {max_seconds:.0f} s; cut the video")
         base = stream.time_base
-    if not stamps:
+    if not stamps or base is None:
         raise UserError(f"{path} has no frames; expected a video with at least one")
     stamps.sort()
     starts = np.array([float((stamp - stamps[0]) * base) for stamp in stamps])
@@ -172,6 +172,8 @@ def read_frames(
                 height, width = size if turn % 180 == 0 else size[::-1]
             picture = frame.to_ndarray(format="rgb24", width=width, height=height)
             picture = np.rot90(picture, turn // 90) if turn else picture
+            if frame.pts is None:
+                raise UserError(f"{path} has a frame without a time; re-encode it")
             pictures[frame.pts] = picture if reduce is None else np.array(reduce(picture))
             if frame.pts == last and len(pictures) == len(wanted):
                 break
@@ -249,6 +251,8 @@ class VideoWriter:
 
     def __exit__(self, kind, error, trace) -> None:
         stack, self._stack = self._stack, None
+        if stack is None:
+            raise ValueError("VideoWriter was left without being entered")
         if kind is not None:
             stack.__exit__(kind, error, trace)  # tells `replacing`, which then removes the file
             return
@@ -275,7 +279,7 @@ class VideoWriter:
 
     def _send_sound(self, until: int) -> None:
         """Encodes the sound up to sample `until`, in the frame size of AAC."""
-        if self._sound is None:
+        if self._sound is None or self._audio is None:
             return
         step = 1024
         until = min(until, self._audio.size)
@@ -289,7 +293,7 @@ class VideoWriter:
     def _finish(self) -> None:
         if self.frames == 0:
             raise ValueError(f"no frame was written to {self.path}")
-        if self._sound is not None:
+        if self._sound is not None and self._audio is not None:
             pictures, sound = self.frames / float(self.fps), self._audio.size / self._audio_rate
             if abs(pictures - sound) > 1 / float(self.fps) + 1e-6:
                 raise ValueError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
@@ -110,7 +112,8 @@ def overlap_add(parts: Float[Array, "B T hops *rest"]) -> Float[Array, "B T+hops
     """Sum of every frame's hop-sized pieces, piece k of frame t at position t + k."""
     hops = parts.shape[2]
     rest = [(0, 0)] * (parts.ndim - 3)
-    return sum(jnp.pad(parts[:, :, k], [(0, 0), (k, hops - 1 - k), *rest]) for k in range(hops))
+    pieces = [jnp.pad(parts[:, :, k], [(0, 0), (k, hops - 1 - k), *rest]) for k in range(hops)]
+    return functools.reduce(jnp.add, pieces)
 
 
 class DepthwiseUpsample(WeightNormed):

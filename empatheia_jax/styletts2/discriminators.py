@@ -6,6 +6,8 @@ states; after yl4579/StyleTTS2, `Modules/discriminators.py`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -36,7 +38,7 @@ class PeriodDiscriminator(nnx.Module):
     """Looks at every `period`-th sample as one row."""
 
     def __init__(self, period: int, **kinds):
-        kinds = {"weight_norm": True, **kinds}
+        kinds: dict[str, Any] = {"weight_norm": True, **kinds}
         widths = (1, 32, 128, 512, 1024, 1024)
         self.convs = nnx.List(
             Conv2d(a, b, (5, 1), strides=(3 if i < 4 else 1, 1), padding=(2, 0), **kinds)
@@ -55,7 +57,7 @@ class SpectrogramDiscriminator(nnx.Module):
     """Looks at one magnitude spectrogram, time x frequency."""
 
     def __init__(self, size: int, hop: int, window: int, **kinds):
-        kinds = {"weight_norm": True, **kinds}
+        kinds: dict[str, Any] = {"weight_norm": True, **kinds}
         self.convs = nnx.List(
             [Conv2d(1, 32, (3, 9), padding=(1, 4), **kinds)]
             + [Conv2d(32, 32, (3, 9), strides=(1, 2), padding=(1, 4), **kinds) for _ in range(3)]
@@ -118,7 +120,7 @@ class SpeechModelDiscriminator(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
     ):
-        kinds = {"weight_norm": True, "rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        kinds: dict[str, Any] = {"weight_norm": True, "rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         widths = (channels, 2 * channels, 4 * channels, 4 * channels)
         self.pre = Conv1d(features, channels, 1, **kinds)
         self.convs = nnx.List(Conv1d(a, b, 5, **kinds) for a, b in zip(widths, widths[1:]))

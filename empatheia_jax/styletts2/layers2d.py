@@ -55,7 +55,7 @@ class Conv2d(WeightNormed):
         x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
         high, wide, _, _ = kernel.shape
         rows, columns = ((x.shape[axis + 1] - kernel.shape[axis]) // self.strides[axis] + 1 for axis in (0, 1))
-        total = 0
+        total = jnp.zeros((), x.dtype)
         for i in range(high):
             for j in range(wide):
                 part = x[:, i :: self.strides[0], j :: self.strides[1]][:, :rows, :columns]

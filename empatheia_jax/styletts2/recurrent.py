@@ -22,14 +22,12 @@ class LSTM(nnx.Module):
 
     def __init__(self, features_in: int, hidden: int, *, rngs: nnx.Rngs, dtype: DTypeLike, param_dtype: DTypeLike):
         init = nnx.initializers.uniform(2 / math.sqrt(hidden))
-        for name, shape in (
-            ("kernel_ih", (features_in, 4 * hidden)),
-            ("kernel_hh", (hidden, 4 * hidden)),
-            ("bias_ih", (4 * hidden,)),
-            ("bias_hh", (4 * hidden,)),
-        ):
-            value = init(rngs.params(), shape, param_dtype)
-            setattr(self, name, nnx.Param(value - 1 / math.sqrt(hidden)))
+
+        def draw(*shape: int) -> nnx.Param:
+            return nnx.Param(init(rngs.params(), shape, param_dtype) - 1 / math.sqrt(hidden))
+
+        self.kernel_ih, self.kernel_hh = draw(features_in, 4 * hidden), draw(hidden, 4 * hidden)
+        self.bias_ih, self.bias_hh = draw(4 * hidden), draw(4 * hidden)
         self.hidden, self.dtype = hidden, dtype
 
     def project(self, x: Float[Array, "B T I"]) -> Float[Array, "B T 4H"]:

@@ -248,7 +248,7 @@ class TrainStep:
         updates, optimizer = self._optimizer.update(grads, state.optimizer, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
         ema = state.ema
-        if ema is not None:
+        if ema is not None and self._ema is not None:
             decay = self._ema(state.step) if callable(self._ema) else self._ema
             ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, trainable)
         good = finite & (state.bad_step < 0)

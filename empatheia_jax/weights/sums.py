@@ -123,7 +123,7 @@ def check(folder: str | os.PathLike, complete: str = "") -> None:
         ]
     fresh = [name for name, state in states.items() if known.get(name) != [sums[name], state]]
     if not wrong and fresh:
-        size = sum(states[name][0] for name in fresh)
+        size = sum(state[0] for name in fresh if (state := states[name]) is not None)
         if size >= _WORTH_A_LINE:
             print(f"{folder}: comparing {size / 1e9:.1f} GB with its checksums, once", file=sys.stderr, flush=True)
         with ThreadPoolExecutor(_THREADS) as pool:

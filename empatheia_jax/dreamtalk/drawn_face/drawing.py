@@ -436,7 +436,7 @@ def _glasses(canvas, p, x, y, head, pixel):
 
 @functools.partial(jax.jit, static_argnames="size")
 def _draw(numbers: dict, motion: Float[Array, "frames 73"], size: int) -> UInt8[Array, "frames size size 3"]:
-    picture = jax.lax.map(lambda pair: _picture(*pair, size), (numbers, motion))
+    picture = jax.lax.map(lambda pair: _picture(pair[0], pair[1], size), (numbers, motion))
     return jnp.round(jnp.clip(picture, 0.0, 1.0) * 255.0).astype(jnp.uint8)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,8 +21,8 @@ def ssim(a: Float[Array, "B H W C"], b: Float[Array, "B H W C"], span: float = 2
 
     def blur(x: Array) -> Array:
         height, width = x.shape[1] - 10, x.shape[2] - 10
-        x = sum(window[i] * x[:, i : i + height] for i in range(11))
-        return sum(window[i] * x[:, :, i : i + width] for i in range(11))
+        x = functools.reduce(jnp.add, [window[i] * x[:, i : i + height] for i in range(11)])
+        return functools.reduce(jnp.add, [window[i] * x[:, :, i : i + width] for i in range(11)])
 
     c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
     mean_a, mean_b = blur(a), blur(b)
