@@ -179,7 +179,8 @@ class Form:
         end = places[2]
         begins.append(end)
 
-        texts = [tokenizer.decode([token]) for token in range(len(tokenizer))]
+        texts = tokenizer.texts()
+        ends = np.array([_kind(text) for text in texts], np.int8)
         special = sorted(tokenizer.special_ids)
         after_fixed, slot_of_node = np.arange(1, f + 1), np.full(end + 1, FIXED)
         kinds, closing = np.zeros((k, len(texts)), np.int8), np.zeros((k, 2), int)
@@ -193,7 +194,7 @@ class Form:
             slot, options = piece
             if isinstance(slot, Free):
                 breaks = "\n" in texts[after[0]] and not texts[after[0]].strip()
-                kinds[here - f] = [_kind(text) for text in texts]
+                kinds[here - f] = ends
                 mark = next(token for token in after if "\n" in texts[token] or texts[token].strip())
                 kinds[here - f, [*special, mark, pieces[-1][0]]] = ENDS
                 # Some vocabularies have tokens like ".\n": then the fixed words go on behind their line break.

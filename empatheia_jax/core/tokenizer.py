@@ -194,6 +194,11 @@ class Tokenizer:
         inner = [self._inner.get(int(i), int(i)) for i in ids]
         return self._backend.decode(inner, skip_special_tokens=skip_special)
 
+    def texts(self) -> list[str]:
+        """What each token writes when it stands alone, by its id; "" for control tokens and unused rows."""
+        inner = [[self._inner.get(token, token)] for token in range(len(self))]
+        return self._backend.decode_batch(inner, skip_special_tokens=True)
+
     def token_id(self, token: str) -> int:
         """Id of one token by its name. Raises UserError where there is none."""
         found = self._backend.token_to_id(token)

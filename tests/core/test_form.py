@@ -157,6 +157,9 @@ def test_a_line_break_inside_the_last_token_of_a_slot_is_not_written_twice():
         def encode_parts(self, parts):
             return list("".join(text for text, _ in parts).encode())
 
+        def texts(self):
+            return [self.decode([token]) for token in range(len(self))]
+
         def decode(self, ids):
             return "".join(".\n" if i == 256 else chr(i) for i in ids)
 

@@ -105,6 +105,12 @@ def test_a_tokenizer_config_that_is_no_object_is_one_line(tmp_path, small, conte
         Tokenizer.load(tmp_path)
 
 
+def test_the_texts_of_single_tokens_are_those_of_decoding_them(small):
+    tokenizer = Tokenizer(small, vocab_size=300, added_tokens=("[AUD0]",), words=("<emo>",))
+    assert tokenizer.texts() == [tokenizer.decode([token]) for token in range(302)]
+    assert (tokenizer.texts()[256], tokenizer.texts()[290], tokenizer.texts()[301]) == ("", "", "<emo>")
+
+
 def test_a_tokenizer_of_another_checkpoint_is_refused(small):
     with pytest.raises(UserError, match="258 tokens and the model only 200 rows"):
         Tokenizer(small, vocab_size=200)

@@ -16,8 +16,10 @@ from converters.tables.llama import smollm2_file
 from converters.tokenizer_files import gguf
 from data_pipeline import toy
 from data_pipeline.batches import BatchMaker
-from data_pipeline.examples import examples_of
+from data_pipeline.examples import examples_of, read_conversations
+from data_pipeline.extract import clips_of
 from data_pipeline.features import MadeUpFeatures
+from data_pipeline.layout import Tree
 from data_pipeline.loader import settings_of
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax import tiny
@@ -29,6 +31,7 @@ from empatheia_jax.dialogue.writer import Question, prompt_of
 from empatheia_jax.errors import UserError
 from empatheia_jax.settings import resolve
 from empatheia_jax.tokens import SLOTS
+from tests.data_pipeline.trees import small_tree
 from tests.tokenizers_of_families import tokenizer_of
 
 CONFIGS = {"debug": debug, "quickstart": quickstart}
@@ -159,3 +162,17 @@ def test_chatglm3_is_prompted_in_its_own_format_and_other_cores_in_the_baselines
 def test_a_policy_that_makes_no_sense_is_one_line(change):
     with pytest.raises(UserError, match=next(iter(change))):
         dataclasses.replace(PromptPolicy(900), **change)
+
+
+def test_what_the_policy_hears_is_what_extraction_makes(tmp_path):
+    tree = Tree(small_tree(tmp_path, media=False))
+    examples = examples_of(read_conversations(tree.split_file("train"), Quarantine(0.0)), Quarantine(0.0))
+    for heard, roles in ((False, ("speaker",)), (True, ("speaker", "history"))):
+        made = {clip.id for clip in clips_of(examples, tree, roles)}
+        policy = PromptPolicy(900, utterances=9, listener_media=heard)
+        wanted = {
+            tree.clip(each.conversation, said.index, said.role, said.text).id
+            for each in examples
+            for said in (each.turn.history[i] for i in policy.heard(each.turn.history))
+        }
+        assert made == wanted
