@@ -36,6 +36,8 @@ class Conversion:
       open: input path → source; renames and unwraps here what is needed.
       files: (input path, source) → {name in the weights folder: path to copy, or bytes}.
       tensor_file: name of the tensors' file in an export.
+      release: (our config) → (name of the conversion whose form a release of these weights has, its `config.json`), for
+        formats that no library loads as a folder (GGUF); None: the release has the form that was read.
       config_class: the config's dataclass, which reads it back from a weights folder; None for plain dictionaries.
       default_input: finds the input where `--input` is left out (weights inside an installed package); raises UserError
         with the command that installs it.
@@ -52,6 +54,7 @@ class Conversion:
     files: Callable[[Path, Source], Mapping[str, str | Path | bytes]] = _no_files
     tensor_file: str = "model.safetensors"
     config_class: type | None = None
+    release: Callable[[Any], tuple[str, dict[str, Any]]] | None = None
     default_input: Callable[[], Path] | None = None
 
     def describe(self, path: Path, source: Source) -> tuple[Any, Table, dict[str, jax.ShapeDtypeStruct]]:

@@ -68,6 +68,11 @@ def to_release(conversion: Conversion, folder: Path, output: Path, shard_bytes: 
         raise UserError(f"{output} exists already; remove it or choose another folder")
     parameters = weights.lazy_params(folder)
     config = _config(conversion, description["config"])
+    made: dict[str, bytes] = {}
+    if conversion.release is not None:
+        name, released = conversion.release(config)
+        conversion = find_conversion(name)
+        made["config.json"] = (json.dumps(released, indent=1) + "\n").encode()
     table = conversion.table(config)
     keys = None
     if description["provenance"].get("source") == conversion.name and MANIFEST_FILE in description["files"]:
@@ -88,6 +93,8 @@ def to_release(conversion: Conversion, folder: Path, output: Path, shard_bytes: 
             place = temporary / ("config.json" if name == SOURCE_CONFIG_FILE else name)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, place)
+        for name, content in made.items():
+            (temporary / name).write_bytes(content)
         temporary.rename(output)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -108,14 +115,21 @@ def _default_input(source: str | None, target: str) -> Path:
 
 @main_guard
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("converters.convert", description="Released checkpoints ⇄ weights folders.")
-    parser.add_argument("--source", help=f"format of the release: {', '.join(conversions())} (default: found out)")
+    parser = argparse.ArgumentParser(
+        "converters.convert",
+        description="Released checkpoints ⇄ weights folders.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="sources:\n" + "\n".join(f"  {c.name:18} {c.about}" for c in conversions().values()),
+    )
+    parser.add_argument("--source", help="format of the release, see the list below (default: found out)")
     parser.add_argument(
         "--input",
         type=Path,
         help="checkpoint file or folder; with --target=hf a weights folder; may be left out for sources inside packages",
     )
-    parser.add_argument("--base", type=Path, help="of an adapter: the weights folder of the model that it belongs to")
+    parser.add_argument(
+        "--base", type=Path, help="of an adapter: its base model, as a weights folder or as the original release"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder to make")
     parser.add_argument(
         "--target", choices=("jax", "hf"), default="jax", help="jax: our layout (default); hf: the release's"

@@ -143,12 +143,14 @@ class Hub:
 
     def files(self, release: Release) -> list[RemoteFile]:
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError
 
         try:
             info = HfApi().model_info(release.repository, revision=release.revision, files_metadata=True)
-        except (HfHubHTTPError, OSError) as error:
-            raise UserError(f"{release.repository} at {release.revision} cannot be listed: {error}") from error
+        except _network_errors() as error:
+            raise UserError(
+                f"{release.repository} at {release.revision} cannot be listed: {_first_line(error)}; without a network take "
+                "the files from a folder with --from=FOLDER"
+            ) from error
         return [
             RemoteFile(f.rfilename, f.size or 0, f.lfs.sha256 if f.lfs else None, None if f.lfs else f.blob_id)
             for f in info.siblings or ()
@@ -156,12 +158,26 @@ class Hub:
 
     def download(self, release: Release, name: str, folder: Path) -> None:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError
 
         try:
             hf_hub_download(release.repository, name, revision=release.revision, local_dir=folder)
-        except (HfHubHTTPError, OSError) as error:
-            raise UserError(f"{name} of {release.repository}: the download stopped: {error}; run it again") from error
+        except _network_errors() as error:
+            raise UserError(
+                f"{name} of {release.repository}: the download stopped: {_first_line(error)}; run it again"
+            ) from error
+
+
+def _network_errors() -> tuple[type[BaseException], ...]:
+    """What the hub's client raises. Its HTTP library has changed from release to release; its own error derives from that
+    library's.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (OSError, *HfHubHTTPError.__bases__)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class FetchedFolder:

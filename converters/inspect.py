@@ -1,6 +1,6 @@
 """Says what a checkpoint or a weights folder is, and whether it fits our model.
 
-    python -m converters.inspect PATH [--source=NAME] [--keys] [--verify]
+    python -m converters.inspect PATH [--source=NAME] [--base=FOLDER] [--keys] [--verify]
 
 Exit codes: 0 it fits exactly, 1 it does not (every missing, extra or misshapen key is listed), 2 it cannot be read.
 """
@@ -21,8 +21,9 @@ import numpy as np
 
 from converters import interpreter
 from converters.registry import conversions, find_conversion, recognize
+from converters.tables import peft_adapter
 from empatheia_jax import weights
-from empatheia_jax.errors import main_guard
+from empatheia_jax.errors import UserError, main_guard
 
 
 def _sizes(entries: Mapping[str, Mapping[str, Any]]) -> str:
@@ -40,11 +41,26 @@ def _print_keys(entries: Mapping[str, Mapping[str, Any]]) -> None:
         print(f"  {key}  {entry['dtype']}{list(entry['shape'])}")
 
 
+def ignored_lines(ignored: Mapping[str, str]) -> list[str]:
+    """One line for each reason to ignore tensors, with their number and the first of them."""
+    by_reason: dict[str, list[str]] = {}
+    for key, reason in ignored.items():
+        by_reason.setdefault(reason, []).append(key)
+    return [
+        f"ignored: {keys[0]}: {reason}" if len(keys) == 1 else f"ignored: {len(keys)} tensors ({keys[0]}, …): {reason}"
+        for reason, keys in by_reason.items()
+    ]
+
+
 def _inspect_weights(path: Path, keys: bool, verify: bool) -> int:
     description = weights.describe(path)
     print(f"{path}: weights folder of the kind {description['kind']!r}")
     print(f"  {_sizes(description['params'])}")
-    print(f"  provenance: {json.dumps(description['provenance'])}")
+    provenance = dict(description["provenance"])
+    ignored = provenance.pop("ignored", None)
+    print(f"  provenance: {json.dumps(provenance)}")
+    for line in ignored_lines(ignored if isinstance(ignored, dict) else {}):
+        print(f"  {line}")
     print(f"  config: {json.dumps(description['config'])}")
     print(f"  files: {', '.join(description['files']) or 'none'}")
     print(f"  sha256: {description['sha256']}")
@@ -69,12 +85,16 @@ def _differs(path: str, ours: Mapping[str, Any], stored: Mapping[str, Any]) -> b
     return path not in ours or path not in stored or tuple(ours[path].shape) != tuple(stored[path]["shape"])
 
 
-def _inspect_release(path: Path, name: str | None, keys: bool) -> int:
+def _inspect_release(path: Path, name: str | None, base: Path | None, keys: bool) -> int:
     if name:
         conversion = find_conversion(name)
         source = conversion.open(path)
     else:
         conversion, source = recognize(path)
+    if conversion.name == peft_adapter.NAME:
+        conversion = peft_adapter.on(base)
+    elif base is not None:
+        raise UserError(f"--base belongs to adapters, and {path} is of the source {conversion.name}")
     print(f"{path}: {conversion.name}, {conversion.about}")
     print(f"  {_sizes(source.manifest())}")
     if keys:
@@ -82,8 +102,8 @@ def _inspect_release(path: Path, name: str | None, keys: bool) -> int:
     config, table, abstract = conversion.describe(path, source)
     print(f"  config: {config}")
     report = interpreter.check(source.manifest(), table, abstract)
-    for key, reason in report.ignored.items():
-        print(f"  ignored: {key}: {reason}")
+    for line in ignored_lines(report.ignored):
+        print(f"  {line}")
     for line in report.lines():
         print(f"  {line}")
     if report.ok:
@@ -96,12 +116,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("converters.inspect", description="What is this checkpoint, and does it fit?")
     parser.add_argument("path", type=Path, metavar="PATH", help="checkpoint file or folder, or weights folder")
     parser.add_argument("--source", help="format of the release (default: found out)")
+    parser.add_argument(
+        "--base", type=Path, help="of an adapter: its base model, as a weights folder or as the original release"
+    )
     parser.add_argument("--keys", action="store_true", help="list every tensor")
     parser.add_argument("--verify", action="store_true", help="recompute the hashes of a weights folder")
     options = parser.parse_args(arguments)
     if _is_weights_folder(options.path):
         return _inspect_weights(options.path, options.keys, options.verify)
-    return _inspect_release(options.path, options.source, options.keys)
+    return _inspect_release(options.path, options.source, options.base, options.keys)
 
 
 def _is_weights_folder(path: Path) -> bool:

@@ -50,5 +50,7 @@ def recognize(path: Path) -> tuple[Conversion, Source]:
             found.append(conversion)
     if len(found) != 1:
         names = ", ".join(c.name for c in found) or "nothing"
-        raise UserError(f"{path} looks like {names}; say what it is with --source={'|'.join(conversions())}")
+        raise UserError(
+            f"{path} looks like {names}; say what it is with --source=NAME, one of {', '.join(conversions())}"
+        )
     return found[0], found[0].open(path)

@@ -13,6 +13,7 @@ from empatheia_jax.terminal import visible
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE ended
 EXIT_FILE = "EMPATHEIA_EXIT_FILE"
 """Variable of the environment: a file for the exit code of the process of a run that ends first (`note_exit`)."""
 
@@ -35,10 +36,15 @@ def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:
     @functools.wraps(main)
     def guarded(*args, **kwargs) -> int:
         try:
-            return main(*args, **kwargs) or 0
+            code = main(*args, **kwargs) or 0
+            sys.stdout.flush()  # so that a reader that left is noticed here, and not when the interpreter ends
+            return code
         except UserError as error:
             print(f"error: {visible(str(error))}", file=sys.stderr)
             return EXIT_USER_ERROR
+        except BrokenPipeError:  # `… | head` has read enough: what is still to be printed goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_BROKEN_PIPE
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return EXIT_INTERRUPTED

@@ -171,6 +171,40 @@ def gguf_config(metadata: Mapping[str, Any], tied: bool) -> LlamaConfig:
     return LlamaConfig.from_source(source | {"model_type": "llama", "tie_word_embeddings": tied})
 
 
+def release_config(config: LlamaConfig) -> dict[str, Any]:
+    """`config.json` of a Hugging Face release of these weights.
+
+    Raises: UserError where the family that a GGUF file of the architecture `llama` belongs to has no such network.
+    """
+    if config.qkv_bias != config.output_bias or config.qk_norm or config.sliding_window is not None:
+        raise UserError("these weights are of no plain LLaMA; convert them from their own release")
+    fields = None
+    if config.rope_scaling is not None:
+        stated = dataclasses.asdict(config.rope_scaling)
+        fields = {"rope_type": stated.pop("kind")} | {
+            name: value for name, value in stated.items() if value is not None
+        }
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "max_position_embeddings": config.max_position_embeddings,
+        "rms_norm_eps": config.rms_norm_eps,
+        "rope_theta": config.rope_theta,
+        "rope_scaling": fields,
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "attention_bias": config.qkv_bias,
+        "mlp_bias": config.mlp_bias,
+        "hidden_act": "silu",
+    }
+
+
 def _gguf_config(path: Path, source: Source) -> LlamaConfig:
     config = gguf_config(source.metadata, tied="output.weight" not in source)
     if ROPE_FACTORS not in source:
@@ -214,6 +248,7 @@ CONVERSIONS = [
         recognizes=lambda path, source: source.metadata.get("general.architecture") == "llama",
         files=lambda path, source: tokenizer_files(source.metadata),
         config_class=LlamaConfig,
+        release=lambda config: ("llama", release_config(config)),
     ),
     Conversion(
         name="smollm2",
@@ -225,6 +260,7 @@ CONVERSIONS = [
         recognizes=lambda path, source: False,  # a GGUF file given by path is `llama-gguf`
         files=lambda path, source: tokenizer_files(source.metadata),
         config_class=LlamaConfig,
+        release=lambda config: ("llama", release_config(config)),
         default_input=smollm2_file,
     ),
 ]

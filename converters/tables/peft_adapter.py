@@ -1,8 +1,9 @@
 """A PEFT adapter's folder as a weights folder of its own, in both directions.
 
-The base model says which linear maps there are, so a conversion needs its weights folder (`--base`); of its weights
-nothing is read or copied. The weights folder keeps what the adapter trains: `….lora.default.a` and `.b`, and where
-modules are saved whole, the vocabulary tables with the added rows apart. `attach` puts it on a core.
+The base model says which linear maps there are, so a conversion needs its folder (`--base`: the weights folder, or the
+release as it was downloaded); of its weights nothing is read or copied. The weights folder keeps what the adapter trains:
+`….lora.default.a` and `.b`, and where modules are saved whole, the vocabulary tables with the added rows apart. `attach` puts
+it on a core.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from converters.conversion import Conversion
-from converters.formats.source import Source
-from converters.huggingface import hf_files
+from converters.formats.source import DictSource, Source
+from converters.huggingface import hf_files, hf_model_type
 from converters.table import Table
 from converters.tables import chatglm, llama, t5
 from converters.tables.peft import CONFIG_FILE, TENSOR_FILE, adapter_table, plan, read_folder
@@ -33,6 +34,8 @@ _ADAPTER = "default"
 
 _BASES = {conversion.name: conversion for module in (chatglm, llama, t5) for conversion in module.CONVERSIONS}
 """The language models, which an adapter may belong to."""
+_MODEL_TYPES = {"llama": llama.FAMILY, "chatglm": ("chatglm",), "t5": ("t5",)}
+"""`model_type` of the releases that each of them is read from."""
 
 
 def _base(name: str) -> Conversion:
@@ -77,7 +80,23 @@ class AdapterConfig:
 
 def _config(folder: Path | None, path: Path, source: Source) -> AdapterConfig:
     if folder is None:
-        raise UserError(f"{path} is an adapter; say which model it belongs to with --base=WEIGHTS_FOLDER")
+        raise UserError(f"{path} is an adapter; say which model it belongs to with --base=FOLDER")
+    name, core_config = _described(folder)
+    bare = AdapterConfig(name, core_config, LoRAConfig(1, 1.0, ("-",)), (), 0)
+    config, _ = read_folder(path)
+    core = bare.abstract_core(adapted=False)
+    settings, saved, rows = plan(core, bare.base.table(bare.core_config()), config, source)
+    return dataclasses.replace(bare, lora=settings, saved=tuple(saved), added=rows)
+
+
+def _described(folder: Path) -> tuple[str, dict[str, Any]]:
+    """(conversion's name, config) of a base model: a weights folder, or a Hugging Face folder as it was released."""
+    released = hf_model_type(folder) if folder.is_dir() else None
+    if released is not None:
+        for conversion in _BASES.values():
+            if released in _MODEL_TYPES.get(conversion.name, ()):
+                return conversion.name, weights.config_to_dict(conversion.config(folder, DictSource({})))
+        raise UserError(f"{folder} is of the model type {released!r}; adapters are read for {', '.join(_MODEL_TYPES)}")
     described = weights.describe(folder)
     origin = described["provenance"].get("source")
     base = _BASES.get(origin)
@@ -85,11 +104,7 @@ def _config(folder: Path | None, path: Path, source: Source) -> AdapterConfig:
         raise UserError(f"{folder} does not say which release it was made from; convert the base model again")
     # SmolLM2's GGUF names its tensors otherwise; adapters are made for the same model's Hugging Face form
     name = described["kind"] if base.kind == described["kind"] and described["kind"] == "llama" else origin
-    bare = AdapterConfig(name, described["config"], LoRAConfig(1, 1.0, ("-",)), (), 0)
-    config, _ = read_folder(path)
-    core = bare.abstract_core(adapted=False)
-    settings, saved, rows = plan(core, bare.base.table(bare.core_config()), config, source)
-    return dataclasses.replace(bare, lora=settings, saved=tuple(saved), added=rows)
+    return name, described["config"]
 
 
 def table(config: AdapterConfig) -> Table:
@@ -123,7 +138,7 @@ def on(base: Path | None) -> Conversion:
     return _AdapterConversion(
         name=NAME,
         kind=KIND,
-        about="a PEFT LoRA adapter's folder (with --base=WEIGHTS_FOLDER of its model)",
+        about="a PEFT LoRA adapter's folder (with --base=FOLDER of its model)",
         config=lambda path, source: _config(base, path, source),
         construct=lambda config: config.base.construct(config.core_config()),
         table=table,
