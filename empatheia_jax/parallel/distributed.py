@@ -34,6 +34,7 @@ T = TypeVar("T")
 _FOREVER = 10**9  # milliseconds: peers that are gone are noticed by their heartbeats, not by a limit
 _ENDED, _DONE = "empatheia_jax/ended", "done"
 _leaving = threading.Lock()
+_listeners: list[threading.Thread] = []
 
 
 # ---------------------------------------------------------------- who belongs to the run
@@ -152,7 +153,10 @@ def initialize(
             f"the processes cannot be joined ({_first_line(error)}); correct the launcher's variables"
         ) from None
     joined.set()
-    threading.Thread(target=_hear, args=(lost,), name="peers", daemon=True).start()
+    listener = threading.Thread(target=_hear, args=(lost,), name="peers", daemon=True)
+    _listeners.append(listener)
+    listener.start()
+    jax.devices()  # all processes make theirs known together: one that only waits for others would keep them waiting
     return True
 
 
@@ -264,6 +268,8 @@ def _leave_together() -> None:
     wait_for_all("end")
     if _place()[0] == 0:
         _store().key_value_set(_ENDED, _DONE)
+    for listener in _listeners:  # it reads from the client that ends now
+        listener.join()
     jax.distributed.shutdown()
 
 

@@ -10,16 +10,21 @@ import signal
 import sys
 import time
 
+import jax
+
 from empatheia_jax.errors import UserError, leave, main_guard
 from empatheia_jax.parallel import distributed
 
 
 @main_guard
 def main(port: str, process: int, victim: int, way: str) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what it puts in the background without
     distributed.initialize(f"localhost:{port}", 2, process, heartbeat_timeout_seconds=5)
     with distributed.guard():
         distributed.wait_for_all("joined")
         print("joined", flush=True)
+        if way == "late":  # process 0 alone computes, as for a reply
+            distributed.first_alone("work", lambda: float(jax.numpy.ones(3).sum()))
         if process != victim:
             if way != "late":
                 time.sleep(60)
