@@ -51,6 +51,10 @@ def bridge() -> ConfigDict:
     c.sharing = "all"  # Enc_SD, Dec_SD: "all", "modality" or "none"
     c.style_inputs = "own"  # "speech": the literal (3)-(6)
     c.fuse = "linear"  # or "mean"
+    c.source_positions = True  # of r^t in CS; False: attention does not see the order of the reply's words
+    # What the bridge reads: "tokens": r^t at the reply's tokens, r^s and r^v at the signal tokens; "all": the states of the whole
+    # answer for all three, its last data.reply_tokens ones
+    c.signal_source = "tokens"
     return c
 
 
@@ -60,7 +64,9 @@ def objective() -> ConfigDict:
     c.alpha = 1.0
     c.beta = 1.0
     c.kl_weight = 1e-4  # 0.0 = the letter of the paper
-    c.regression = "mse"  # or "l2"
+    c.regression = (
+        "mse"  # "l2": Euclidean norms; "sum": the letter of (9) and (10), the squared norm of an example's whole error
+    )
     c.without = ""  # losses left out for an ablation: "ccl", "sac", …
     return c
 
@@ -130,8 +136,10 @@ def decoding() -> ConfigDict:
     c.repetition_penalty = 1.0
     c.no_repeat_ngram = 0
     c.guidance = 1.0  # of the talking head's diffusion
-    c.content_blend = 1.0  # how much of C^s, C^v reaches the generators; 0.0 = a pipeline
-    c.style_blend = 1.0  # likewise S^s, S^v
+    # How much of C^s, C^v and of S^s, S^v reaches the generators; 0.0 = a pipeline. None = 1.0 where a stage of the run trained
+    # them; what nothing trained (without L_ccl, without L_sac) says nothing, and the generator's own encoding takes its place
+    c.content_blend = placeholder(float)
+    c.style_blend = placeholder(float)
     return c
 
 

@@ -112,6 +112,7 @@ def empatheia_config(config: Experiment, network: LanguageModel, sizes: Widths) 
         video_features=sizes.video,
         reply_tokens=config.data.reply_tokens,
         added=len(ADDED_TOKENS) + len(words_of(network)),
+        signal_source=bridge.signal_source,
         synchronizer=SynchronizerConfig(
             hidden=hidden,
             block=block,
@@ -120,6 +121,7 @@ def empatheia_config(config: Experiment, network: LanguageModel, sizes: Widths) 
             video_window=sizes.video_window,
             video_channels=sizes.video_content,
             kind=bridge.content_kind,
+            source_positions=bridge.source_positions,
         ),
         disentangler=DisentanglerConfig(
             hidden=hidden,

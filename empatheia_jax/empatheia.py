@@ -24,13 +24,15 @@ from empatheia_jax.bridge.style_disentangler import DisentanglerConfig, Style, S
 from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.nn.linear import Linear
+from empatheia_jax.settings.choices import SignalSource
 from empatheia_jax.tokens import ADDED_TOKENS, SIGNALS, SpecialTokens
 
 
 @dataclasses.dataclass(frozen=True)
 class EmpatheiaConfig:
     """Sizes around the core: feature widths of the two encoders, the longest reply in tokens, CS and SD; how many
-    tokens the core's vocabulary gets (`ADDED_TOKENS`, and words that it could not write).
+    tokens the core's vocabulary gets (`ADDED_TOKENS`, and words that it could not write). `signal_source`: "tokens", or
+    "all", which gives CS and SD the states of the whole answer.
     """
 
     speech_features: int
@@ -39,17 +41,22 @@ class EmpatheiaConfig:
     synchronizer: SynchronizerConfig
     disentangler: DisentanglerConfig
     added: int = len(ADDED_TOKENS)
+    signal_source: SignalSource = "tokens"
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Signals:
-    """r^t (B, R, H) with its lengths (B,), r^s and r^v (B, 16, H): final-norm states at their tokens."""
+    """r^t (B, R, H) with its lengths (B,), r^s and r^v (B, 16, H): final-norm states at their tokens.
+
+    Where the bridge reads the whole answer all three are the same (B, R, H), and `lengths` (B,) are those of r^s and r^v.
+    """
 
     text: Float[Array, "B R H"]
     text_lengths: Int[Array, " B"]
     speech: Float[Array, "B G H"]
     video: Float[Array, "B G H"]
+    lengths: Int[Array, " B"] | None = None
 
 
 class Empatheia(nnx.Module):
@@ -104,10 +111,17 @@ class Empatheia(nnx.Module):
         return self.added.logits(self.core, hidden)
 
     def signals(
-        self, hidden: Float[Array, "B T H"], tokens: Int[Array, "B T"], reply_mask: Bool[Array, "B T"]
+        self,
+        hidden: Float[Array, "B T H"],
+        tokens: Int[Array, "B T"],
+        reply_mask: Bool[Array, "B T"],
+        answer_mask: Bool[Array, "B T"],
     ) -> Signals:
-        """r^t, r^s and r^v out of the states of a whole sequence."""
+        """r^t, r^s and r^v out of the states of a whole sequence; `answer_mask`: everything that the model writes."""
         special = self.special
+        if self.config.signal_source == "all":
+            text, lengths = gather(hidden, last(answer_mask, self.config.reply_tokens), self.config.reply_tokens)
+            return Signals(text, lengths, text, text, lengths)
         text, lengths = gather(hidden, reply_mask, self.config.reply_tokens)
         is_speech = (tokens >= special.audio_signals[0]) & (tokens <= special.audio_signals[-1])
         is_video = (tokens >= special.video_signals[0]) & (tokens <= special.video_signals[-1])
@@ -127,7 +141,7 @@ class Empatheia(nnx.Module):
 
     def style(self, signals: Signals, key: Array | None = None) -> Style:
         """S^s, S^v, fused E and P, and the classifiers' logits."""
-        return self.disentangler(signals.speech, signals.video, key)
+        return self.disentangler(signals.speech, signals.video, key, signals.lengths)
 
 
 def place(x: Float[Array, "B T H"], mask: Bool[Array, "B T"], features: Float[Array, "B N H"]) -> Float[Array, "B T H"]:
@@ -136,6 +150,12 @@ def place(x: Float[Array, "B T H"], mask: Bool[Array, "B T"], features: Float[Ar
     filled = mask & (index < features.shape[1])
     index = jnp.clip(index, 0, features.shape[1] - 1)
     return jnp.where(filled[..., None], jnp.take_along_axis(features, index[..., None], axis=1).astype(x.dtype), x)
+
+
+def last(mask: Bool[Array, "B T"], count: int) -> Bool[Array, "B T"]:
+    """The last `count` places of each row where `mask` holds."""
+    rank = jnp.cumsum(mask, axis=1)
+    return mask & (rank > rank[:, -1:] - count)
 
 
 def gather(

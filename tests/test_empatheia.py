@@ -101,7 +101,8 @@ def test_gather_takes_masked_rows_in_order_and_pads_with_zeros():
 def test_signals_are_the_states_at_the_reply_and_at_the_signal_tokens(model):
     batch = example_batch()
     hidden = nnx.jit(lambda m, b: m.hidden(b))(model, batch)
-    signals = model.signals(hidden, jnp.asarray(batch.tokens), jnp.asarray(batch.reply_mask))
+    masks = [jnp.asarray(each) for each in (batch.tokens, batch.reply_mask, batch.loss_mask)]
+    signals = model.signals(hidden, *masks)
     for row in range(batch.size):
         end = batch.lengths[row]
         reply = np.flatnonzero(batch.reply_mask[row])
@@ -109,6 +110,26 @@ def test_signals_are_the_states_at_the_reply_and_at_the_signal_tokens(model):
         np.testing.assert_array_equal(signals.speech[row], hidden[row, end - 2 * SIGNALS : end - SIGNALS])
         np.testing.assert_array_equal(signals.video[row], hidden[row, end - SIGNALS : end])
         assert signals.text_lengths[row] == len(reply)
+
+
+@pytest.mark.parametrize("longest", [200, 40])
+def test_the_bridge_may_read_the_whole_answer_its_end_first(model, longest):
+    batch = example_batch()
+    hidden = nnx.jit(lambda m, b: m.hidden(b))(model, batch)
+    masks = [jnp.asarray(each) for each in (batch.tokens, batch.reply_mask, batch.loss_mask)]
+    config = model.config
+    try:
+        model.config = dataclasses.replace(config, signal_source="all", reply_tokens=longest)
+        signals = model.signals(hidden, *masks)
+    finally:
+        model.config = config
+    assert signals.speech is signals.text and signals.video is signals.text and signals.lengths is signals.text_lengths
+    for row in range(batch.size):
+        answer = np.flatnonzero(batch.loss_mask[row])[-longest:]
+        assert signals.lengths[row] == len(answer)
+        np.testing.assert_array_equal(signals.text[row, : len(answer)], hidden[row, answer])
+    style = nnx.jit(lambda m, s: m.style(s))(model, signals)
+    assert np.isfinite(np.asarray(style.speech)).all()
 
 
 def test_speech_and_video_features_reach_the_states(model):

@@ -3,7 +3,9 @@
     z^m = Enc(FFN(r^t), q^m),   C^m = Dec(FFN(z^m), q^m),   m in {speech, video}
 
 The queries are a learned vector plus sinusoidal positions, expanded to the requested length: phonemes for speech, video
-frames for the face, so any length can be asked for. Enc and Dec are shared by the modalities; queries and heads are not.
+frames for the face, so any length can be asked for. The source FFN(r^t) has sinusoidal positions too: attention over it would
+be blind to the order of the reply's words otherwise, for the core's states say little of where they stand. Enc and Dec are
+shared by the modalities; queries and heads are not.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ class SynchronizerConfig:
     """Sizes of CS: width of the core's hidden states, blocks, latent width, and the targets' shapes per position.
 
     `video_window` and `video_channels` are DreamTalk's 11 tokens a frame and their width. `kind` is "vae" (the paper) or
-    "linear": the ablation without CS, a linear map of r^t resized to the requested length.
+    "linear": the ablation without CS, a linear map of r^t resized to the requested length. `source_positions`: whether
+    the source has positions.
     """
 
     hidden: int
@@ -34,6 +37,7 @@ class SynchronizerConfig:
     video_window: int
     video_channels: int
     kind: str = "vae"
+    source_positions: bool = True
 
 
 @jax.tree_util.register_dataclass
@@ -77,6 +81,8 @@ class ContentSynchronizer(nnx.Module):
         text_mask = length_mask(text_lengths, text.shape[1])
         if self.config.kind == "linear":
             return resize(x, text_lengths, lengths, size), jnp.zeros(text.shape[0])
+        if self.config.source_positions:
+            x = x + sinusoids(*x.shape[1:]).astype(x.dtype)
         mask = length_mask(lengths, size)
         queries = jnp.broadcast_to(query + sinusoids(size, x.shape[-1]), (x.shape[0], size, x.shape[-1])).astype(
             x.dtype

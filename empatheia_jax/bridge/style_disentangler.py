@@ -14,8 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from empatheia_jax.bridge.content_synchronizer import length_mask
 from empatheia_jax.bridge.transformer import Block, BlockConfig, Gaussian, linear
 
 CLASSES = {"emotion": 7, "age": 4, "gender": 2, "tone": 3}
@@ -66,12 +67,18 @@ class _Vae(nnx.Module):
         self.latent_input = linear(config.latent, width, (None, "embed"), rngs=rngs, **dtypes)
         self.decoder = Block(config.block, rngs=rngs, **dtypes)
 
-    def __call__(self, states: Float[Array, "n B G D"], queries: Float[Array, "n D"], key: Array | None):
+    def __call__(
+        self,
+        states: Float[Array, "n B G D"],
+        valid: Bool[Array, "B G"],
+        queries: Float[Array, "n D"],
+        key: Array | None,
+    ):
         count, batch, length, width = states.shape
         source = states.reshape(count * batch, length, width)
         query = jnp.repeat(queries, batch, axis=0)[:, None, :].astype(source.dtype)  # (n B, 1, D)
         one = jnp.ones((count * batch, 1), bool)
-        encoded = self.encoder(source, jnp.ones(source.shape[:2], bool), query, one)
+        encoded = self.encoder(source, jnp.tile(valid, (count, 1)), query, one)
         z, kl = self.latent(encoded, key)
         out = self.decoder(self.latent_input(z.astype(source.dtype)), one, query, one)
         return out.reshape(count, batch, width), kl.reshape(count, batch).sum(0)
@@ -103,14 +110,22 @@ class StyleDisentangler(nnx.Module):
         self.speech_style = linear(styled, config.speech_style, (None, "embed"), rngs=rngs, **dtypes)
         self.video_style = linear(styled, config.video_style, (None, "embed"), rngs=rngs, **dtypes)
 
-    def __call__(self, speech: Float[Array, "B G H"], video: Float[Array, "B G H"], key: Array | None = None) -> Style:
-        """`key` samples the latents (training), None takes their means."""
+    def __call__(
+        self,
+        speech: Float[Array, "B G H"],
+        video: Float[Array, "B G H"],
+        key: Array | None = None,
+        lengths: Int[Array, " B"] | None = None,
+    ) -> Style:
+        """`key` samples the latents (training), None takes their means; `lengths`: valid states of each row, None = all."""
         config = self.config
         video = speech if config.inputs == "speech" else video
         speech, video = self.input(speech), self.input(video)
         batch = speech.shape[0]
+        valid = jnp.ones(speech.shape[:2], bool) if lengths is None else length_mask(lengths, speech.shape[1])
         if config.kind == "linear":
-            styles = self.speech_style(speech.mean(1)), self.video_style(video.mean(1))
+            mean = (lambda x: x.mean(1)) if lengths is None else (lambda x: jnp.mean(x, 1, where=valid[..., None]))
+            styles = self.speech_style(mean(speech)), self.video_style(mean(video))
             return Style(*styles, None, None, {}, jnp.zeros(batch))
         states = jnp.stack([speech, video, speech, video])  # in the order of QUERIES
         count = len(self.vaes)
@@ -119,7 +134,7 @@ class StyleDisentangler(nnx.Module):
         kl = jnp.zeros(batch)
         for index, vae in enumerate(self.vaes):
             chosen = jnp.arange(index, len(QUERIES), count)  # "modality": 0 takes the speech rows, 1 the video rows
-            result, part = vae(states[chosen], self.queries[...][chosen], keys[index])
+            result, part = vae(states[chosen], valid, self.queries[...][chosen], keys[index])
             kl = kl + part
             for row, query in enumerate(range(index, len(QUERIES), count)):
                 out[query] = result[row]

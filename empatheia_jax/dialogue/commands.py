@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from empatheia_jax.files import write_json
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter
 from empatheia_jax.runs.run import Run
-from empatheia_jax.settings import Experiment
+from empatheia_jax.settings import Decoding, Experiment
 from empatheia_jax.terminal import visible
 
 FRAME_RATE = 25
@@ -49,10 +49,21 @@ def responder(config: Experiment, workdir: Path) -> Responder:
         assemble.speaker(config),
         assemble.animator(config),
         DrawnFaces() if config.networks.faces == "drawn" else FaceFolder(Path(config.networks.faces)),
-        blend=Blend(decoding.content_blend, decoding.style_blend),
+        blend=blend(decoding, Run(workdir).trained_losses()),
         guidance=decoding.guidance,
         seed=config.seed,
     )
+
+
+def blend(decoding: Decoding, trained: Collection[str]) -> Blend:
+    """How much of the bridge reaches the generators: as the config says, else all of what the run's losses trained.
+
+    A path that no loss has trained (L_ccl for content, L_sac for style) gives what its random weights make of the core's states;
+    the paper's rows without these losses do not say what the generators hear then. By default they hear their own encoding.
+    """
+    chosen = {"ccl": decoding.content_blend, "sac": decoding.style_blend}
+    content, style = (float(loss in trained) if share is None else share for loss, share in chosen.items())
+    return Blend(content, style)
 
 
 def write_reply(reply: Reply, output: Path, facts: Mapping[str, Any]) -> Path:

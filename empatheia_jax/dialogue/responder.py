@@ -163,12 +163,16 @@ class Responder:
     # ------------------------------------------------------------------------------------------------ its parts
 
     def _signals(self, written: Written) -> Signals:
-        """r^t at the tokens that wrote the response, r^s and r^v at the signal tokens."""
-        size, count = self.model.config.reply_tokens, len(written.response)
-        text = np.zeros((1, size, written.response.shape[-1]), np.float32)
-        text[0, :count] = written.response
+        """r^t at the tokens that wrote the response, r^s and r^v at the signal tokens; or the whole answer for all three."""
+        whole, size = self.model.config.signal_source == "all", self.model.config.reply_tokens
+        states = written.states[-size:] if whole else written.response
+        text = np.zeros((1, size, states.shape[-1]), np.float32)
+        text[0, : len(states)] = states
+        text, lengths = jnp.asarray(text), jnp.asarray([len(states)], jnp.int32)
+        if whole:
+            return Signals(text, lengths, text, text, lengths)
         forced = jnp.asarray(written.signals)[None]
-        return Signals(jnp.asarray(text), jnp.asarray([count], jnp.int32), forced[:, :SIGNALS], forced[:, SIGNALS:])
+        return Signals(text, lengths, forced[:, :SIGNALS], forced[:, SIGNALS:])
 
     def _emotion(self, answer: Answer, logits: Mapping[str, np.ndarray]) -> dict[str, str | None]:
         """The speaker's emotion: as written, its label of 32 and of 7, and what the style disentangler heard."""

@@ -45,7 +45,7 @@ class Written:
 
     answer: its fields; the response may be empty where the model wrote freely. text: all of it. heard: the kinds of
     recordings that it answers to. response (r, H): final-norm states at the response's tokens; signals (32, H): at the
-    signal tokens behind it.
+    signal tokens behind it; states (n, H): at everything that it wrote, the signal tokens included.
     """
 
     answer: Answer
@@ -53,6 +53,7 @@ class Written:
     heard: tuple[str, ...]
     response: np.ndarray
     signals: np.ndarray
+    states: np.ndarray
 
 
 class Writer:
@@ -195,7 +196,8 @@ class Writer:
             found = Answer(**{**dict.fromkeys(_FIELDS), **fields}, complete=True)
             positions = np.flatnonzero(slots == self.form.names.index(RESPONSE)).tolist()
         positions = positions[: self.model.config.reply_tokens]
-        return Written(found, text, heard, generation.hidden[row, positions], generation.forced_hidden[row])
+        states, signals = generation.hidden[row], generation.forced_hidden[row]
+        return Written(found, text, heard, states[positions], signals, np.concatenate([states[: len(ids)], signals]))
 
 
 def trained(config: Experiment, run: Run) -> assemble.Assembly:

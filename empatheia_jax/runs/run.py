@@ -13,7 +13,8 @@ from flax import nnx
 from empatheia_jax.errors import UserError
 from empatheia_jax.runs import checkpoint, metrics
 from empatheia_jax.runs.integrity import read_record, write_record
-from empatheia_jax.settings import STAGES
+from empatheia_jax.settings import PARTS, STAGES
+from empatheia_jax.settings.rules import parts
 
 
 class Run:
@@ -66,6 +67,11 @@ class Run:
     def trained_stages(self) -> list[str]:
         """The stages of the paper that have a checkpoint, in their order."""
         return [stage for stage in STAGES if checkpoint.steps_on_disk(self.stage_folder(stage))]
+
+    def trained_losses(self) -> set[str]:
+        """The losses that its stages minimised so far: "emp" (8), "ccl" (9), "sac" (12)."""
+        without = parts(self.config()["objective"]["without"])
+        return {loss for stage in self.trained_stages() for loss in PARTS[stage] if loss not in without}
 
     def metrics(self, stage: str | None = None) -> list[dict[str, Any]]:
         """The lines of the run's metrics, see `runs.metrics`."""

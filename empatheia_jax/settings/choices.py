@@ -25,7 +25,9 @@ BridgeKind = Literal["vae", "linear"]
 Sharing = Literal["all", "modality", "none"]
 StyleInputs = Literal["own", "speech"]
 Fuse = Literal["linear", "mean"]
-Regression = Literal["mse", "l2"]
+SignalSource = Literal["tokens", "all"]
+"""What the bridge reads of an answer (paper §4.2): the states at the reply's and the signal tokens, or of the whole answer."""
+Regression = Literal["mse", "l2", "sum"]
 Instruction = Literal["paper", "short", "plain"]
 Template = Literal["auto", "own", "human_assistant"]
 """How a dialogue becomes text; see `conversation.policy`."""

@@ -90,6 +90,8 @@ class Bridge(Block):
     sharing: choices.Sharing
     style_inputs: choices.StyleInputs
     fuse: choices.Fuse
+    source_positions: bool
+    signal_source: choices.SignalSource
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         if self.width % self.heads:
@@ -179,6 +181,12 @@ class Stage(Block):
             yield "warmup", f"at most the stage's steps={self.steps}"
 
 
+Blend = Annotated[
+    float | None,
+    Number(at_least=0, at_most=1, none="1 where a stage of the run trained that path of the bridge, else 0"),
+]
+
+
 @dataclasses.dataclass(frozen=True)
 class Decoding(Block):
     """How a reply is decoded, and what reaches the generators."""
@@ -193,8 +201,8 @@ class Decoding(Block):
     repetition_penalty: Positive
     no_repeat_ngram: Annotated[int, Whole(0, 65_536, why="0 = repetition is allowed")]
     guidance: NotNegative
-    content_blend: Share
-    style_blend: Share
+    content_blend: Blend
+    style_blend: Blend
 
 
 AxisSize = Annotated[int, Whole(-1, 1_000_000, why="-1 = whatever the other axes leave")]

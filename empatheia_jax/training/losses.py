@@ -87,16 +87,18 @@ def regression(
     *,
     weight: Float[Array, " B"],
     lengths: Int[Array, " B"] | None = None,
-    kind: Literal["mse", "l2"] = "mse",
+    kind: Literal["mse", "l2", "sum"] = "mse",
 ) -> Pair:
-    """Equations (9) and (10): squared error, mean over the feature dimensions and the valid positions.
+    """Equations (9) and (10): squared error, by default the mean over the feature dimensions and the valid positions.
 
     `(B, D)` is one position per example; with `lengths`, axis 1 holds positions and those from `lengths[b]` on do not
     count. Dimensions between the positions and the last (the window of the talking head's content) are averaged.
-    `kind="l2"` takes the Euclidean norm of the error over the last dimension instead of its mean square.
+    `kind="l2"` takes the Euclidean norm of the error over the last dimension instead of its mean square; `kind="sum"` is the
+    letter of the equations, the squared norm of an example's whole error, summed over positions and dimensions.
 
     Returns:
-      (sum over valid positions, number of valid positions), both weighted by `weight` (0 = padding example).
+      (sum over valid positions, number of valid positions), both weighted by `weight` (0 = padding example); of "sum":
+      (sum over examples, number of examples).
     """
     wide = jnp.promote_types(prediction.dtype, jnp.float32)
     error = prediction.astype(wide) - target.astype(wide)
@@ -108,6 +110,9 @@ def regression(
     # Padding may hold anything, infinities of an overlong exponent included: select, do not multiply.
     error = jnp.where(mask.reshape(*mask.shape, *(1,) * (error.ndim - mask.ndim)) > 0, error, 0)
     squares = jnp.square(error)
+    if kind == "sum":
+        weight = weight.astype(wide)
+        return jnp.sum(jnp.sum(squares, axis=tuple(range(1, squares.ndim))) * weight), jnp.sum(weight)
     if kind == "mse":
         per_position = jnp.mean(squares, axis=tuple(range(positions, error.ndim)))
     elif kind == "l2":
@@ -116,7 +121,7 @@ def regression(
         norm = jnp.where(total > 0, jnp.sqrt(jnp.where(total > 0, total, 1)), 0)
         per_position = jnp.mean(norm, axis=tuple(range(positions, norm.ndim)))
     else:
-        raise ValueError(f"kind={kind!r}; expected 'mse' or 'l2'")
+        raise ValueError(f"kind={kind!r}; expected 'mse', 'l2' or 'sum'")
     return jnp.sum(per_position * mask), jnp.sum(mask)
 
 

@@ -98,7 +98,7 @@ def loss_function(stage: str, objective: Objective):
             )
         if wanted == ("emp",):
             return named
-        signals = model.signals(hidden, batch.tokens, batch.reply_mask)
+        signals = model.signals(hidden, batch.tokens, batch.reply_mask, batch.loss_mask)
         if "ccl" in wanted:
             named |= content_losses(model, signals, batch, keys[1], objective)
         if "sac" in wanted:

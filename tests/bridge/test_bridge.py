@@ -62,6 +62,19 @@ def test_content_depends_on_text_length_and_modality(cs):
     assert np.abs(np.asarray(out.speech - other.speech)).max() > 1e-3
 
 
+@pytest.mark.parametrize("positions", [True, False])
+def test_content_follows_the_order_of_the_words_where_the_source_has_positions(positions):
+    cs = build(ContentSynchronizer, dataclasses.replace(CS, source_positions=positions))
+    text, lengths = random(1, 6, 24), jnp.array([6])
+    speak = nnx.jit(lambda m, x: m.speech(x, lengths, jnp.array([5]), 5)[0])
+    moved = np.abs(np.asarray(speak(cs, text) - speak(cs, text[:, jnp.array([3, 0, 5, 1, 4, 2])]))).max()
+    assert moved > 1e-3 if positions else moved < 1e-5
+
+    gradient = nnx.jit(lambda m, x: jax.grad(lambda x: jnp.square(m.speech(x, lengths, jnp.array([5]), 5)[0]).sum())(x))
+    found = gradient(cs, text)
+    assert found.shape == text.shape and np.all(np.abs(np.asarray(found)).max(axis=-1) > 0)
+
+
 def test_both_modalities_in_one_pass_equal_each_alone(cs):
     text, lengths = random(2, 6, 24), jnp.array([6, 3])
     phonemes, frames = jnp.array([4, 5]), jnp.array([8, 7])
@@ -97,6 +110,17 @@ def test_speech_style_does_not_see_the_video_states_unless_told_to(sd):
     assert np.abs(np.asarray(same.video - moved.video)).max() > 1e-4
     literal = build(StyleDisentangler, dataclasses.replace(SD, inputs="speech"))
     np.testing.assert_array_equal(call(literal, speech, video).video, call(literal, speech, video + 1).video)
+
+
+@pytest.mark.parametrize("kind", ["vae", "linear"])
+def test_style_of_a_whole_answer_does_not_see_its_padding(kind):
+    sd = build(StyleDisentangler, dataclasses.replace(SD, kind=kind))
+    states, lengths = random(2, 9, 24), jnp.array([9, 5])
+    call = nnx.jit(lambda m, x: m(x, x, None, lengths))
+    style, padded = call(sd, states), call(sd, states.at[1, 5:].set(1e3))
+    np.testing.assert_allclose(padded.speech, style.speech, atol=1e-5)
+    alone = nnx.jit(lambda m, x: m(x, x))(sd, states[1:, :5])
+    np.testing.assert_allclose(style.video[1:], alone.video, atol=1e-5)
 
 
 def test_ablations_are_linear_maps():

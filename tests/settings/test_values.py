@@ -82,9 +82,10 @@ def test_a_number_is_legal_for_a_reason_or_refused_in_one_line(name, key, value)
 WRONG = {
     "objective.without=clc": "emp, ccl, sac",
     "objective.without=ccl,ccl": "distinct",
-    "objective.regression=l1": "mse or l2",
+    "objective.regression=l1": "mse, l2 or sum",
     "bridge.style_inputs=video": "own or speech",
     "bridge.fuse=max": "linear or mean",
+    "bridge.signal_source=words": "tokens or all",
     "bridge.sharing=some": "all, modality or none",
     "bridge.content_kind=gan": "vae or linear",
     "bridge.style_kind=vea": "vae or linear",

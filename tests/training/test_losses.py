@@ -89,3 +89,19 @@ def test_kl_equals_torch():
     expected = torch.distributions.kl_divergence(normal, unit).mean().item()
     pair = losses.gaussian_kl(jnp.asarray(mean), jnp.asarray(log_variance), jnp.ones(3))
     assert float(losses.mean(pair)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_letter_of_the_regression_is_the_squared_norm_of_an_example():
+    u, v = np.random.default_rng(0).normal(size=(2, 3, 4, 2, 5)).astype(np.float32)
+    lengths, weight = np.array([4, 2, 3]), np.array([1.0, 1.0, 0.0], np.float32)
+    total, count = losses.regression(
+        jnp.asarray(u), jnp.asarray(v), weight=jnp.asarray(weight), lengths=jnp.asarray(lengths), kind="sum"
+    )
+    expected = sum(np.square(u[b, :n] - v[b, :n]).sum() for b, n in ((0, 4), (1, 2)))
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+    assert count == 2
+    one = jnp.ones(3)
+    total, count = losses.regression(jnp.asarray(u[:, 0, 0]), jnp.asarray(v[:, 0, 0]), weight=one, kind="sum")
+    np.testing.assert_allclose(total / count, np.square(u[:, 0, 0] - v[:, 0, 0]).sum(-1).mean(), rtol=1e-6)
+    grad = jax.grad(lambda u: losses.regression(u, u * 0, weight=one, kind="sum")[0])(jnp.asarray(u[:, 0, 0]))
+    np.testing.assert_allclose(grad, 2 * u[:, 0, 0], rtol=1e-6)

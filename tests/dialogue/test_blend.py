@@ -1,0 +1,54 @@
+"""What no loss of a run has trained does not reach the generators, unless one asks for it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from configs import joint
+from empatheia_jax import settings
+from empatheia_jax.dialogue.commands import blend
+from empatheia_jax.dialogue.responder import Blend
+from empatheia_jax.runs.run import Run
+
+
+def run_of(folder, config, stages) -> Run:
+    """A run that has a checkpoint of each of these stages."""
+    run = Run(folder)
+    run.write_config(settings.plain(config))
+    for stage in stages:
+        (run.stage_folder(stage) / "2").mkdir(parents=True)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("variant", "stages", "expected"),
+    [
+        ("", None, (1, 1)),
+        ("", ("coe", "content"), (1, 0)),  # not there yet: the style is still the random one
+        ("without-ccl", None, (0, 1)),
+        ("without-sac", None, (1, 0)),
+        ("without-cs", None, (1, 1)),  # its linear map is trained
+        ("without-joint", None, (1, 1)),
+        ("joint-only", None, (1, 1)),
+        ("pipeline", None, (0, 0)),
+    ],
+)
+def test_a_path_that_no_loss_trained_is_left_out(tmp_path, variant, stages, expected):
+    config = settings.resolve(joint.get_config(variant))
+    run = run_of(tmp_path, config, config.schedule if stages is None else stages)
+    assert blend(config.decoding, run.trained_losses()) == Blend(*expected)
+
+
+def test_the_run_decides_and_not_the_name_of_the_config_that_asks(tmp_path):
+    config = settings.resolve(joint.get_config("without-ccl"))
+    run = run_of(tmp_path, config, config.schedule)
+    other = settings.resolve(joint.get_config())
+    assert blend(other.decoding, run.trained_losses()) == Blend(0, 1)
+
+
+def test_a_share_that_is_asked_for_is_given(tmp_path):
+    config = settings.resolve(joint.get_config("without-ccl"))
+    asked = dataclasses.replace(config.decoding, content_blend=1.0, style_blend=0.25)
+    assert blend(asked, run_of(tmp_path, config, config.schedule).trained_losses()) == Blend(1.0, 0.25)
