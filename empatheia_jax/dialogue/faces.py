@@ -51,9 +51,10 @@ class FaceFolder:
         self.folder = folder
 
     def _first(self, names: list[str], what: str) -> Path:
+        there = {path.name.lower(): path for path in sorted(self.folder.iterdir()) if path.is_file()}
         for name in names:
-            if (self.folder / name).is_file():
-                return self.folder / name
+            if name in there:  # cameras and Windows write endings in capitals
+                return there[name]
         raise UserError(f"{self.folder} has no {what}; expected {' or '.join(names)}")
 
     def portrait(self, profile: Profile) -> UInt8[np.ndarray, "H W 3"]:
