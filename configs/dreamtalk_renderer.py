@@ -2,7 +2,7 @@
 
     python launch.py --config=configs/dreamtalk_renderer.py --config.data=FOLDER
 
-`config.objective` goes to `dreamtalk.training.renderer_objective`, which the training step takes as its loss.
+`config.objective` holds the factors of `dreamtalk.training.renderer_loss`.
 How the folder looks: `data_pipeline.talking_heads`. Constants that PIRenderer gives are its own (its `config/face.yaml`).
 """
 

@@ -65,16 +65,6 @@ class Batch:
         """Number of rows, padding included."""
         return self.tokens.shape[0]
 
-    def microbatches(self, count: int) -> Batch:
-        """The same batch with a leading axis of `count` micro-batches: (B, …) → (count, B // count, …).
-
-        Raises:
-          ValueError: the batch does not divide by `count`.
-        """
-        if self.size % count:
-            raise ValueError(f"a batch of {self.size} does not divide into {count} micro-batches")
-        return jax.tree.map(lambda x: x.reshape(count, x.shape[0] // count, *x.shape[1:]), self)
-
     def numpy(self) -> Batch:
         """The same batch as NumPy arrays on the host."""
         return jax.tree.map(np.asarray, self)

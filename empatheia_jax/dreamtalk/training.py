@@ -138,12 +138,5 @@ def denoiser_objective(**options) -> Callable[[Denoiser, MotionBatch, Array | No
     return lambda model, batch, rng: denoiser_loss(model, batch, rng, **options)
 
 
-def renderer_objective(
-    features: Features, weights: RendererWeights, *, warp_only: bool = False
-) -> Callable[[Renderer, FrameBatch, Array | None], dict[str, Sum]]:
-    """`renderer_loss` as the training step takes it; it has no randomness."""
-    return lambda model, batch, rng: renderer_loss(model, batch, features, weights, warp_only=warp_only)
-
-
 def _weighted(value: Array, weight: Array) -> Sum:
     return Sum((value * weight).sum(), weight.sum())

@@ -139,13 +139,3 @@ def classification(
     correct = jax.lax.stop_gradient((jnp.argmax(logits, axis=-1) == labels) * mask)
     total = jnp.sum(mask)
     return (jnp.sum(losses * mask), total), (jnp.sum(correct), total)
-
-
-def gaussian_kl(mean: Float[Array, "B *n D"], log_variance: Float[Array, "B *n D"], weight: Float[Array, " B"]) -> Pair:
-    """KL(N(mean, exp(log_variance)) ‖ N(0, 1)), mean over latent dimensions and positions, summed over examples."""
-    wide = jnp.promote_types(mean.dtype, jnp.float32)
-    mean, log_variance = mean.astype(wide), log_variance.astype(wide)
-    divergence = 0.5 * (jnp.exp(log_variance) + jnp.square(mean) - 1.0 - log_variance)
-    per_example = jnp.mean(divergence, axis=tuple(range(1, divergence.ndim)))
-    weight = weight.astype(wide)
-    return jnp.sum(per_example * weight), jnp.sum(weight)
