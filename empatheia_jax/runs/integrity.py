@@ -20,8 +20,11 @@ from empatheia_jax.weights.sums import SUMS_FILE, read_sums
 
 SEAL = "sha256"
 """The key of a record that holds the checksum of the rest."""
-_WRITTEN_LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")
-"""Orbax's own notes at the top of a step (times): written when it gets its name."""
+_NOTES, _COMMITTED = "_CHECKPOINT_METADATA", "commit_timestamp_nsecs"
+_WRITTEN_LATER = (_NOTES, "commit_success.txt")
+"""Orbax's own notes at the top of a step: written again, with the time, when it gets its name."""
+_NOTES_COPY = "orbax_notes.json"
+"""The notes as they are before that: all but the time must stay so."""
 
 
 class Damaged(UserError):
@@ -33,6 +36,7 @@ class Damaged(UserError):
 
 def seal_step(folder: Path) -> None:
     """Writes the checksums of all files of a step that is complete but for its name."""
+    (folder / _NOTES_COPY).write_bytes((folder / _NOTES).read_bytes())
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     kept = [name for name in names if name not in (*_WRITTEN_LATER, SUMS_FILE)]
     lines = (f"{file_hash(folder / name)}  {name}\n" for name in kept)
@@ -64,6 +68,18 @@ def check_step(folder: Path, items: Collection[str] | None = None) -> None:
             raise Damaged(f"{folder} is damaged: {name} is missing")
         if file_hash(path) != expected:
             raise Damaged(f"{folder} is damaged: {name} has another SHA-256 than when it was written")
+    check_notes(folder)
+
+
+def check_notes(folder: Path) -> None:
+    """Checks the notes by which orbax finds a step and its readers. Raises `Damaged`: they are not what was written."""
+    try:
+        found, kept = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (_NOTES, _NOTES_COPY))
+        same = {**found, _COMMITTED: None} == {**kept, _COMMITTED: None}
+    except (OSError, ValueError, TypeError, RecursionError):
+        same = False
+    if not same:
+        raise Damaged(f"{folder} is damaged: {_NOTES} is not what was written")
 
 
 # ---------------------------------------------------------------- records: JSON that knows its own checksum

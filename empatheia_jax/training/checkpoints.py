@@ -25,7 +25,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ from empatheia_jax.runs.checkpoint import (
     steps_on_disk,
     what_is_left,
 )
-from empatheia_jax.runs.integrity import Damaged, check_step, seal_step, write_record
+from empatheia_jax.runs.integrity import Damaged, check_notes, check_step, seal_step, write_record
 from empatheia_jax.training.step import TrainState
 
 _ORBAX = str(Path(orbax.checkpoint.__file__).parent)
@@ -83,6 +83,8 @@ class Checkpoints:
         self.folder = Path(folder).absolute()
         absl_logging.get_absl_logger().addFilter(_told_once)  # adding it again changes nothing
         self._claim(fingerprint, metadata or {})
+        for step in steps_on_disk(self.folder):  # orbax reads the notes of all of them
+            self._checked(step, check_notes)
         self._pending: Any = None
         self._pending_step: int | None = None
         self._sealing: int | None = None
@@ -141,6 +143,12 @@ class Checkpoints:
             raise CheckpointError(f"{self.folder}: cannot complete at step {step}, the newest is {self.latest}")
         if jax.process_index() == 0:
             write_record(self.folder / COMPLETE_FILE, {"step": step, **values, "ended": _now()})
+
+    def _checked(self, step: int, check: Callable[..., None], *arguments: Any) -> None:
+        try:
+            check(self.folder / str(step), *arguments)
+        except Damaged as error:
+            raise CheckpointError(f"{error}; {what_is_left(self.folder, step)}") from None
 
     # --- saving ---------------------------------------------------------------------------------------------------
 
@@ -237,10 +245,7 @@ class Checkpoints:
         if step not in found:
             raise CheckpointError(f"{self.folder} has no checkpoint of step {step}; found {found}")
         items = {**_items(abstract), "data": None}
-        try:
-            check_step(self.folder / str(step), items)
-        except Damaged as error:
-            raise CheckpointError(f"{error}; {what_is_left(self.folder, step)}") from None
+        self._checked(step, check_step, items)
         try:
             loaded = self._checkpointer.load_checkpointables(step, items)
         except Exception as error:

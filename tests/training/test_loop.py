@@ -194,6 +194,17 @@ def test_a_damaged_newest_step_is_named_and_the_one_before_it_offered(built, who
     assert same(run(built, copy, Batches()).state.trainable, whole[1].state.trainable)
 
 
+def test_damaged_notes_of_orbax_never_reach_it(built, whole, tmp_path):
+    copy, folder = copy_of(whole, tmp_path)
+    notes = folder / "12" / "_CHECKPOINT_METADATA"
+    for text in ("", "[]", notes.read_text().replace("PyTree", "PyTrea")):
+        notes.write_text(text)
+        with pytest.raises(UserError, match="_CHECKPOINT_METADATA is not what was written"):
+            checkpoint.load_trainable(folder)
+        with pytest.raises(UserError, match="_CHECKPOINT_METADATA is not what was written"):
+            run(built, copy, Batches())
+
+
 def test_a_lost_last_step_is_not_believed_to_be_complete(built, whole, tmp_path, capsys):
     copy, folder = copy_of(whole, tmp_path)
     shutil.rmtree(folder / "12")
