@@ -16,6 +16,8 @@ def networks() -> ConfigDict:
     c.tts = "styletts2-libritts"
     c.talking_head = "dreamtalk"
     c.faces = "faces"  # folder of portraits and style clips; "drawn": the faces that we draw ourselves
+    # Folder of reference recordings, <profile id>.wav or default.wav, for weights of StyleTTS2 without a table of voices.
+    c.voices = ""
     c.dtype = "bfloat16"  # of the computation and of frozen weights
     c.frozen_int8 = False  # frozen matrices of the core as int8, one scale per output channel
     c.remat = "full"  # what the backward pass recomputes: nothing, dots, full
@@ -94,6 +96,9 @@ def data() -> ConfigDict:
     c.modality_dropout = 0.3
     c.last_turn_only = False
     c.label_map = "paper"  # 32 -> 7; or one of E3RG's
+    # What a listener's face and voice show: "empathic", the answer to the speaker's emotion (concern for anger); "mirror", that
+    # emotion, weaker, as the recordings of AvaMERG do.
+    c.expression = "empathic"
     c.workers = 2  # processes that read ahead; 0 = threads
     c.buckets = ""  # further row lengths below max_length, for example "384,640"
     c.packing = False  # several dialogues per row: text only (modalities ""), stage coe
@@ -140,6 +145,7 @@ def decoding() -> ConfigDict:
     # them; what nothing trained (without L_ccl, without L_sac) says nothing, and the generator's own encoding takes its place
     c.content_blend = placeholder(float)
     c.style_blend = placeholder(float)
+    c.style_clip = ""  # an expression that is always shown: "neutral", or the name of a clip in `networks.faces`
     return c
 
 

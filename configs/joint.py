@@ -18,7 +18,7 @@ CORES = {
 }
 ABLATIONS = {
     "": {},
-    "paper": {"objective.kl_weight": 0.0, "bridge.style_inputs": "speech"},
+    "paper": {"objective.kl_weight": 0.0, "bridge.style_inputs": "speech", "data.expression": "mirror"},
     # Tables 2 and 3, row by row
     "pipeline": {
         "data.chain_of_empathy": False,
@@ -26,6 +26,7 @@ ABLATIONS = {
         "schedule": "coe",
         "decoding.content_blend": 0.0,
         "decoding.style_blend": 0.0,
+        "decoding.style_clip": "neutral",  # the baseline's DreamTalk has one fixed clip
     },
     **CORES,
     "without-coe": {"data.chain_of_empathy": False, "data.instruction": "plain"},

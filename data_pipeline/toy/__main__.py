@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import typing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -11,6 +12,7 @@ from tqdm import tqdm
 from data_pipeline.toy import media
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError, main_guard
+from empatheia_jax.settings.choices import Expression
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,6 +20,12 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m data_pipeline.toy", description=__doc__)
     options.add_argument("--output", required=True, type=Path, help="folder to make the set in")
     options.add_argument("--dialogues", default="toy", choices=media.DIALOGUES, help="the small toy set or the corpus")
+    options.add_argument(
+        "--expression",
+        default="empathic",
+        choices=typing.get_args(Expression),
+        help="what listeners show: the answer to an emotion, or the speaker's own, weaker",
+    )
     options.add_argument("--count", type=int, help="number of dialogues; all of them by default")
     options.add_argument("--voice", type=Path, default=Path("weights/kokoro"), help="weights folder of the voice")
     options.add_argument("--size", type=int, default=128, help="height and width of the videos in pixels")
@@ -44,7 +52,13 @@ def main(argv: list[str]) -> int:
             bar.update(done - bar.n)
 
         counts = media.build(
-            options.output, voice, media.DrawnFace(options.size), options.count, progress, options.dialogues
+            options.output,
+            voice,
+            media.DrawnFace(options.size),
+            options.count,
+            progress,
+            options.dialogues,
+            options.expression,
         )
     said = ", ".join(f"{split} {count}" for split, count in counts.items())
     print(

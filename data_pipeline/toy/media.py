@@ -18,30 +18,19 @@ import numpy as np
 import soxr
 
 from data_pipeline import corpus, toy
-from empatheia_jax.conversation import labels, schema
+from empatheia_jax.conversation import expression, labels, schema
 from empatheia_jax.conversation.recordings import media_name
 from empatheia_jax.conversation.schema import Conversation, Profile
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_bytes, write_json
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter, frames_for
+from empatheia_jax.settings.choices import Expression
 
 RATE, FPS = 24_000, 25
 FOLDERS = {"audio": "audio_v5_0", "video": "video_v5_0", "motion": "motion_v5_0"}
 DIALOGUES = {"toy": toy, "corpus": corpus}
 """The sets of dialogues that can be spoken and drawn: modules with `SPLITS` and `conversations(split)`."""
-LISTENER_INTENSITY = 0.6
-"""A listener shows the speaker's feeling, but less of it."""
-# How a voice without emotions of its own is made to sound: (speed, pitch).
-MANNERS = {
-    "happy": (1.05, 1.05),
-    "surprised": (1.08, 1.08),
-    "angry": (1.10, 0.97),
-    "fear": (1.08, 1.04),
-    "sad": (0.90, 0.96),
-    "disgusted": (0.95, 0.95),
-    "contempt": (0.94, 0.98),
-}
 
 
 @dataclass(frozen=True)
@@ -58,8 +47,8 @@ class Voice(Protocol):
 
     name: str
 
-    def __call__(self, text: str, profile: Profile, emotion: str, seed: int) -> Spoken:
-        """`emotion` is one of the 7."""
+    def __call__(self, text: str, profile: Profile, emotion: str, intensity: float, seed: int) -> Spoken:
+        """`emotion` is one of the 7 or neutral."""
 
 
 class Face(Protocol):
@@ -81,13 +70,11 @@ class SpeakerVoice:
     speaker: Any
     name: str
 
-    def __call__(self, text: str, profile: Profile, emotion: str, seed: int) -> Spoken:
+    def __call__(self, text: str, profile: Profile, emotion: str, intensity: float, seed: int) -> Spoken:
         """See `Voice`."""
         from empatheia_jax.styletts2.voices import for_profile
 
-        voice = for_profile(*labels.profile_words(profile.profile_id))
-        speed, pitch = MANNERS[emotion]
-        voice = dataclasses.replace(voice, speed=voice.speed * speed, pitch=voice.pitch * pitch)
+        voice = for_profile(*labels.profile_words(profile.profile_id)).feeling(emotion, intensity)
         speech = self.speaker.say(text, voice=voice, seed=seed)
         names = {number: symbol for symbol, number in self.speaker.symbols.numbers.items()}
         symbols = [names.get(int(number), " ") for number in speech.token_ids]
@@ -151,13 +138,24 @@ def _varied(conversations: Sequence[Conversation]) -> list[Conversation]:
 
 
 def emotion_at(conversation: Conversation, index: int) -> str:
-    """The emotion of the 7 that colours an utterance: the speaker's at that point of the dialogue."""
+    """The speaker's emotion of the 7 at that point of the dialogue."""
+    return labels.emotion7(_label_at(conversation, index))
+
+
+def _label_at(conversation: Conversation, index: int) -> str:
     turn = next(turn for turn in conversation.turns if index <= turn.response_index)
     if turn.chain is None:
         raise UserError(
             f"conversation {conversation.conversation_id}, turn {turn.turn_id} has no chain of empathy to colour it"
         )
-    return labels.emotion7(labels.emotion32(turn.chain.speaker_emotion, strict=True))
+    return labels.emotion32(turn.chain.speaker_emotion, strict=True)
+
+
+def shown_at(conversation: Conversation, said: schema.Utterance, reading: Expression) -> tuple[str, float]:
+    """What face and voice of an utterance show, and how strongly: the speaker's own emotion, the listener's answer to it."""
+    if said.role == "speaker":
+        return emotion_at(conversation, said.index), 1.0
+    return expression.shown(_label_at(conversation, said.index), None, reading)
 
 
 def demo_dialogue(conversation: Conversation) -> Conversation:
@@ -173,6 +171,7 @@ def build(
     count: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     dialogues: str = "toy",
+    reading: Expression = "empathic",
 ) -> dict[str, int]:
     """Makes a set with speech and faces from our dialogues (`DIALOGUES`); returns the number of utterances per split.
 
@@ -185,7 +184,14 @@ def build(
     output = Path(output)
     splits = choose(count, dialogues)
     stamp = output / "made_by.json"
-    made_by = {"voice": voice.name, "face": face.name, "size": face.size, "rate": RATE, "fps": FPS}
+    made_by = {
+        "voice": voice.name,
+        "face": face.name,
+        "size": face.size,
+        "rate": RATE,
+        "fps": FPS,
+        "expression": reading,
+    }
     if dialogues != "toy":
         made_by["dialogues"] = dialogues
     if stamp.is_file():
@@ -202,7 +208,7 @@ def build(
     jobs = [(c, said) for conversations in splits.values() for c in conversations for said in c.utterances()]
     for done, (conversation, said) in enumerate(jobs):
         progress(done, len(jobs))
-        _record(output, conversation, said, voice, face)
+        _record(output, conversation, said, voice, face, shown_at(conversation, said, reading))
     progress(len(jobs), len(jobs))
     for split, conversations in splits.items():
         schema.write(output / f"{split}.json", conversations)
@@ -210,7 +216,14 @@ def build(
     return {split: sum(len(c.utterances()) for c in conversations) for split, conversations in splits.items()}
 
 
-def _record(output: Path, conversation: Conversation, said: schema.Utterance, voice: Voice, face: Face) -> None:
+def _record(
+    output: Path,
+    conversation: Conversation,
+    said: schema.Utterance,
+    voice: Voice,
+    face: Face,
+    shown: tuple[str, float],
+) -> None:
     profile = conversation.profile(said.role)
     if profile is None:
         raise UserError(f"conversation {conversation.conversation_id} has no profile of the {said.role}; expected both")
@@ -221,9 +234,8 @@ def _record(output: Path, conversation: Conversation, said: schema.Utterance, vo
     if all(path.is_file() for path in paths.values()):
         return
     seed = int(conversation.conversation_id) * 100 + said.index
-    emotion = emotion_at(conversation, said.index)
-    intensity = 1.0 if said.role == "speaker" else LISTENER_INTENSITY
-    spoken = voice(said.text, profile, emotion, seed)
+    emotion, intensity = shown
+    spoken = voice(said.text, profile, emotion, intensity, seed)
     motion, pictures = face(spoken, profile, emotion, intensity, seed)
     write_wav(paths["audio"], spoken.samples, RATE)
     with VideoWriter(paths["video"], FPS, (face.size, face.size), audio=spoken.samples, audio_rate=RATE) as video:

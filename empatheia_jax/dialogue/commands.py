@@ -21,6 +21,7 @@ from empatheia_jax.dialogue import media_files
 from empatheia_jax.dialogue.faces import DrawnFaces, FaceFolder
 from empatheia_jax.dialogue.replies import fields_of
 from empatheia_jax.dialogue.responder import DEFAULT_LISTENER, Blend, Reply, Responder
+from empatheia_jax.dialogue.voices import Voices
 from empatheia_jax.dialogue.writer import Writer, trained
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
@@ -43,13 +44,21 @@ def responder(config: Experiment, workdir: Path) -> Responder:
     Raises:
       UserError: weights or checkpoints are missing.
     """
-    decoding = config.decoding
+    decoding, networks, run = config.decoding, config.networks, Run(workdir)
+    assembly = trained(config, run)
+    faces = DrawnFaces() if networks.faces == "drawn" else FaceFolder(Path(networks.faces))
+    if decoding.style_clip:
+        faces.style_clip(decoding.style_clip)  # a name that does not exist is refused before anything is decoded
+    speaker = assemble.speaker(config)
     return Responder(
-        Writer.of(config, trained(config, Run(workdir)), assemble.towers(config)),
-        assemble.speaker(config),
+        Writer.of(config, assembly, assemble.towers(config)),
+        speaker,
         assemble.animator(config),
-        DrawnFaces() if config.networks.faces == "drawn" else FaceFolder(Path(config.networks.faces)),
-        blend=blend(decoding, Run(workdir).trained_losses()),
+        faces,
+        blend=blend(decoding, run.trained_losses()),
+        voices=Voices(speaker, Path(networks.voices) if networks.voices else None),
+        reading=config.data.expression,
+        style_clip=decoding.style_clip,
         guidance=decoding.guidance,
         seed=config.seed,
     )
@@ -63,7 +72,7 @@ def blend(decoding: Decoding, trained: Collection[str]) -> Blend:
     """
     chosen = {"ccl": decoding.content_blend, "sac": decoding.style_blend}
     content, style = (float(loss in trained) if share is None else share for loss, share in chosen.items())
-    return Blend(content, style)
+    return Blend.of(content, style)
 
 
 def write_reply(reply: Reply, output: Path, facts: Mapping[str, Any]) -> Path:
@@ -79,7 +88,7 @@ def write_reply(reply: Reply, output: Path, facts: Mapping[str, Any]) -> Path:
         timings = {**reply.timings, "draw and encode": round(time.perf_counter() - began, 3)}
         said = {
             **facts,
-            **fields_of(reply.answer, reply.emotion, reply.profile),
+            **fields_of(reply.answer, reply.emotion, reply.shown, reply.profile),
             "seconds": round(len(reply.speech) / reply.rate, 3),
             "frames": reply.frame_count,
             "timings": timings,

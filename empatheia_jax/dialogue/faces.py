@@ -1,6 +1,6 @@
 """Whose face answers: portraits by profile, style clips by the emotion to show.
 
-The face shows the emotion of the dialogue, as the recordings of AvaMERG do (paper §3.2).
+What the face shows is decided before (`conversation.expression`): concern where the speaker is angry, say.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class DrawnFaces:
         age, gender, tone = profile.ids
         return portrait_for_profile(labels.AGES[age], labels.GENDERS[gender], labels.TONES[tone])
 
-    def style_clip(self, emotion: str | None) -> Float[np.ndarray, "frames 64"]:
-        """Four seconds of a silent face with this emotion (of the 7; None = neutral)."""
-        return perform(emotion or "neutral", CLIP_FRAMES, seed=0)[:, :64]
+    def style_clip(self, emotion: str, intensity: float = 1.0) -> Float[np.ndarray, "frames 64"]:
+        """Four seconds of a silent face with this emotion (of the 7 or neutral). Raises `UserError` for another word."""
+        return perform(emotion, CLIP_FRAMES, seed=0, intensity=intensity)[:, :64]
 
 
 class FaceFolder:
@@ -62,7 +62,11 @@ class FaceFolder:
         names = [f"{stem}{suffix}" for stem in (profile.profile_id, "default") for suffix in PICTURES]
         return read_image(self._first(names, "portrait"))
 
-    def style_clip(self, emotion: str | None) -> Float[np.ndarray, "frames 64"]:
-        """Expression coefficients of the clip for this emotion, else of the neutral one."""
-        names = [f"{stem}.mat" for stem in dict.fromkeys((emotion or "neutral", "neutral"))]
+    def style_clip(self, emotion: str, intensity: float = 1.0) -> Float[np.ndarray, "frames 64"]:
+        """Expression coefficients of the clip of this name; of the neutral one where an emotion has none.
+
+        A clip is shown as it was recorded, so `intensity` changes nothing.
+        """
+        stems = (emotion, "neutral") if emotion in labels.EMOTIONS_7 else (emotion,)
+        names = [f"{stem}.mat" for stem in stems]
         return read_expression(self._first(names, "style clip"))

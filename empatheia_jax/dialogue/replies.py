@@ -19,7 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from empatheia_jax import settings
-from empatheia_jax.conversation import labels, schema
+from empatheia_jax.conversation import expression, labels, schema
 from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.schema import Conversation, Profile, Turn
 from empatheia_jax.dialogue.writer import Question, Writer, trained
@@ -28,6 +28,7 @@ from empatheia_jax.files import read_json_object, write_json
 from empatheia_jax.runs import checkpoint
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import Experiment
+from empatheia_jax.settings.choices import Expression
 from empatheia_jax.terminal import visible
 
 FILE, MARK = "replies.jsonl", "replies.json"
@@ -35,8 +36,12 @@ BATCH = 16
 """Dialogues that are answered at once."""
 
 
-def fields_of(answer: Answer, emotion: Mapping[str, str | None], profile: Profile | None) -> dict[str, Any]:
-    """The fields of an answer as `reply.json` and `replies.jsonl` have them."""
+def fields_of(
+    answer: Answer, emotion: Mapping[str, str | None], shown: tuple[str, float], profile: Profile | None
+) -> dict[str, Any]:
+    """The fields of an answer as `reply.json` and `replies.jsonl` have them: `emotion` is the speaker's, `listener_emotion`
+    what the listener shows.
+    """
     return {
         "event_scenario": answer.event_scenario,
         "speaker_emotion": answer.speaker_emotion,
@@ -44,6 +49,7 @@ def fields_of(answer: Answer, emotion: Mapping[str, str | None], profile: Profil
         "goal_to_response": answer.goal_to_response,
         "response": answer.response,
         "emotion": dict(emotion),
+        "listener_emotion": {"shown": shown[0], "intensity": shown[1]},
         "profile": profile and {"age": profile.age, "gender": profile.gender, "timbre": profile.timbre},
         "complete": answer.complete,
     }
@@ -80,7 +86,7 @@ def run(config: Experiment, workdir: Path, source: Path, output: Path, limit: in
         with (output / FILE).open("ab") as file, tqdm(total=len(turns), initial=done, desc="reply", unit="turn") as bar:
             for start in range(done, len(turns), BATCH):
                 batch = turns[start : start + BATCH]
-                file.write(b"".join(_answered(writer, batch)))
+                file.write(b"".join(_answered(writer, batch, config.data.expression)))
                 file.flush()
                 os.fsync(file.fileno())
                 bar.update(len(batch))
@@ -88,7 +94,7 @@ def run(config: Experiment, workdir: Path, source: Path, output: Path, limit: in
     return 0
 
 
-def _answered(writer: Writer, turns: list[tuple[Conversation, Turn]]) -> Iterator[bytes]:
+def _answered(writer: Writer, turns: list[tuple[Conversation, Turn]], reading: Expression) -> Iterator[bytes]:
     began = time.perf_counter()
     questions = [Question(turn.history, {}, conversation.listener) for conversation, turn in turns]
     written = writer.write(questions)
@@ -97,12 +103,13 @@ def _answered(writer: Writer, turns: list[tuple[Conversation, Turn]]) -> Iterato
         of_32 = each.answer.emotion32
         of_7 = None if of_32 is None else labels.emotion7(of_32, writer.policy.label_map)
         emotion = {"written": each.answer.speaker_emotion, "of_32": of_32, "of_7": of_7, "classified": None}
+        shown = expression.shown(of_32, of_7, reading, writer.policy.label_map)
         value = {
             "conversation_id": conversation.conversation_id,
             "turn_id": turn.turn_id,
             "asked": turn.history[-1].text,
             "heard": list(each.heard),
-            **fields_of(each.answer, emotion, conversation.listener),
+            **fields_of(each.answer, emotion, shown, conversation.listener),
             "timings": {"think and write": seconds},
         }
         yield (json.dumps(value, ensure_ascii=False) + "\n").encode()

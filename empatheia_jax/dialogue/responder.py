@@ -19,16 +19,19 @@ import numpy as np
 import soxr
 from flax import nnx
 
-from empatheia_jax.conversation import labels
+from empatheia_jax.conversation import expression, labels
 from empatheia_jax.conversation.answer import Answer
+from empatheia_jax.conversation.expression import NEUTRAL
 from empatheia_jax.conversation.schema import Profile, Utterance
 from empatheia_jax.core.decoding import bucket
+from empatheia_jax.dialogue.voices import Voices
 from empatheia_jax.dialogue.writer import Question, Writer, Written
 from empatheia_jax.empatheia import Signals
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import frames_for
+from empatheia_jax.settings.choices import Expression
 from empatheia_jax.styletts2.joins import SAMPLE_RATE
-from empatheia_jax.styletts2.voices import for_profile
+from empatheia_jax.styletts2.voices import MANNERS
 from empatheia_jax.tokens import SIGNALS
 
 DEFAULT_LISTENER = Profile("young", "female", "mid", None)
@@ -39,27 +42,36 @@ SPEECH_RATE = 16_000
 
 @dataclasses.dataclass(frozen=True)
 class Blend:
-    """How much of the bridge's output reaches the generators: 1 = all of it (the paper), 0 = none (a pipeline).
+    """How much of the bridge's output reaches the generators, path by path: 1 = all of it (the paper), 0 = none (a pipeline).
 
     Between them, content frames mix with the generator's own encoding of the reply, styles with those of the profile's voice
-    and the emotion's expression. A bridge that trained for minutes carries style before it carries words.
+    and the listener's expression. A bridge that trained for minutes carries style before it carries words.
     """
 
-    content: float
-    style: float
+    speech_content: float
+    speech_style: float
+    video_content: float
+    video_style: float
+
+    @staticmethod
+    def of(content: float, style: float) -> Blend:
+        """The same for speech and video."""
+        return Blend(content, style, content, style)
 
 
 @dataclasses.dataclass
 class Reply:
     """What came out.
 
-    `heard`: the kinds of recordings that it answers to. `speech` (samples,) float32 at `rate`. `frames` yields uint8
+    `heard`: the kinds of recordings that it answers to. `emotion`: the speaker's, as understood. `shown`: the listener's, one of
+    the 7 or neutral, and its intensity, on face and voice. `speech` (samples,) float32 at `rate`. `frames` yields uint8
     (N, H, W, 3) at 25 fps, once; `size` (H, W).
     """
 
     answer: Answer
     text: str
     emotion: Mapping[str, str | None]
+    shown: tuple[str, float]
     profile: Profile
     heard: tuple[str, ...]
     speech: np.ndarray
@@ -77,7 +89,10 @@ class Responder:
       writer: the text half, with the trained model (`dialogue.writer`).
       speaker, animator: the generators (`styletts2.Speaker`, `dreamtalk.Animator`).
       faces: portraits by profile and style clips by emotion (`dialogue.faces`).
+      voices: the generator's own voices by profile (`dialogue.voices`); by default those of the speaker's table.
       blend: see `Blend`.
+      reading: what the listener shows for the speaker's emotion (`conversation.expression`).
+      style_clip: an expression that is shown always, whatever the emotion ("neutral", or a clip's name); "" = none.
     """
 
     def __init__(
@@ -88,11 +103,15 @@ class Responder:
         faces: Any,
         *,
         blend: Blend,
+        voices: Voices | None = None,
+        reading: Expression = "empathic",
+        style_clip: str = "",
         guidance: float = 1.0,
         seed: int = 0,
     ):
         self.writer, self.model, self.policy = writer, writer.model, writer.policy
         self.speaker, self.animator, self.faces = speaker, animator, faces
+        self.voices, self.reading, self.style_clip = voices or Voices(speaker), reading, style_clip
         self.blend, self.guidance, self.seed = blend, guidance, seed
         graph, self._state = nnx.split(writer.model)
         self._style = jax.jit(lambda state, signals: nnx.merge(graph, state).style(signals))
@@ -140,16 +159,18 @@ class Responder:
             style = jax.device_get(self._style(self._state, signals))
         listener = DEFAULT_LISTENER if listener is None else listener
         emotion = self._emotion(answer, style.logits)
+        shown = self._shown(emotion)
         with _timed(timings, "speak"):
-            spoken = self._speak(answer.response, signals, style.speech[0], listener)
+            spoken = self._speak(answer.response, signals, style.speech[0], listener, shown)
         count = frames_for(len(spoken.samples) / SAMPLE_RATE)
         with _timed(timings, "move"):
-            motion = self._move(spoken, signals, style.video[0], emotion["of_7"], count)
+            motion = self._move(spoken, signals, style.video[0], shown, count)
         portrait = self.faces.portrait(listener)
         return Reply(
             answer=answer,
             text=written.text,
             emotion=emotion,
+            shown=shown,
             profile=listener,
             heard=written.heard,
             speech=np.clip(spoken.samples, -1.0, 1.0),  # an untrained voice may shout; encoders refuse that
@@ -181,34 +202,52 @@ class Responder:
         of_7 = heard if of_32 is None else labels.emotion7(of_32, self.policy.label_map)
         return {"written": answer.speaker_emotion, "of_32": of_32, "of_7": of_7, "classified": heard}
 
-    def _speak(self, response: str, signals: Signals, style: np.ndarray, listener: Profile):
+    def _shown(self, emotion: Mapping[str, str | None]) -> tuple[str, float]:
+        """What face and voice show, and how strongly."""
+        if self.style_clip:
+            return self.style_clip, 1.0
+        return expression.shown(emotion["of_32"], emotion["of_7"], self.reading, self.policy.label_map)
+
+    def _speak(self, response: str, signals: Signals, predicted: np.ndarray, listener: Profile, shown):
+        """Speed and pitch with which a tabled voice plays a profile and a feeling belong to its share of the style alone:
+        a predicted S^s has them already.
+        """
         ids = self.speaker.token_ids(response)
         content = self._content_speech(self._state, signals, jnp.asarray([len(ids)]), bucket(len(ids)))
-        voice = for_profile(*labels.profile_words(listener.profile_id))
-        if self.blend.style < 1:
-            if not self.speaker.voices.names:
-                raise UserError("these weights have no voices to blend with; set --config.decoding.style_blend=1.0")
-            tabled = self.speaker.voice_style(voice, len(ids))
-            style = self.blend.style * np.asarray(style) + (1 - self.blend.style) * tabled
+        share = self.blend.speech_style
+        voice, style = self.voices.manner(listener), np.asarray(predicted)
+        if share < 1:
+            feeling = shown[0] if shown[0] in MANNERS else NEUTRAL
+            voice = voice.feeling(feeling, shown[1])
+            own = self.voices.style(listener, len(ids))
+            if own is not None:
+                style = share * style + (1 - share) * own
+            elif share == 0:
+                style = None  # these weights draw it for each piece of the text
+        voice = voice.share(1 - share)
         return self.speaker.say(
             response,
-            voice=voice,
+            voice=None if style is None else voice,
             style=style,
+            speed=voice.speed if style is None else 1.0,
+            pitch=voice.pitch if style is None else 1.0,
             content=np.asarray(content[0, : len(ids)], np.float32),
-            content_share=self.blend.content,
+            content_share=self.blend.speech_content,
             seed=self.seed,
         )
 
-    def _move(self, spoken, signals: Signals, style: np.ndarray, emotion: str | None, count: int):
+    def _move(self, spoken, signals: Signals, style: np.ndarray, shown: tuple[str, float], count: int):
         content = self._content_video(self._state, signals, jnp.asarray([count]), bucket(count))[0, :count]
         content = np.asarray(content, np.float32)
-        if self.blend.content < 1:
+        share = self.blend.video_content
+        if share < 1:
             heard = self.animator.content(soxr.resample(spoken.samples, SAMPLE_RATE, SPEECH_RATE))
             heard = np.asarray(heard)[np.minimum(np.arange(count), len(heard) - 1)]  # one frame of rounding at most
-            content = self.blend.content * content + (1 - self.blend.content) * heard
-        if self.blend.style < 1:
-            shown = np.asarray(self.animator.style_of(self.faces.style_clip(emotion)))
-            style = self.blend.style * np.asarray(style) + (1 - self.blend.style) * shown
+            content = share * content + (1 - share) * heard
+        share = self.blend.video_style
+        if share < 1:
+            own = np.asarray(self.animator.style_of(self.faces.style_clip(*shown)))
+            style = share * np.asarray(style) + (1 - share) * own
         return self.animator.motion(content, style, seed=self.seed, guidance=self.guidance)
 
 

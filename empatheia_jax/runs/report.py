@@ -125,6 +125,8 @@ def _reply(folder: Path) -> str:
         f"<dt>{html.escape(key.replace('_', ' '))}</dt><dd>{html.escape(str(said.get(key)))}</dd>"
         for key in ("event_scenario", "speaker_emotion", "emotion_cause", "goal_to_response", "response")
     )
+    if shown := said.get("listener_emotion"):
+        steps += f"<dt>listener shows</dt><dd>{html.escape(str(shown['shown']))}, intensity {shown['intensity']:g}</dd>"
     media = ""
     if (folder / "reply.mp4").is_file():
         media = f'<video controls width="256" src="{_embedded(folder / "reply.mp4", "video/mp4")}"></video>'

@@ -31,6 +31,8 @@ Regression = Literal["mse", "l2", "sum"]
 Instruction = Literal["paper", "short", "plain"]
 Template = Literal["auto", "own", "human_assistant"]
 """How a dialogue becomes text; see `conversation.policy`."""
+Expression = Literal["empathic", "mirror"]
+"""What a listener shows: the answer to the speaker's emotion, or that emotion, weaker; see `conversation.expression`."""
 LabelMap = Literal["paper", "e3rg_recognition", "e3rg_face"]
 AnswerForm = Literal["fixed", "free"]
 """Who writes the titles of the steps: decoding, or the model."""

@@ -49,6 +49,7 @@ class Networks(Block):
     tts: Path
     talking_head: Path
     faces: Path
+    voices: Annotated[str, Text(empty="the weights' own table of voices")]
     dtype: choices.Dtype
     frozen_int8: bool
     remat: choices.Remat
@@ -131,6 +132,7 @@ class Data(Block):
     modality_dropout: Share
     last_turn_only: bool
     label_map: choices.LabelMap
+    expression: choices.Expression
     workers: Annotated[
         int, Whole(0, 128, why="each is a process of its own with the tokenizer and the data set's index")
     ]
@@ -203,6 +205,7 @@ class Decoding(Block):
     guidance: NotNegative
     content_blend: Blend
     style_blend: Blend
+    style_clip: Annotated[str, Text(empty="what the listener shows for the speaker's emotion")]
 
 
 AxisSize = Annotated[int, Whole(-1, 1_000_000, why="-1 = whatever the other axes leave")]

@@ -6,6 +6,7 @@ values (for the decoder) then 128 prosodic ones (for the predictor).
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,17 @@ from empatheia_jax.conversation.labels import AGES, GENDERS, TIMBRES, TONES
 from empatheia_jax.errors import UserError
 
 STYLE = 256
+# How a voice without emotions of its own is made to sound: (speed, pitch).
+MANNERS: Mapping[str, tuple[float, float]] = {
+    "happy": (1.05, 1.05),
+    "surprised": (1.08, 1.08),
+    "angry": (1.10, 0.97),
+    "fear": (1.08, 1.04),
+    "sad": (0.90, 0.96),
+    "disgusted": (0.95, 0.95),
+    "contempt": (0.94, 0.98),
+    "neutral": (1.0, 1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,21 @@ class Voice:
     mix: tuple[tuple[str, float], ...]
     speed: float = 1.0
     pitch: float = 1.0
+
+    def share(self, of: float) -> Voice:
+        """The same mixture with a share of its manner: 0 = none, 1 = all of it. Factors are ratios, so shares are exponents."""
+        return dataclasses.replace(self, speed=self.speed**of, pitch=self.pitch**of)
+
+    def feeling(self, emotion: str, intensity: float = 1.0) -> Voice:
+        """The voice as it sounds with an emotion (`MANNERS`), weaker with a lower intensity.
+
+        Raises:
+            UserError: an emotion that is not in the table.
+        """
+        if emotion not in MANNERS:
+            raise UserError(f"no manner of speaking is called {emotion!r}; expected one of {', '.join(MANNERS)}")
+        speed, pitch = MANNERS[emotion]
+        return dataclasses.replace(self, speed=self.speed * speed**intensity, pitch=self.pitch * pitch**intensity)
 
     @staticmethod
     def parse(text: str) -> Voice:

@@ -47,7 +47,7 @@ class Hum:
 
     name = "hum"
 
-    def __call__(self, text, profile, emotion, seed):
+    def __call__(self, text, profile, emotion, intensity, seed):
         time = np.arange(600 * len(text.split())) / media.RATE
         return media.Spoken((0.3 * np.sin(2 * np.pi * (150 + 10 * profile.profile_id) * time)).astype(np.float32))
 
@@ -59,7 +59,7 @@ class Card:
 
     def __call__(self, spoken, profile, emotion, intensity, seed):
         frames = media.frames_for(len(spoken.samples) / media.RATE)
-        colour = np.full((frames, 64, 64, 3), 30 * labels.EMOTIONS_7.index(emotion), np.uint8)
+        colour = np.full((frames, 64, 64, 3), 30 * (*labels.EMOTIONS_7, "neutral").index(emotion), np.uint8)
         return np.full((frames, 73), intensity, np.float32), iter([colour])
 
 
@@ -99,6 +99,22 @@ def test_the_made_set_is_an_avamerg_tree(tmp_path):
     (demo,) = schema.read(tmp_path / "toy" / "demo.json")
     assert demo.turns[0].response is None and demo.turns[0].chain is None
     assert all(tree.clip(demo, u.index, u.role, u.text).audio for u in demo.turns[0].history)
+
+
+def test_listeners_show_their_answer_or_the_speakers_own_emotion():
+    conversation = next(
+        each for each in toy.conversations("train") if each.turns[0].chain.speaker_emotion in ("angry", "furious")
+    )
+    speaker, listener = conversation.utterances()[:2]
+    assert media.shown_at(conversation, speaker, "empathic") == ("angry", 1.0)
+    assert media.shown_at(conversation, listener, "empathic")[0] == "sad"
+    assert media.shown_at(conversation, listener, "mirror") == ("angry", 0.6)
+
+
+def test_a_set_of_one_reading_is_not_continued_with_the_other(tmp_path):
+    media.build(tmp_path / "toy", Hum(), Card(), count=3)
+    with pytest.raises(UserError, match="mirror"):
+        media.build(tmp_path / "toy", Hum(), Card(), count=3, reading="mirror")
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

@@ -38,17 +38,17 @@ def run_of(folder, config, stages) -> Run:
 def test_a_path_that_no_loss_trained_is_left_out(tmp_path, variant, stages, expected):
     config = settings.resolve(joint.get_config(variant))
     run = run_of(tmp_path, config, config.schedule if stages is None else stages)
-    assert blend(config.decoding, run.trained_losses()) == Blend(*expected)
+    assert blend(config.decoding, run.trained_losses()) == Blend.of(*expected)
 
 
 def test_the_run_decides_and_not_the_name_of_the_config_that_asks(tmp_path):
     config = settings.resolve(joint.get_config("without-ccl"))
     run = run_of(tmp_path, config, config.schedule)
     other = settings.resolve(joint.get_config())
-    assert blend(other.decoding, run.trained_losses()) == Blend(0, 1)
+    assert blend(other.decoding, run.trained_losses()) == Blend.of(0, 1)
 
 
 def test_a_share_that_is_asked_for_is_given(tmp_path):
     config = settings.resolve(joint.get_config("without-ccl"))
     asked = dataclasses.replace(config.decoding, content_blend=1.0, style_blend=0.25)
-    assert blend(asked, run_of(tmp_path, config, config.schedule).trained_losses()) == Blend(1.0, 0.25)
+    assert blend(asked, run_of(tmp_path, config, config.schedule).trained_losses()) == Blend.of(1.0, 0.25)
