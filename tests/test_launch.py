@@ -43,9 +43,9 @@ DEBUG = "--config=configs/debug.py"
         ([DEBUG, "--config.data.path=s3://bucket/avamerg"], "a path of this machine"),
     ],
 )
-def test_a_wrong_flag_is_one_line_and_exit_code_2(arguments, message, capsys, monkeypatch):
+def test_a_wrong_flag_is_one_line_and_exit_code_2(arguments, message, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
-    assert launch.main(["launch.py", *arguments]) == 2
+    assert launch.main(["launch.py", f"--workdir={tmp_path}", *arguments]) == 2
     said = capsys.readouterr().err
     assert message in said and said.startswith("error: ") and said.count("\n") == 1
 

@@ -19,6 +19,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from empatheia_jax.bridge.transformer import Block, BlockConfig, Gaussian, linear, sinusoids
+from empatheia_jax.settings.choices import BridgeKind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class SynchronizerConfig:
     speech_channels: int
     video_window: int
     video_channels: int
-    kind: str = "vae"
+    kind: BridgeKind = "vae"
     source_positions: bool = True
 
 

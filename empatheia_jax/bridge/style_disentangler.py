@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from empatheia_jax.bridge.content_synchronizer import length_mask
 from empatheia_jax.bridge.transformer import Block, BlockConfig, Gaussian, linear
+from empatheia_jax.settings.choices import BridgeKind, Fuse, Sharing, StyleInputs
 
 CLASSES = {"emotion": 7, "age": 4, "gender": 2, "tone": 3}
 QUERIES = ("emotion_speech", "emotion_video", "profile_speech", "profile_video")
@@ -38,10 +39,10 @@ class DisentanglerConfig:
     latent: int
     speech_style: int
     video_style: int
-    sharing: str = "all"
-    inputs: str = "own"
-    fuse: str = "linear"
-    kind: str = "vae"
+    sharing: Sharing = "all"
+    inputs: StyleInputs = "own"
+    fuse: Fuse = "linear"
+    kind: BridgeKind = "vae"
 
 
 @jax.tree_util.register_dataclass

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 from collections.abc import Mapping
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.settings.choices import Decay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class OptimizerConfig:
     learning_rate: float
     steps: int
     warmup_steps: int = 0
-    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    decay: Decay = "cosine"
     final_fraction: float = 0.0
     b1: float = 0.9
     b2: float = 0.95

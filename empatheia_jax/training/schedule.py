@@ -207,7 +207,7 @@ def _earlier(config: Experiment, folder: Run, assembly: assemble.Assembly) -> di
     found = [stage for stage in stages.STAGES[:first] if folder.completion(stage)]
     if found:
         fit.require_usable(folder, config, assembly.hashes, prompts=False)
-    after = {}
+    after: dict[str, str] = {}
     for stage in found:
         overlay(assembly.model, load_trainable(folder.stage_folder(stage)))
         after[stage] = fit.digest(belongs_to(folder.stage_folder(stage))["fingerprint"])

@@ -23,6 +23,7 @@ from empatheia_jax.bridge.style_disentangler import CLASSES
 from empatheia_jax.empatheia import Empatheia
 from empatheia_jax.errors import UserError
 from empatheia_jax.settings import PARTS, STAGES
+from empatheia_jax.settings.choices import Loss, Regression
 from empatheia_jax.training.losses import Pair, chunked_cross_entropy, classification, regression
 
 LANGUAGE = ("core.*lora*", "added.*", "speech_projection.*", "video_projection.*")
@@ -50,8 +51,8 @@ class Objective:
     alpha: float = 1.0
     beta: float = 1.0
     kl_weight: float = 1e-4
-    regression: str = "mse"
-    without: tuple[str, ...] = ()
+    regression: Regression = "mse"
+    without: tuple[Loss, ...] = ()
     chunk: int | None = 128
     classifies: bool = True
 
