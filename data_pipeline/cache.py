@@ -53,11 +53,16 @@ class FeatureExtractor(Protocol):
     batch        clips per call
     """
 
-    what: str
-    fingerprint: str
-    roles: tuple[str, ...]
-    reads: tuple[str, ...]
-    batch: int
+    @property
+    def what(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def roles(self) -> tuple[str, ...]: ...
+    @property
+    def reads(self) -> tuple[str, ...]: ...
+    @property
+    def batch(self) -> int: ...
 
     def __call__(self, clips: Sequence[Clip]) -> Sequence[Mapping[str, np.ndarray] | UserError]:
         """One mapping per clip, which names its array `what`; or the reason why that clip is unusable.
@@ -377,7 +382,9 @@ def extract(
     reads = tuple(getattr(extractor, "reads", READABLE))
     for reason in cache.repair(reads, host=host, hosts=hosts, verify=verify):
         tell(f"{reason}; its clips are computed again")
-    added, waiting, ready = 0, [], []
+    added = 0
+    waiting: list[tuple[str, Clip]] = []
+    ready: list[tuple[str, Mapping[str, np.ndarray], Mapping[str, Any]]] = []
     alike: dict[str, list[Clip]] = {}  # clips of one content have one key, for instance all that miss their recording
     unusable: dict[str, UserError] = {}
 
@@ -398,8 +405,8 @@ def extract(
             results = extractor([clip for _, clip in batch])
         except UserError as error:
             if len(batch) > 1:
-                for each in batch:
-                    compute([each])
+                for pair in batch:
+                    compute([pair])
                 return
             results = [error]
         for (key, clip), result in zip(batch, results, strict=True):

@@ -176,8 +176,8 @@ def clips_of(examples: Iterable[Example], tree: Tree, roles: Sequence[str]) -> l
     """The clips that examples need of these roles, each once: "speaker" and "history", the speaker's and the listener's in
     the histories; "listener", the replies.
     """
-    kept = {"speaker": "speaker", "history": "listener"}
-    kept = {said for role, said in kept.items() if role in roles}
+    said_by = {"speaker": "speaker", "history": "listener"}
+    kept = {speaker for role, speaker in said_by.items() if role in roles}
     found: dict[tuple[str, str, str], Clip] = {}
     for example in examples:
         clips = [clip for clip in example.speaker_clips(tree) if clip.role in kept]

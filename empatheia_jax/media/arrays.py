@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import scipy.io
@@ -106,7 +107,7 @@ def _npz(path: Path) -> np.ndarray:
 
 def _require_small_elements(content: bytes) -> None:
     """Unpacks the compressed elements of a MATLAB 5 file in pieces, only to count. Raises `_Broken`."""
-    order = "big" if content[126:128] == b"MI" else "little"
+    order: Literal["big", "little"] = "big" if content[126:128] == b"MI" else "little"
     place, total = 128, 0
     while place + 8 <= len(content):
         kind, size = (int.from_bytes(content[place + n : place + n + 4], order) for n in (0, 4))

@@ -60,7 +60,7 @@ def opened(path: str | os.PathLike, expected: str, what: str) -> Iterator[av.con
         with open(path, "rb") as file:
             check_headers(path, file)
             file.seek(0)
-            with av.open(file, options=_OPTIONS) as container:
+            with av.open(file, "r", options=_OPTIONS) as container:
                 yield container
     except _ERRORS as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
