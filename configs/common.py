@@ -11,6 +11,7 @@ def networks() -> ConfigDict:
     c = ConfigDict()
     c.weights_dir = "weights"
     c.llm = "vicuna-7b-v1.5"
+    c.adapter = ""  # weights folder of a converted adapter that the core's LoRA starts from; "" = a fresh one
     c.speech_encoder = "hubert-large-ls960-ft"
     c.video_encoder = "clip-vit-large-patch14-336"
     c.tts = "styletts2-libritts"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from empatheia_jax.bridge.content_synchronizer import SynchronizerConfig
 from empatheia_jax.bridge.style_disentangler import DisentanglerConfig
 from empatheia_jax.bridge.transformer import BlockConfig
 from empatheia_jax.core import lora
+from empatheia_jax.core.adapter_folder import start
 from empatheia_jax.core.chatglm import ChatGLM, ChatGLMConfig
 from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.core.llama import Llama, LlamaConfig
@@ -34,7 +36,7 @@ from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
 from empatheia_jax.nn import int8
 from empatheia_jax.parallel import rules
-from empatheia_jax.requirements import NETWORKS, folder, is_debug
+from empatheia_jax.requirements import NETWORKS, adapter_folder, folder, is_debug
 from empatheia_jax.settings import Experiment
 from empatheia_jax.styletts2.speaker import Speaker
 from empatheia_jax.tokens import ADDED_TOKENS, TAGS
@@ -181,11 +183,27 @@ def empatheia(config: Experiment, mesh: Mesh) -> Assembly:
     if is_debug(config):
         made_up = tiny.made_up(lambda: whole(config, core(config, mesh), sizes), config.seed)
         tokenizer = tiny.tokenizer(words_of(made_up.core))
-        return Assembly(made_up, tokenizer, {"llm": f"{config.networks.llm}-{config.seed}"}, sizes)
+        hashes = {"llm": f"{config.networks.llm}-{config.seed}", **start_adapter(config, made_up)}
+        return Assembly(made_up, tokenizer, hashes, sizes)
     model = whole(config, core(config, mesh), sizes)
     path = folder(config, "llm")
     hashes = {network: weights.describe(folder(config, network))["sha256"] for network in NETWORKS}
+    hashes |= start_adapter(config, model)
     return Assembly(model, Tokenizer.load(path, words=words_of(model.core)), hashes, sizes)
+
+
+def start_adapter(config: Experiment, model: Empatheia) -> dict[str, str]:
+    """Starts the core's adapter from `config.networks.adapter`, in place; its hash, nothing where none is named.
+
+    Raises: UserError where it does not fit the core or `config.lora`.
+    """
+    if not config.networks.adapter:
+        return {}
+    place = adapter_folder(config)
+    left_out = start(model.core, place, lora_config(config))
+    if left_out:
+        print(f"{place}: left out, for our model has no place for them: {', '.join(left_out)}", file=sys.stderr)
+    return {"adapter": weights.describe(place)["sha256"]}
 
 
 def whole(config: Experiment, network: LanguageModel, sizes: Widths) -> Empatheia:

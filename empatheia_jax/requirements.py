@@ -55,6 +55,12 @@ def folder(config: Experiment, network: str) -> Path:
     return shipped if not own.exists() and (shipped / weights.CONFIG_FILE).is_file() else own
 
 
+def adapter_folder(config: Experiment) -> Path:
+    """The weights folder of `config.networks.adapter`: below `weights_dir`, else the path itself."""
+    own = Path(config.networks.weights_dir) / config.networks.adapter
+    return own if own.exists() else Path(config.networks.adapter)
+
+
 def is_debug(config: Experiment, network: str = "llm") -> bool:
     """Whether that network is a tiny made-up one."""
     return config.networks[network] in MADE_UP
@@ -69,6 +75,11 @@ def missing(config: Experiment, *, networks: Sequence[str] = tuple(NETWORKS), da
             continue
         command = COMMANDS.get(name, f"python -m converters.fetch {name} --convert")
         lines.append(f"networks.{network}={name}: {NETWORKS[network]} is missing (no {where}); get it with `{command}`")
+    if config.networks.adapter and not (adapter_folder(config) / weights.CONFIG_FILE).is_file():
+        lines.append(
+            f"networks.adapter={config.networks.adapter}: no weights folder of an adapter there; make it with "
+            "`python -m converters.convert --source=peft --base=FOLDER --input=ADAPTER --output=FOLDER`"
+        )
     if data and config.data.path != "debug" and not Path(config.data.path).is_dir():
         if "toy" in config.data.path:
             command = f"`python -m data_pipeline.toy --output={config.data.path}`"

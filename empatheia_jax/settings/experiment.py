@@ -44,6 +44,7 @@ class Networks(Block):
 
     weights_dir: Path
     llm: Path
+    adapter: Annotated[str, Text(path=True, empty="a fresh adapter")]
     speech_encoder: Path
     video_encoder: Path
     tts: Path
