@@ -211,6 +211,9 @@ def _run_phases(
             result = _train(phase, cut, step, mesh, checkpoints, metrics, log_every, profile_steps)
         overlay(model, result.state.averaged)
         results.append(result)
+        if jax.process_index() == 0 and phase is not phases[-1] and not result.stopped:
+            with contextlib.suppress(Exception):  # said at the end, if it still fails then
+                report.write(run)
         if result.stopped:
             break
     metrics.close()
