@@ -83,7 +83,8 @@ class Checkpoints:
         self.folder = Path(folder).absolute()
         absl_logging.get_absl_logger().addFilter(_told_once)  # adding it again changes nothing
         self._claim(fingerprint, metadata or {})
-        for step in steps_on_disk(self.folder):  # orbax reads the notes of all of them
+        # Of the newest alone: a kill may have come while an older step was being removed.
+        for step in steps_on_disk(self.folder)[-1:]:
             self._checked(step, check_notes)
         self._pending: Any = None
         self._pending_step: int | None = None
