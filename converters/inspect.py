@@ -67,7 +67,7 @@ def _inspect_weights(path: Path, keys: bool, verify: bool) -> int:
     if keys:
         _print_keys(description["params"])
     known = next((c for c in conversions().values() if c.kind == description["kind"] and c.config_class), None)
-    if known is not None:
+    if known is not None and known.config_class is not None:
         config = weights.config_from_dict(known.config_class, description["config"])
         ours = known.abstract(config)
         differing = [p for p in ours.keys() | description["params"].keys() if _differs(p, ours, description["params"])]

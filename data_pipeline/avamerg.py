@@ -87,10 +87,13 @@ class Avamerg(tfds.core.GeneratorBasedBuilder):
             ),
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def _tree(self) -> Tree:
         if self.source is None:
             raise UserError("no source was given; expected the root of a set in the released layout")
-        tree = Tree(self.source)
+        return Tree(self.source)
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        tree = self._tree()
         names = tree.splits()
         if not names:
             raise UserError(f"{self.source} has no train.json, valid.json or test.json; expected the released layout")
@@ -98,7 +101,7 @@ class Avamerg(tfds.core.GeneratorBasedBuilder):
 
     def _entries(self, split: str) -> list[tuple[int, str]]:
         """(position, released JSON) of each well-formed conversation whose recordings are files."""
-        tree = Tree(self.source)
+        tree = self._tree()
         path = tree.split_file(split)
         raw, entries = schema.load_json(path), []
         for position, found in schema.iterate(path):
@@ -121,7 +124,7 @@ class Avamerg(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str) -> Any:
         entries = self._entries(split)
         if not self.beam:
-            tree = Tree(self.source)
+            tree = self._tree()
             return (_example(tree, *entry) for entry in entries)
         import apache_beam
 
@@ -137,7 +140,10 @@ def _beam_function() -> type:
     return DoFn
 
 
-class _Examples(_beam_function()):
+_DoFn: Any = _beam_function()
+
+
+class _Examples(_DoFn):
     """Beam: entries → records."""
 
     def __init__(self, source: str):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -114,18 +115,25 @@ class BatchMaker:
         return self.tree.clip(example.conversation, index, role, text)
 
     def _reply(self, example: Example) -> Clip:
+        if example.turn.response is None:
+            raise UserError("the turn has no reply to take targets from")
         return self._reach(example, example.turn.response_index, "listener", example.turn.response)
 
     def _runs(self, example: Example) -> tuple[int, ...]:
         return self.settings.policy.heard(example.turn.history)
 
+    def _store(self) -> Features:
+        if self.features is None:
+            raise ValueError("modalities and targets are read from a feature cache; give features")
+        return self.features
+
     def _require_features(self, example: Example) -> None:
-        wanted = [
+        wanted: list[tuple[str, Clip]] = [
             (what, self._clip(example, i)) for what in self.settings.policy.modalities for i in self._runs(example)
         ]
         wanted += [(what, self._reply(example)) for what in self.settings.targets]
         for what, clip in wanted:
-            if reason := self.features.missing(what, clip):
+            if reason := self._store().missing(what, clip):
                 raise UserError(reason)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -133,9 +141,11 @@ class BatchMaker:
         if not self.examples:
             return {}
         first = self.examples[0]
-        clips = {what: self._clip(first, self._runs(first)[-1]) for what in self.settings.policy.modalities}
+        clips: dict[str, Clip] = {
+            what: self._clip(first, self._runs(first)[-1]) for what in self.settings.policy.modalities
+        }
         clips |= {what: self._reply(first) for what in self.settings.targets}
-        shapes = {what: self.features.get(what, clip).shape for what, clip in clips.items()}
+        shapes = {what: self._store().get(what, clip).shape for what, clip in clips.items()}
         return {what: shape if what.endswith("style") else shape[1:] for what, shape in shapes.items()}
 
     def _modalities(self, index: int, epoch: int) -> tuple[str, ...]:
@@ -183,9 +193,9 @@ class BatchMaker:
             for what, kept in (("speech", encoded.speech), ("video", encoded.video)):
                 if what in settings.policy.modalities:
                     clips = [self._clip(example, i) for i in kept]
-                    fields.put_slots(place, what, [self.features.get(what, clip) for clip in clips])
+                    fields.put_slots(place, what, [self._store().get(what, clip) for clip in clips])
             for what in settings.targets:
-                fields.put_target(place, what, self.features.get(what, self._reply(example)))
+                fields.put_target(place, what, self._store().get(what, self._reply(example)))
         return fields.batch()
 
 
@@ -254,4 +264,5 @@ class _Fields:
             raise UserError(f"a record of {what} has shape {found}; expected {expected}; extract the features again")
 
     def batch(self) -> Batch:
-        return Batch(**self.text, **self.labels, **self.arrays)
+        fields: dict[str, Any] = {**self.text, **self.labels, **self.arrays}
+        return Batch(**fields)

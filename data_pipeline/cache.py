@@ -412,8 +412,8 @@ def extract(
         for (key, clip), result in zip(batch, results, strict=True):
             if isinstance(result, UserError):
                 unusable[key] = result
-                for each in alike[key]:
-                    set_aside(each, key)
+                for clip_alike in alike[key]:
+                    set_aside(clip_alike, key)
             else:
                 ready.append((key, result, {"id": clip.id}))
         progress(len(batch))

@@ -132,7 +132,8 @@ def check_tree(
     names = list(splits) or tree.splits()
     if not names:
         raise UserError(f"{root} has no train.json, valid.json or test.json; expected the released layout")
-    counts, rates, first_split, claimed = {}, [], {}, set()
+    counts, rates, claimed = {}, [], set()
+    first_split: dict[str, str] = {}
     for split in names:
         try:
             conversations = read_conversations(tree.split_file(split), quarantine)

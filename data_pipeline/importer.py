@@ -97,9 +97,11 @@ def import_tree(
         (output / f"{kind}_v5_0").mkdir(parents=True, exist_ok=True)
     for conversation in conversations:
         for each in conversation.utterances():
-            avatar = conversation.profile(each.role).media_id
+            person = conversation.profile(each.role)
+            if person is None:
+                raise ValueError(f"{conversation.conversation_id} has no profile of its {each.role}")
             for kind, pool in pools.items():
-                name = media_name(conversation.conversation_id, each.index, avatar, kind)
+                name = media_name(conversation.conversation_id, each.index, person.media_id, kind)
                 shutil.copyfile(pool[said % len(pool)], output / f"{kind}_v5_0" / name)
             said += 1
     splits = split_up(conversations)

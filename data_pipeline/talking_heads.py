@@ -184,7 +184,8 @@ def split(clips: Sequence[Clip], valid_every: int) -> tuple[list[Clip], list[Cli
     Raises:
         UserError: nothing would be left to train on.
     """
-    kept, rest = [], []
+    kept: list[Clip] = []
+    rest: list[Clip] = []
     for number, clip in enumerate(clips, 1):
         (kept if valid_every and number % valid_every == 0 else rest).append(clip)
     if not rest:
@@ -300,9 +301,10 @@ def open_folder(
     training, kept = split(clips, config.valid_every)
 
     def draws(chosen: list[Clip], seed: int) -> Draws:
+        draw: Callable[[np.random.Generator], MotionBatch | FrameBatch]
         if isinstance(network, RendererConfig):
             draw = partial(frame_example, clips=chosen, chances=_weights(chosen), network=network)
-        else:
+        elif isinstance(config, DenoiserTraining):
             partners: dict[str, list[Clip]] = {}
             for clip in chosen:
                 partners.setdefault(clip.group, []).append(clip)
@@ -314,6 +316,8 @@ def open_folder(
                 network=network,
                 frames=config.frames,
             )
+        else:
+            raise ValueError("a denoiser is trained by the settings of a denoiser's training")
         return Draws(draw, config.batch, seed, part)
 
     def validation() -> Iterator[Any]:

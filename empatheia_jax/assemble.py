@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -162,14 +162,15 @@ def core(config: Experiment, mesh: Mesh) -> LanguageModel:
     options = core_options(config)
     if is_debug(config):
         kind, sizes = tiny.CORES[config.networks.llm]
-        return CORES[kind].network(sizes, rngs=nnx.Rngs(config.seed), **options)
+        network: Callable[..., LanguageModel] = CORES[kind].network
+        return network(sizes, rngs=nnx.Rngs(config.seed), **options)
     path = folder(config, "llm")
     kind = weights.describe(path)["kind"]
     if kind not in CORES:
         raise UserError(f"{path} holds a {kind!r}; expected a language model: {', '.join(CORES)}")
-    network, of, _ = CORES[kind]
+    found = CORES[kind]
     return weights.restore(
-        path, network, of, kind=kind, shardings=lambda state: rules.shardings(state, mesh), **options
+        path, found.network, found.config, kind=kind, shardings=lambda state: rules.shardings(state, mesh), **options
     )
 
 

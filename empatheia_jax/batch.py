@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeVar
 
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+
+Field = TypeVar("Field")
 
 
 @jax.tree_util.register_dataclass
@@ -68,3 +71,10 @@ class Batch:
     def numpy(self) -> Batch:
         """The same batch as NumPy arrays on the host."""
         return jax.tree.map(np.asarray, self)
+
+
+def required(field: Field | None, name: str) -> Field:
+    """A field of a batch that a loss needs. Raises ValueError where the batch was built without it."""
+    if field is None:
+        raise ValueError(f"the batch was built without {name}")
+    return field

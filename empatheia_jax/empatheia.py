@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from empatheia_jax.batch import Batch
+from empatheia_jax.batch import Batch, required
 from empatheia_jax.bridge.content_synchronizer import Content, ContentSynchronizer, SynchronizerConfig
 from empatheia_jax.bridge.style_disentangler import DisentanglerConfig, Style, StyleDisentangler
 from empatheia_jax.core.added_tokens import AddedTokens
@@ -132,10 +132,10 @@ class Empatheia(nnx.Module):
         return self.synchronizer(
             signals.text,
             signals.text_lengths,
-            batch.speech_content_lengths,
-            batch.speech_content.shape[1],
-            batch.video_content_lengths,
-            batch.video_content.shape[1],
+            required(batch.speech_content_lengths, "speech_content_lengths"),
+            required(batch.speech_content, "speech_content").shape[1],
+            required(batch.video_content_lengths, "video_content_lengths"),
+            required(batch.video_content, "video_content").shape[1],
             key,
         )
 

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -88,7 +89,8 @@ def voices(folder: Path | None = None) -> dict[str, np.ndarray]:
 def voices_file(tables: Mapping[str, np.ndarray]) -> bytes:
     """The tables as an npz file, (510, 1, 256) each, as Kokoro publishes them."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: table[:, None] for name, table in tables.items()})
+    arrays: dict[str, Any] = {name: table[:, None] for name, table in tables.items()}
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 

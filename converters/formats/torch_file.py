@@ -85,6 +85,8 @@ def _read_legacy(path: Path) -> Any:
             raise UserError(f"{path} is damaged: the storage {key} is described in two ways")
 
         def read(first: int, count: int, kind: np.dtype) -> np.ndarray:
+            if whole.place is None:
+                raise ValueError(f"the place of the storage {key} is not known before all pickles are read")
             with open(path, "rb") as file:
                 file.seek(whole.place + first_of_view * whole.dtype.itemsize + first * kind.itemsize)
                 data = file.read(count * kind.itemsize)

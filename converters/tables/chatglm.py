@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from converters.conversion import Conversion
 from converters.huggingface import hf_config, hf_model_type
-from converters.table import Ignore, Row, Table, transpose
+from converters.table import Ignore, Row, Same, Table, transpose
 from converters.tokenizer_files import sentencepiece
 from empatheia_jax.core.chatglm import ChatGLM, ChatGLMConfig
 
@@ -12,7 +12,7 @@ from empatheia_jax.core.chatglm import ChatGLM, ChatGLMConfig
 def table(config: ChatGLMConfig) -> Table:
     """Rows of a release, `transformer.encoder.layers.{i}.self_attention.query_key_value.weight` and so on."""
     layer, ours = "transformer.encoder.layers.{i}.", "layers."
-    rows = [
+    rows: list[Row | Ignore | Same] = [
         Row("transformer.embedding.word_embeddings.weight", "embed_tokens.embedding"),
         Row("transformer.encoder.final_layernorm.weight", "norm.scale"),
         Row("transformer.output_layer.weight", "lm_head.kernel", transpose),

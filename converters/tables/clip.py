@@ -7,7 +7,7 @@ from pathlib import Path
 from converters.conversion import Conversion
 from converters.formats.source import Source
 from converters.huggingface import hf_config, hf_files, hf_model_type
-from converters.table import Ignore, Row, Table, conv2d, prefixed
+from converters.table import Ignore, Row, Same, Table, conv2d, prefixed
 from converters.tables.transformer import layer_rows, norm_rows
 from empatheia_jax.encoders.clip_vision import ClipVision, ClipVisionConfig
 
@@ -25,7 +25,7 @@ _SUBLAYERS = {
 
 def table(config: ClipVisionConfig) -> Table:
     """Rows for one tower, with the prefix `vision_model.` or without."""
-    rows = [
+    rows: list[Row | Ignore | Same] = [
         Row("embeddings.class_embedding", "class_token"),
         Row("embeddings.patch_embedding.weight", "patch", conv2d),
         Row("embeddings.position_embedding.weight", "positions"),

@@ -44,7 +44,7 @@ _BOOKKEEPING = frozenset(
 )
 _PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 """`init_lora_weights` that leave the base as it is. PiSSA, OLoRA, CorDA, LoRA-GA and LoftQ change the base, too."""
-_UNSET = (None, False, "", [], {})
+_UNSET: tuple[Any, ...] = (None, False, "", [], {})
 _SAVED = {"embed_tokens": "embedding", "lm_head": "head"}
 """Modules that may be saved whole: name of ours → the added rows' parameter."""
 
@@ -79,7 +79,7 @@ def read_config(source: Mapping[str, Any]) -> tuple[LoRAConfig, tuple[str, ...]]
     targets = source["target_modules"]
     if isinstance(targets, str):
         raise UserError(f"adapter_config: target_modules={targets!r} as a pattern is not implemented; expected a list")
-    kinds = {
+    kinds: dict[str, type | tuple[type, ...]] = {
         "r": int,
         "lora_alpha": (int, float),
         "target_modules": list,
@@ -170,16 +170,16 @@ def adapter_table(
             rows.append(Row(f"{stem}.weight", f"{path}.lora.{name}.{letter.lower()}", transpose, spellings))
     for module in saved:
         key = f"{PREFIX}{released[module]}"
-        spellings = [f"{key}.modules_to_save.{label}.weight" for label in labels]
+        aliases = [f"{key}.modules_to_save.{label}.weight" for label in labels]
         rows.append(Ignore(f"{key}.original_module.weight", "the base's module, which the saved one replaces"))
         if module == "lm_head" and model.lm_head is None:  # tied: both must be the same rows
             twin = f"{PREFIX}{released['embed_tokens']}"
             rows.append(Same(f"{key}.weight", f"{twin}.weight"))
-            rows += [Same(each, f"{twin}{each.removeprefix(key)}") for each in spellings]
+            rows += [Same(each, f"{twin}{each.removeprefix(key)}") for each in aliases]
             continue
         target = "lm_head.kernel" if module == "lm_head" else "embed_tokens.embedding"
         pieces = whole_rows(model.config.vocab_size, added, module == "lm_head")
-        rows.append(Row(f"{key}.weight", (target, f"added.{_SAVED[module]}"), pieces, tuple(spellings)))
+        rows.append(Row(f"{key}.weight", (target, f"added.{_SAVED[module]}"), pieces, tuple(aliases)))
     return Table(rows)
 
 

@@ -63,7 +63,10 @@ class AdapterConfig:
 
     def core_config(self) -> Any:
         """The base model's config as its own dataclass."""
-        return weights.config_from_dict(self.base.config_class, self.core)
+        kind = self.base.config_class
+        if kind is None:
+            raise ValueError(f"the conversion {self.base.kind!r} has no config")
+        return weights.config_from_dict(kind, self.core)
 
     def abstract_core(self, adapted: bool = True) -> LanguageModel:
         """The base model without weights, with the adapter on it or not."""
@@ -161,9 +164,9 @@ def attach(core: LanguageModel, folder: Path) -> AddedTokens | None:
     config: AdapterConfig = weights.config_from_dict(AdapterConfig, values)
     if core.config != config.core_config():
         raise UserError(f"{folder} is an adapter of the model {config.core_config()}, and this one is {core.config}")
-    flat = {path: jnp.asarray(value) for path, value in flat.items()}
+    arrays = {path: jnp.asarray(value) for path, value in flat.items()}
     add_lora(core, config.lora, rngs=nnx.Rngs(0), name=_ADAPTER)
-    weights.update(core, weights.flatten(core) | {k: v for k, v in flat.items() if not k.startswith("added.")})
+    weights.update(core, weights.flatten(core) | {k: v for k, v in arrays.items() if not k.startswith("added.")})
     if not config.added:
         return None
     added = _rows(core, config.added)

@@ -185,7 +185,7 @@ def diffusion_rows(config: StyleTTS2Config) -> Rows:
     rows += [Row(f"{to}_time.0.0.weights", "frequencies")] + linear(f"{to}_time.0.1", "to_time")
     rows += linear(f"{to}_features.0", "to_features") if config.multispeaker else []
     rows += [Row(f"{net}.fixed_embedding.embedding.weight", "fixed_embedding")]
-    return rows + [Same(s.replace(net, "unet"), s) for row in rows for s in row.sources]
+    return rows + [Same(s.replace(net, "unet"), s) for row in rows if isinstance(row, Row) for s in row.sources]
 
 
 def text_aligner_rows(config: StyleTTS2Config) -> Rows:
@@ -274,7 +274,7 @@ def network_rows(name: str, config: StyleTTS2Config) -> Rows:
     """Rows of one network, with keys and paths from inside it."""
     match name:
         case "bert":
-            return albert.rows()
+            return [*albert.rows()]
         case "bert_encoder":
             return [Row("weight", "kernel", transpose), Row("bias", "bias")]
         case "text_encoder":

@@ -84,8 +84,9 @@ def tokenizer_files(metadata: Mapping[str, Any]) -> dict[str, bytes]:
     tokens, kinds = field("tokens"), field("token_type")
     merges = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else () for merge in _list(field("merges"))]
     _check(tokens, kinds, merges)
+    pairs = [(left, right) for left, right in merges]
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    backend = build("the GGUF file", lambda: tokenizers.Tokenizer(models.BPE(vocabulary, merges)))
+    backend = build("the GGUF file", lambda: tokenizers.Tokenizer(models.BPE(vocabulary, pairs)))
     rule = str(metadata.get("tokenizer.ggml.pre", "default"))
     if rule == "qwen2":
         backend.normalizer = normalizers.NFC()

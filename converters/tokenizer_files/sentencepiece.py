@@ -142,11 +142,12 @@ def language_files(around: Surroundings):
     """`Conversion.files` of a language model: its tokenizer files, `tokenizer.json` rebuilt where there is none."""
 
     def files(path: Path, source: Source) -> dict[str, Path | bytes]:
-        found: dict[str, Path | bytes] = dict(hf_files(path, source))
-        model = next((found[name] for name in FILES if name in found), None)
+        beside = hf_files(path, source)
+        found: dict[str, Path | bytes] = dict(beside)
+        model = next((beside[name] for name in FILES if name in beside), None)
         if "tokenizer.json" not in found and model is not None:
-            settings = found.get("tokenizer_config.json")
-            settings = read_json_object(settings, "the settings of a tokenizer") if settings else {}
+            stated = beside.get("tokenizer_config.json")
+            settings = read_json_object(stated, "the settings of a tokenizer") if stated else {}
             found |= tokenizer_files(model, around, settings)
         return found
 

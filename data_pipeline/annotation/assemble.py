@@ -45,6 +45,10 @@ def find_recordings(conversation: Conversation, folder: Path) -> list[Clip]:
     clips = []
     for said in conversation.utterances():
         person = conversation.profile(said.role)
+        if person is None:
+            raise UserError(
+                f"{conversation.conversation_id} has no profile of its {said.role}, who names the recordings"
+            )
         paths = {}
         for kind, endings in ENDINGS.items():
             stem = Path(media_name(conversation.conversation_id, said.index, person.media_id, kind)).stem

@@ -45,7 +45,8 @@ class Spoken:
 class Voice(Protocol):
     """Says a text as a person with a feeling."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def __call__(self, text: str, profile: Profile, emotion: str, intensity: float, seed: int) -> Spoken:
         """`emotion` is one of the 7 or neutral."""
@@ -54,8 +55,11 @@ class Voice(Protocol):
 class Face(Protocol):
     """Shows a person who says something with a feeling."""
 
-    name: str
-    size: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
 
     def __call__(
         self, spoken: Spoken, profile: Profile, emotion: str, intensity: float, seed: int

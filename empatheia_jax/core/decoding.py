@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Int
 
 from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.form import Form
+from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.core.sampling import Choices, DecodingSettings, Kind, adjust, choose
 from empatheia_jax.core.tokenizer import Tokenizer, contains_any
 from empatheia_jax.errors import UserError
@@ -100,7 +101,7 @@ class StopStrings:
 
     def __call__(self, tokens: np.ndarray, real: np.ndarray) -> np.ndarray:
         ends = np.zeros(len(tokens), bool)
-        for row in np.flatnonzero(real):
+        for row in map(int, np.flatnonzero(real)):
             self._texts[row] += self._streams[row].push(tokens[row])
             place = contains_any(self._texts[row], self._stops)
             ends[row] = place is not None
@@ -281,12 +282,12 @@ def _decode(
 def _start(kind: Kind, choices: Choices | None, prompt_ids, lengths, b: int, vocab: int, new: int) -> dict:
     """What the choice of tokens remembers, as of the prompt."""
     extra = {}
-    real = None
+    real: Array | None = None
     if prompt_ids is not None:
         real = (jnp.arange(prompt_ids.shape[1])[None] < lengths[:, None]) & (prompt_ids >= 0)
     if kind.penalty:
         seen = jnp.zeros((b, vocab), bool)
-        if prompt_ids is not None:
+        if real is not None:
             seen = seen.at[jnp.arange(b)[:, None], jnp.where(real, prompt_ids, vocab)].set(True, mode="drop")
         extra["seen"] = seen
     if kind.ngram:
@@ -300,7 +301,7 @@ def _start(kind: Kind, choices: Choices | None, prompt_ids, lengths, b: int, voc
 
 
 def generate(
-    model: nnx.Module,
+    model: LanguageModel,
     added: AddedTokens | None,
     prompt_embeds: Float[Array, "b t d"],
     lengths: Int[Array, " b"] | Sequence[int],
@@ -308,7 +309,7 @@ def generate(
     rng: jax.Array | None = None,
     on_token: OnToken | None = None,
     *,
-    prompt_ids: Int[Array, "b t"] | None = None,
+    prompt_ids: Int[Array | np.ndarray, "b t"] | None = None,
     choices: Choices | None = None,
     form: Form | None = None,
 ) -> Generation:
@@ -331,18 +332,18 @@ def generate(
         last word, and `settings.max_new_tokens` and `stop_ids` do not count.
     Raises: UserError for lengths that do not fit, or a missing key.
     """
-    embeds, lengths = jnp.asarray(prompt_embeds), np.asarray(lengths, np.int32)
+    embeds, counts = jnp.asarray(prompt_embeds), np.asarray(lengths, np.int32)
     b, t, _ = embeds.shape
-    if lengths.shape != (b,) or lengths.min() < 1 or lengths.max() > t:
+    if counts.shape != (b,) or counts.min() < 1 or counts.max() > t:
         raise UserError(
-            f"prompt lengths {lengths.tolist()} do not fit {b} prompts of at most {t} tokens (and at least 1)"
+            f"prompt lengths {counts.tolist()} do not fit {b} prompts of at most {t} tokens (and at least 1)"
         )
     if settings.temperature > 0 and rng is None:
         raise UserError("decoding with a temperature draws at random; give a key (rng)")
     if form is not None and choices is not None:
         raise ValueError("a form has its own choices")
     most = settings.max_new_tokens if form is None else form.longest
-    longest, new = int(lengths.max()), bucket(most)
+    longest, new = int(counts.max()), bucket(most)
     room = bucket(longest)
     embeds = jnp.pad(embeds[:, :longest], ((0, 0), (0, room - longest), (0, 0)))
     if prompt_ids is not None:

@@ -155,8 +155,8 @@ class Form:
                 pieces[-1] = [*pieces[-1], *piece]
             else:
                 pieces.append(piece)
-        for piece, following in zip(pieces, [*pieces[1:], None]):
-            if not isinstance(piece, list) and not isinstance(following, list):
+        for piece, behind in zip(pieces, [*pieces[1:], None]):
+            if not isinstance(piece, list) and not isinstance(behind, list):
                 raise ValueError(f"no fixed words stand after the slot {piece[0].name!r}")
         free = [piece[0] for piece in pieces if isinstance(piece, tuple) and isinstance(piece[0], Free)]
         if not free:
@@ -186,17 +186,20 @@ class Form:
         kinds, closing = np.zeros((k, len(texts)), np.int8), np.zeros((k, 2), int)
         edges = max((len(node) for trie in tries for node in trie), default=1)
         tokens, following = np.full((end - f - k, edges), -1), np.full((end - f - k, edges), end)
-        names, longest, remaining = [], f, iter(tries)
+        names: list[str] = []
+        longest, remaining, last = f, iter(tries), pieces[-1]
         for piece, here, then, after in zip(pieces, begins, begins[1:], [*pieces[1:], []]):
             if isinstance(piece, list):
                 after_fixed[here + len(piece) - 1] = then
                 continue
             slot, options = piece
             if isinstance(slot, Free):
+                if not isinstance(after, list) or not isinstance(last, list):
+                    raise ValueError(f"no fixed words stand after the slot {slot.name!r}")
                 breaks = "\n" in texts[after[0]] and not texts[after[0]].strip()
                 kinds[here - f] = ends
                 mark = next(token for token in after if "\n" in texts[token] or texts[token].strip())
-                kinds[here - f, [*special, mark, pieces[-1][0]]] = ENDS
+                kinds[here - f, [*special, mark, last[0]]] = ENDS
                 # Some vocabularies have tokens like ".\n": then the fixed words go on behind their line break.
                 closing[here - f] = then, after_fixed[then] if breaks and len(after) > 1 else then
                 slot_of_node[here] = len(names)

@@ -44,7 +44,7 @@ class LlamaAttention(nnx.Module):
         q = self.q_proj(x, keys[0]).reshape(b, t, c.num_heads, c.head_dim)
         k = self.k_proj(x, keys[1]).reshape(b, t, c.num_kv_heads, c.head_dim)
         v = self.v_proj(x, keys[2]).reshape(b, t, c.num_kv_heads, c.head_dim)
-        if self.q_norm is not None:
+        if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         return rotate_halves(q, *tables), rotate_halves(k, *tables), v
 

@@ -73,7 +73,8 @@ class Tokenizer:
         self._backend = backend
         self.vocab_size, self.added_tokens, self.chat_template = vocab_size, tuple(added_tokens), chat_template
         self.words, self.add_bos = tuple(words), add_bos
-        self._outer = {backend.token_to_id(token): vocab_size + i for i, token in enumerate((*added_tokens, *words))}
+        new = [(backend.token_to_id(token), i) for i, token in enumerate((*added_tokens, *words))]
+        self._outer = {token: vocab_size + i for token, i in new if token is not None}
         self._inner = {outer: inner for inner, outer in self._outer.items()}
         self._names = {"bos_token": bos, "eos_token": eos, "pad_token": pad}
         self.bos_id, self.eos_id, self.pad_id = (
@@ -182,7 +183,8 @@ class Tokenizer:
         spec["post_processor"] = None
         backend = tokenizers.Tokenizer.from_str(json.dumps(spec))
         added = [e["content"] for e in json.loads(self._backend.to_str())["added_tokens"]]
-        ids = {backend.token_to_id(names.get(content, content)): self.token_id(content) for content in added}
+        inner = {content: backend.token_to_id(names.get(content, content)) for content in added}
+        ids = {token: self.token_id(content) for content, token in inner.items() if token is not None}
         return backend, names, ids
 
     def writes_blanks(self, token: int) -> bool:
@@ -230,13 +232,15 @@ class Tokenizer:
         # Templates are written for transformers: its own function knows `strftime_now`, `{% generation %}` and the rest.
         from transformers.utils.chat_template_utils import render_jinja_template
 
+        names: dict[str, Any] = {name: token or "" for name, token in self._names.items()}
         try:
-            (text,), _ = render_jinja_template(
+            rendered: Any = render_jinja_template(
                 [[dict(message) for message in messages]],
                 chat_template=self.chat_template,
                 add_generation_prompt=generation_prompt,
-                **{name: token or "" for name, token in self._names.items()},
+                **names,
             )
+            (text,), _ = rendered
         except Exception as error:  # a template is a program of somebody else's: it may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise UserError(

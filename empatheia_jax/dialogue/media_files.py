@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from empatheia_jax.conversation.recordings import SUFFIXES, parse_name
 from empatheia_jax.conversation.schema import ROLES, Conversation
@@ -59,7 +60,9 @@ def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Ma
             claims[index, kind].append(path)
     found: dict[int, dict[str, Path]] = defaultdict(dict)
     for (index, kind), paths in claims.items():
-        named = [path for path in paths if parse_name(path.name)[2] is not None] or paths
+        named = [
+            path for path in paths if (parsed := parse_name(path.name)) is not None and parsed[2] is not None
+        ] or paths
         if len(named) > 1:
             raise UserError(f"{named[0]} and {named[1]} are both the {kind} of utterance {index}; keep one")
         found[index][kind] = named[0]
@@ -90,7 +93,7 @@ def check(
                 raise UserError(
                     f"{other} has no {suffix} beside it; expected {other.stem}{suffix} (or neither of them)"
                 )
-        read = {"speech": audio_info, "video": video_info}
+        read: dict[str, Callable[[Path], Any]] = {"speech": audio_info, "video": video_info}
         seconds = {kind: read[kind](path).seconds for kind, path in files.items()}
         for kind, length in seconds.items():
             if length is not None and length > LONGEST:

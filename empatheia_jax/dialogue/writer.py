@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ class Writer:
 
     def _features(self, kind: str, paths: Sequence[Sequence[Path]]) -> Float[Array, "B N C"] | None:
         """Features of each row's recordings one after another, zeros behind them; None where there is none at all."""
-        tower = getattr(self.towers, kind, None)
+        tower: Any = getattr(self.towers, kind, None)
         rows = [[pool(tower(path), self.policy.slots) for path in each] for each in paths]
         longest = max(map(len, rows))
         if not longest:
@@ -188,6 +188,8 @@ class Writer:
             found = answer.parse_reply(text)
             positions = answer.reply_positions(self.tokenizer, ids, found.response)
         else:
+            if generation.slots is None:
+                raise ValueError("the reply was decoded without the form that it is to be read by")
             slots = generation.slots[row, : len(ids)]
             fields = {
                 name: self.tokenizer.decode([token for token, slot in zip(ids, slots) if slot == number]).strip()
@@ -232,7 +234,7 @@ def form_of(tokenizer: Any, policy: PromptPolicy, *, step_tokens: int, response_
 
 def prompt_of(policy: PromptPolicy, tokenizer: Any, question: Question) -> Encoded:
     """The prompt that a reply answers: as in training, with the recordings that there are."""
-    recorded = {
+    recorded: dict[str, Collection[int]] = {
         kind: [i for i, each in enumerate(question.history) if kind in question.media.get(each.index, {})]
         for kind in MODALITIES
     }

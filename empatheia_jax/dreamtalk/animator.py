@@ -257,7 +257,7 @@ class Animator:
         Raises:
             UserError: no portraits came with the weights.
         """
-        if not self.portraits:
+        if self.folder is None or not self.portraits:
             raise UserError(f"{self.folder or 'this model'} has no portraits; give a picture of your own")
         best = min(self.portraits, key=lambda p: (p.gender != gender, abs(p.age - age), p.tone != tone, p.file))
         return np.asarray(Image.open(self.folder / best.file).convert("RGB"))

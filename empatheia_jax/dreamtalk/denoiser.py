@@ -17,6 +17,7 @@ from empatheia_jax.dreamtalk.content_encoder import ContentEncoder
 from empatheia_jax.dreamtalk.decoder import DisentangledDecoder
 from empatheia_jax.dreamtalk.style_encoder import StyleEncoder
 from empatheia_jax.dreamtalk.transformer import Buffer, split
+from empatheia_jax.nn.bias import bias_of
 
 
 @jax.tree_util.register_dataclass
@@ -48,7 +49,7 @@ class FusionMLP(nnx.Module):
 
     def content_half(self, content: Float[Array, "... W D"]) -> Float[Array, "... W D"]:
         dtype = self.linear1.dtype
-        return content.astype(dtype) @ self.linear1.kernel[...][: self.d_model].astype(dtype) + self.linear1.bias[
+        return content.astype(dtype) @ self.linear1.kernel[...][: self.d_model].astype(dtype) + bias_of(self.linear1)[
             ...
         ].astype(dtype)
 
@@ -129,10 +130,10 @@ class Denoiser(nnx.Module):
         memory = self.fusion(condition.content, x_t) + self.time_embedding(t[None])[:, None, None, :]
         return self.decoder.decode((condition.upper_query, condition.lower_query), memory, condition.styles)
 
-    def _guided(self, condition: Condition, scale: float | Array) -> diffusion.Predict:
+    def _guided(self, condition: Condition, scale: float | Array | None) -> diffusion.Predict:
         def predict(x_t, t):
             clean = self.predict(x_t, t, condition)
-            return diffusion.guide(clean[:1], clean[1:], scale) if clean.shape[0] == 2 else clean
+            return clean if scale is None else diffusion.guide(clean[:1], clean[1:], scale)
 
         return predict
 

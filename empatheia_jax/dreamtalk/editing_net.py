@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from empatheia_jax.dreamtalk import renderer_layers as layers
 from empatheia_jax.dreamtalk.config import RendererConfig
+from empatheia_jax.nn.bias import bias_of
 
 
 class ConvNorm(nnx.Module):
@@ -99,7 +100,7 @@ class EditingNet(nnx.Module):
             )
 
         split = self.image_channels
-        portrait_half = half(portrait, kernel[:, :, :split]) + conv.bias[...].astype(conv.dtype)
+        portrait_half = half(portrait, kernel[:, :, :split]) + bias_of(conv)[...].astype(conv.dtype)
         return self.first.finish(half(warped, kernel[:, :, split:]) + portrait_half)
 
     def encode(self, portrait: Float[Array, "B H W 3"], warped: Float[Array, "N H W 3"]) -> list[Array]:

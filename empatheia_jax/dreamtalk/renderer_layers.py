@@ -8,6 +8,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from empatheia_jax.nn.bias import bias_of
+
 
 def conv(in_channels: int, out_channels: int, size: int, stride: int = 1, padding: int = 0, **options) -> nnx.Conv:
     """A 2-D convolution with symmetric zero padding."""
@@ -138,7 +140,7 @@ def upsampled_conv(x: Float[Array, "B H W I"], layer: nnx.Conv) -> Float[Array, 
         rows.append(jnp.stack(row, axis=3))  # (B, H, W, phase_x, O)
     y = jnp.stack(rows, axis=2)  # (B, H, phase_y, W, phase_x, O)
     batch, height, _, width, _, channels = y.shape
-    return y.reshape(batch, 2 * height, 2 * width, channels) + layer.bias[...].astype(layer.dtype)
+    return y.reshape(batch, 2 * height, 2 * width, channels) + bias_of(layer)[...].astype(layer.dtype)
 
 
 def resize_bilinear(x: Float[Array, "B h w C"], height: int, width: int) -> Float[Array, "B H W C"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
@@ -67,7 +68,7 @@ class SpeechFeatures:
             if size:
                 members = [number for number, each in enumerate(sizes) if each == size]
                 kept = [features.standardise(features.check_wave(waves[number])) for number in members]
-                read = in_batches(lambda some, size=size: self._read_many(some, size), kept)
+                read = in_batches(partial(self._read_many, size=size), kept)
                 found |= {n: rows[: features.rows_of(len(waves[n]))] for n, rows in zip(members, read)}
         return [found[number] if number in found else self(wave) for number, wave in enumerate(waves)]
 
@@ -75,6 +76,8 @@ class SpeechFeatures:
         return self._read_many([wave], size)[0]
 
     def _read_many(self, waves: Sequence[np.ndarray], size: int) -> np.ndarray:
+        if self._network is None:
+            raise ValueError("energies are not read in batches")
         padded = np.zeros((len(waves), size), np.float32)
         for row, wave in enumerate(waves):
             padded[row, : len(wave)] = wave

@@ -16,6 +16,7 @@ from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from empatheia_jax.dreamtalk.denoiser import Denoiser
@@ -41,11 +42,11 @@ class Sum(NamedTuple):
 class MotionBatch:
     """Clips for the denoiser: B clips of L frames, windows of W feature rows, style clips of N frames."""
 
-    motion: Float[Array, "B L C"]  # clean expression coefficients
-    audio: Float[Array, "B L W A"]
-    frame_weight: Float[Array, "B L"]  # 0 = padding
-    style_clip: Float[Array, "B N C"]  # another clip of the same person and emotion
-    style_padding: Bool[Array, "B N"]  # True = padding
+    motion: Float[Array | np.ndarray, "B L C"]  # clean expression coefficients
+    audio: Float[Array | np.ndarray, "B L W A"]
+    frame_weight: Float[Array | np.ndarray, "B L"]  # 0 = padding
+    style_clip: Float[Array | np.ndarray, "B N C"]  # another clip of the same person and emotion
+    style_padding: Bool[Array | np.ndarray, "B N"]  # True = padding
 
 
 @jax.tree_util.register_dataclass
@@ -53,10 +54,10 @@ class MotionBatch:
 class FrameBatch:
     """Frames for the renderer: B portraits, the coefficients around the wanted frames, and those frames."""
 
-    portrait: Float[Array, "B H W 3"]  # in [-1, 1]
-    windows: Float[Array, "B T C"]
-    target: Float[Array, "B H W 3"]
-    weight: Float[Array, " B"]
+    portrait: Float[Array | np.ndarray, "B H W 3"]  # in [-1, 1]
+    windows: Float[Array | np.ndarray, "B T C"]
+    target: Float[Array | np.ndarray, "B H W 3"]
+    weight: Float[Array | np.ndarray, " B"]
 
 
 def denoiser_loss(
@@ -84,16 +85,17 @@ def denoiser_loss(
     t = jax.random.randint(step_key, (clips,), 1, model.config.diffusion_steps + 1)
     alpha_bar = model.schedule.alpha_bars[...][t].astype(batch.motion.dtype)[:, None, None]
     noise = jax.random.normal(noise_key, batch.motion.shape, batch.motion.dtype)
-    noisy = jnp.sqrt(alpha_bar) * batch.motion + jnp.sqrt(1 - alpha_bar) * noise
+    motion, audio, frame_weight = (jnp.asarray(x) for x in (batch.motion, batch.audio, batch.frame_weight))
+    noisy = jnp.sqrt(alpha_bar) * motion + jnp.sqrt(1 - alpha_bar) * noise
 
     null = jax.random.bernoulli(null_key, null_probability, (clips, 1))
     style_clip = jnp.where(null[..., None], model.null_style_clip[...].astype(batch.style_clip.dtype), batch.style_clip)
     style_padding = jnp.where(null, model.null_style_padding[...].astype(bool), batch.style_padding)
-    clean = model(noisy, t.astype(batch.motion.dtype), batch.audio, style_clip, style_padding, dropout_key)
+    clean = model(noisy, t.astype(motion.dtype), audio, style_clip, style_padding, dropout_key)
 
-    error = clean - batch.motion
-    x0 = _weighted((coefficient_weight * jnp.square(error)).mean(axis=-1), batch.frame_weight)
-    both = batch.frame_weight[:, 1:] * batch.frame_weight[:, :-1]
+    error = clean - motion
+    x0 = _weighted((coefficient_weight * jnp.square(error)).mean(axis=-1), frame_weight)
+    both = frame_weight[:, 1:] * frame_weight[:, :-1]
     velocity = _weighted((coefficient_weight * jnp.square(jnp.diff(error, axis=1))).mean(axis=-1), both)
     # one quotient at the end: the velocity term is brought to the weight of the x0 term
     scale = velocity_weight * x0.weight / jnp.maximum(velocity.weight, 1e-12)
@@ -120,8 +122,9 @@ def renderer_loss(
         features: the picture features of the perceptual terms (`perceptual.Vgg19` or `perceptual.edge_features`).
         warp_only: the first phase of PIRenderer's training: the editing network neither runs nor learns.
     """
-    portrait, target = batch.portrait, batch.target
-    descriptor = model.mapping(batch.windows)
+    portrait, target, windows = (jnp.asarray(x) for x in (batch.portrait, batch.target, batch.windows))
+    weight = jnp.asarray(batch.weight)
+    descriptor = model.mapping(windows)
     warped, _ = model.warping(portrait, descriptor)
     parts = {"warp": perceptual_distance(features, warped, target, scales=weights.scales)}
     loss = weights.warp * parts["warp"]
@@ -130,7 +133,7 @@ def renderer_loss(
         parts["final"] = perceptual_distance(features, image, target, scales=weights.scales, style_weight=weights.style)
         parts["pixel"] = jnp.abs(image - target).mean(axis=(1, 2, 3))
         loss += weights.final * parts["final"] + weights.pixel * parts["pixel"]
-    return {name: _weighted(value, batch.weight) for name, value in {"loss": loss, **parts}.items()}
+    return {name: _weighted(value, weight) for name, value in {"loss": loss, **parts}.items()}
 
 
 def denoiser_objective(**options) -> Callable[[Denoiser, MotionBatch, Array | None], dict[str, Sum]]:

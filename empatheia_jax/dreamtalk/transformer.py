@@ -14,6 +14,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from empatheia_jax.nn.bias import bias_of
+
 
 class Buffer(nnx.Variable):
     """A constant that checkpoints store beside the weights; never trained."""
@@ -58,7 +60,7 @@ class MultiHeadAttention(nnx.Module):
         dim = self.out_proj.out_features
         columns = slice(first * dim, (first + count) * dim)
         dtype = self.in_proj.dtype
-        kernel, bias = self.in_proj.kernel[...][:, columns], self.in_proj.bias[...][columns]
+        kernel, bias = self.in_proj.kernel[...][:, columns], bias_of(self.in_proj)[...][columns]
         y = x.astype(dtype) @ kernel.astype(dtype) + bias.astype(dtype)
         y = y.reshape(*x.shape[:-1], count, self.num_heads, dim // self.num_heads)
         return [y[..., i, :, :] for i in range(count)]
@@ -178,8 +180,10 @@ class DecoderLayer(nnx.Module):
         self.self_attn = MultiHeadAttention(dim, num_heads, **options)
         self.cross_attn = MultiHeadAttention(dim, num_heads, **options)
         if experts is None:
-            self.feed_forward = FeedForward(dim, hidden, **options)
+            self.feed_forward: FeedForward | DynamicFeedForward = FeedForward(dim, hidden, **options)
         else:
+            if ratio is None or temperature is None:
+                raise ValueError("a style-adaptive feed-forward needs a ratio and a temperature")
             self.feed_forward = DynamicFeedForward(dim, hidden, experts, ratio, temperature, **options)
         self.norm1 = layer_norm(dim, eps, **options)
         self.norm2 = layer_norm(dim, eps, **options)

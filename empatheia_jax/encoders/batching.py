@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 BATCH = 8
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def in_batches(
-    encode: Callable[[list[Item]], Sequence[Result]], items: Sequence[Item], most: int = BATCH
+    encode: Callable[[list[Item]], Iterable[Result]], items: Sequence[Item], most: int = BATCH
 ) -> list[Result]:
     """`encode` over the items, at most `most` at once; results in the items' order.
 

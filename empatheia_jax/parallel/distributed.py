@@ -244,8 +244,8 @@ def guard() -> Iterator[None]:
     except SystemExit as error:
         if error.code in (0, None):
             raise
-        known = isinstance(error.code, int)
-        leave("" if known else str(error.code), error.code if known else 1, tell=True)
+        code = error.code
+        leave("" if isinstance(code, int) else str(code), code if isinstance(code, int) else 1, tell=True)
     except BaseException as error:
         line, code = _last_words(error)
         if code == EXIT_PEER_LOST:

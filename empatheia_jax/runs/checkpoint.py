@@ -50,7 +50,7 @@ def _mark(folder: Path) -> dict[str, Any] | None:
     path, numbers = folder / COMPLETE_FILE, (int, float)
     if not path.exists():
         return None
-    kinds = {"step": int, "first_loss": numbers, "last_loss": numbers}
+    kinds: dict[str, type | tuple[type, ...]] = {"step": int, "first_loss": numbers, "last_loss": numbers}
     return read_record(path, kinds, "remove it and start the training again, which goes on from the newest checkpoint")
 
 

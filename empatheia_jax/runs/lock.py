@@ -88,6 +88,8 @@ class Lock:
         return not _alive(_holder(file), file)
 
     def _note(self) -> None:
+        if self._file is None:
+            raise ValueError("a lock that is not held has no file to write into")
         note = {
             "host": socket.gethostname(),
             "pid": os.getpid(),

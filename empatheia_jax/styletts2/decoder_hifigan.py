@@ -39,7 +39,10 @@ class HiFiGANGenerator(nnx.Module):
         normed = {"weight_norm": weight_norm, **kinds}
         self.m_source = HarmonicSource(**kinds)
         rates, stages = config.upsample_rates, len(config.upsample_rates)
-        self.ups, self.noise_convs, self.noise_res, self.resblocks = (nnx.List([]) for _ in range(4))
+        self.ups: nnx.List[ConvTranspose1d] = nnx.List([])
+        self.noise_convs: nnx.List[Conv1d] = nnx.List([])
+        self.noise_res: nnx.List[SnakeResidualBlock] = nnx.List([])
+        self.resblocks: nnx.List[nnx.List[SnakeResidualBlock]] = nnx.List([])
         self.alphas = nnx.List(nnx.Param(jnp.ones((OUT // 2**i,), param_dtype)) for i in range(stages + 1))
         for i, (rate, width) in enumerate(zip(rates, config.upsample_kernel_sizes)):
             before, after = OUT // 2**i, OUT // 2 ** (i + 1)
@@ -79,7 +82,7 @@ class HiFiGANGenerator(nnx.Module):
             lengths = None if lengths is None else lengths * rate
             mask = None if lengths is None else length_mask(lengths, size, self.dtype)
             x = x + self.noise_branch(i, source, style, mask)
-            x = sum(block(x, style, mask) for block in self.resblocks[i]) / len(self.resblocks[i])
+            x = jnp.asarray(sum(block(x, style, mask) for block in self.resblocks[i])) / len(self.resblocks[i])
         return self.conv_post(masked(snake(x, self.alphas[-1][...].astype(self.dtype)), mask)), mask
 
     def __call__(

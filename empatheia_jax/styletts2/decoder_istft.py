@@ -124,10 +124,15 @@ class ISTFTGenerator(nnx.Module):
     ):
         kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         normed = {"weight_norm": weight_norm, **kinds}
+        if config.n_fft is None or config.hop is None:
+            raise ValueError("a decoder with an inverse STFT needs n_fft and hop")
         self.fourier = ShortTimeFourier(config.n_fft, config.hop)
         self.m_source = HarmonicSource(**kinds)
         rates, stages = config.upsample_rates, len(config.upsample_rates)
-        self.ups, self.noise_convs, self.noise_res, self.resblocks = (nnx.List([]) for _ in range(4))
+        self.ups: nnx.List[ConvTranspose1d] = nnx.List([])
+        self.noise_convs: nnx.List[Conv1d] = nnx.List([])
+        self.noise_res: nnx.List[SnakeResidualBlock] = nnx.List([])
+        self.resblocks: nnx.List[nnx.List[SnakeResidualBlock]] = nnx.List([])
         for i, (rate, width) in enumerate(zip(rates, config.upsample_kernel_sizes)):
             before, after = OUT // 2**i, OUT // 2 ** (i + 1)
             self.ups.append(ConvTranspose1d(before, after, width, stride=rate, padding=(width - rate) // 2, **normed))
@@ -179,7 +184,7 @@ class ISTFTGenerator(nnx.Module):
                 size, lengths = size + 1, None if lengths is None else lengths + 1
             mask = None if lengths is None else length_mask(lengths, size, self.dtype)
             x = x + self.noise_branch(i, har, style, mask)
-            x = sum(block(x, style, mask) for block in self.resblocks[i]) / len(self.resblocks[i])
+            x = jnp.asarray(sum(block(x, style, mask) for block in self.resblocks[i])) / len(self.resblocks[i])
         return self.conv_post(masked(leaky_relu(x, 0.01), mask)), mask
 
     def __call__(

@@ -96,6 +96,8 @@ class StyleDenoiser(nnx.Module):
         angles = 2 * math.pi * time * self.frequencies[...].astype(self.dtype)
         x = gelu(self.to_time(jnp.concatenate([time, jnp.sin(angles), jnp.cos(angles)], -1)))
         if self.to_features is not None:
+            if features is None:
+                raise ValueError("a denoiser of many voices needs the style of a reference")
             x = x + gelu(self.to_features(features))
         return gelu(self.mapping2(gelu(self.mapping1(x))))
 

@@ -37,8 +37,8 @@ def _judge(x: Array, convs, post) -> Judged:
 class PeriodDiscriminator(nnx.Module):
     """Looks at every `period`-th sample as one row."""
 
-    def __init__(self, period: int, **kinds):
-        kinds: dict[str, Any] = {"weight_norm": True, **kinds}
+    def __init__(self, period: int, **options):
+        kinds: dict[str, Any] = {"weight_norm": True, **options}
         widths = (1, 32, 128, 512, 1024, 1024)
         self.convs = nnx.List(
             Conv2d(a, b, (5, 1), strides=(3 if i < 4 else 1, 1), padding=(2, 0), **kinds)
@@ -56,8 +56,8 @@ class PeriodDiscriminator(nnx.Module):
 class SpectrogramDiscriminator(nnx.Module):
     """Looks at one magnitude spectrogram, time x frequency."""
 
-    def __init__(self, size: int, hop: int, window: int, **kinds):
-        kinds: dict[str, Any] = {"weight_norm": True, **kinds}
+    def __init__(self, size: int, hop: int, window: int, **options):
+        kinds: dict[str, Any] = {"weight_norm": True, **options}
         self.convs = nnx.List(
             [Conv2d(1, 32, (3, 9), padding=(1, 4), **kinds)]
             + [Conv2d(32, 32, (3, 9), strides=(1, 2), padding=(1, 4), **kinds) for _ in range(3)]

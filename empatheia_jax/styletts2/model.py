@@ -17,6 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from empatheia_jax.encoders.albert import Albert, AlbertConfig
+from empatheia_jax.nn.linear import Linear
 from empatheia_jax.styletts2.aligner import TextAligner
 from empatheia_jax.styletts2.config import StyleTTS2Config
 from empatheia_jax.styletts2.decoder_hifigan import HiFiGANDecoder
@@ -54,6 +55,12 @@ class Vocoded(NamedTuple):
 
 class StyleTTS2(nnx.Module):
     """The networks that `config.networks` names, each under the name that checkpoints use."""
+
+    bert: Albert
+    bert_encoder: Linear
+    text_encoder: TextEncoder
+    predictor: ProsodyPredictor
+    decoder: ISTFTDecoder | HiFiGANDecoder
 
     def __init__(
         self,
@@ -101,7 +108,8 @@ class StyleTTS2(nnx.Module):
 
 def build_network(name: str, config: StyleTTS2Config, **kinds) -> nnx.Module:
     """One network of a checkpoint at the sizes of `config`; `kinds` are rngs, dtype and param_dtype."""
-    c, norm = config, {"weight_norm": config.weight_norm}
+    c = config
+    norm: dict[str, Any] = {"weight_norm": config.weight_norm}
     match name:
         case "bert":
             albert = Albert(AlbertConfig.from_source(bert_source(c)), **kinds)
@@ -120,6 +128,8 @@ def build_network(name: str, config: StyleTTS2Config, **kinds) -> nnx.Module:
         case "style_encoder" | "predictor_encoder":
             return StyleEncoder(c.dim_in, c.max_conv_dim, c.style_dim, **kinds)
         case "diffusion":
+            if c.diffusion is None:
+                raise ValueError("the configuration describes no diffusion")
             style = 2 * c.style_dim
             return StyleDenoiser(c.diffusion, style, c.bert.hidden_size, style if c.multispeaker else None, **kinds)
         case "text_aligner":
@@ -131,6 +141,8 @@ def build_network(name: str, config: StyleTTS2Config, **kinds) -> nnx.Module:
         case "msd":
             return multi_resolution(**kinds)
         case "wd":
+            if c.slm is None:
+                raise ValueError("the configuration describes no speech model")
             return SpeechModelDiscriminator(c.slm.hidden * c.slm.layers, c.slm.channels, **kinds)
     raise ValueError(f"no network is called {name!r}")
 

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Float, Int
 
 from empatheia_jax import weights
@@ -118,7 +117,7 @@ class Speaker:
 
     def __init__(
         self,
-        model: nnx.Module,
+        model: StyleTTS2,
         symbols: SymbolTable,
         voices: VoiceTable | None = None,
         phonemizer: str | Phonemizer = "auto",
@@ -319,7 +318,7 @@ class Speaker:
             sampling = Sampling()
         if sampling is not None:
             self._check_diffusion(style)
-        elif style is None:
+        elif style is None and manner is not None:
             self.voices.style(manner, 1)  # an unknown voice is refused before anything is spoken
         if manner is not None:
             speed, pitch = speed * manner.speed, pitch * manner.pitch

@@ -9,6 +9,7 @@ The repeating happens between them, on the host, so that the two lengths
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from jaxtyping import Array, Float, Int
 from empatheia_jax.styletts2.durations import MAX_FRAMES
 from empatheia_jax.styletts2.joins import FRAME
 from empatheia_jax.styletts2.mel import log_mel
+from empatheia_jax.styletts2.model import StyleTTS2
 from empatheia_jax.styletts2.sampler import adpm2
 from empatheia_jax.styletts2.sentences import bucket
 from empatheia_jax.styletts2.source import HARMONICS
@@ -63,7 +65,7 @@ def source_noise(seed: Int[Array, ""], index: Int[Array, " B"], frames: int) -> 
 class Synthesis:
     """A StyleTTS 2 model's networks, compiled per bucket."""
 
-    def __init__(self, model: nnx.Module):
+    def __init__(self, model: StyleTTS2):
         graph, self._state = nnx.split(model)
         self.config = model.config
 
@@ -102,7 +104,7 @@ class Synthesis:
         def text_frames(state, tokens, lengths):
             return nnx.merge(graph, state).text_encoder(tokens, lengths)
 
-        self._programs = {
+        self._programs: dict[str, Any] = {
             "prosody": prosody,
             "wave": wave,
             "frames": text_frames,

@@ -17,6 +17,8 @@ class WeightNormed(nnx.Module):
       weight_norm: whether the two parts `g` and `v` exist instead of `kernel`.
     """
 
+    v: nnx.Variable
+
     def _init_kernel(self, shape: tuple[int, ...], norm_axis: int, weight_norm: bool, rngs: nnx.Rngs, param_dtype):
         self.weight_norm = weight_norm
         self.norm_axis = norm_axis % len(shape)

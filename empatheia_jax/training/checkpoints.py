@@ -305,7 +305,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def abstract_like(abstract: jax.ShapeDtypeStruct, value: Any) -> jax.Array:
+def abstract_like(abstract: jax.Array | jax.ShapeDtypeStruct, value: Any) -> jax.Array:
     """A constant with the dtype and sharding of an abstract scalar."""
     return rules.place(np.asarray(value, abstract.dtype), abstract.sharding)
 

@@ -25,10 +25,8 @@ from empatheia_jax.training.step import TrainState, TrainStep
 IN_FLIGHT = 2  # steps that may be queued on the device: enough to hide the host, few enough to bound memory
 
 
-class Batches(Protocol):
+class Batches(Iterator[Any], Protocol):
     """An endless iterator of host batches whose position can be saved (grain's iterators, for instance)."""
-
-    def __next__(self) -> Any: ...
 
     def get_state(self) -> Any: ...
 
@@ -101,10 +99,12 @@ def run(
     notes: dict[str, Any] = {}
     if checkpoints is not None and checkpoints.latest is not None:
         done = checkpoints.complete
-        state, position, notes = checkpoints.restore(step.abstract_state(), done and done["step"])
+        state, position, notes = checkpoints.restore(step.abstract_state(), done["step"] if done else None)
         if done:
             losses, seconds = (done["first_loss"], done["last_loss"]), done.get("seconds", 0.0)
             return StageResult(stage_name, state, done["step"], *losses, seconds, skipped=True)
+        if not hasattr(batches, "set_state"):
+            raise ValueError("these batches cannot go on from a checkpoint: they have no set_state")
         batches.set_state(position)
     start = int(state.step)
     if metrics is not None:
@@ -117,6 +117,8 @@ def run(
     with bar, _Signals() as signals:
         for number in range(start + 1, steps + 1):
             if profile_steps and number == max(profile_steps[0], start + 1):
+                if metrics is None:
+                    raise ValueError("a profile is written beside the metrics; give metrics")
                 jax.profiler.start_trace(str(metrics.folder / "profile"))
             with loop.timer.measure("data"):
                 batch = loop.next_batch(number, steps)
@@ -148,8 +150,9 @@ def run(
                 tqdm.write(f"{stage_name}: stopped by a signal after step {number}; saved, start again to go on")
                 raise SystemExit(0)
     if checkpoints is not None:
-        losses = {"first_loss": loop.first_loss, "last_loss": loop.last_loss}
-        checkpoints.mark_complete(steps, **losses, seconds=round(loop.seconds, 1))
+        checkpoints.mark_complete(
+            steps, first_loss=loop.first_loss, last_loss=loop.last_loss, seconds=round(loop.seconds, 1)
+        )
     return StageResult(stage_name, state, steps, *loop.losses, loop.seconds)
 
 
@@ -169,7 +172,7 @@ class _Loop:
     @property
     def losses(self) -> tuple[float, float]:
         """Of the first and of the last logged window."""
-        return self.first_loss, self.last_loss
+        return float("nan") if self.first_loss is None else self.first_loss, self.last_loss
 
     @property
     def seconds(self) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from jax.sharding import Mesh
 
 from empatheia_jax import assemble, requirements, tiny, weights
 from empatheia_jax.batch import Batch
+from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
 from empatheia_jax.parallel import targets
@@ -40,7 +42,8 @@ def abstract_model(config: Experiment) -> tuple[nnx.Module, assemble.Widths]:
     folder, name = requirements.folder(config, "llm"), config.networks.llm
     if requirements.is_debug(config):
         kind, of = tiny.CORES[name]
-        network, sizes = (assemble.CORES[kind].network, of), assemble.widths(config)
+        sizes = assemble.widths(config)
+        network: tuple[Callable[..., LanguageModel], Any] = (assemble.CORES[kind].network, of)
     else:
         network, sizes = _core(folder, name), _widths(config)
 
@@ -51,7 +54,7 @@ def abstract_model(config: Experiment) -> tuple[nnx.Module, assemble.Widths]:
     return nnx.eval_shape(construct), sizes
 
 
-def _core(folder: Path, name: str) -> tuple[type[nnx.Module], Any]:
+def _core(folder: Path, name: str) -> tuple[Callable[..., LanguageModel], Any]:
     """Network and config of a core, from its folder or from its release."""
     if (folder / weights.CONFIG_FILE).is_file():
         described = weights.describe(folder)

@@ -35,7 +35,7 @@ class RandomBatches:
 
     def get_state(self) -> dict[str, Any]:
         """JSON values of the generator."""
-        return self._random.bit_generator.state
+        return dict(self._random.bit_generator.state)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on after `state`."""

@@ -79,7 +79,7 @@ WIDTHS = Widths(
 """Of HuBERT-large, CLIP-L/14-336, StyleTTS2 and DreamTalk."""
 
 
-STYLETTS2_TEXT = {"symbols": 178, "features": 512, "width": 5, "depth": 3}
+STYLETTS2_TEXT: dict[str, Any] = {"symbols": 178, "features": 512, "width": 5, "depth": 3}
 """StyleTTS2's text encoder (LibriTTS configuration)."""
-STYLETTS2_STYLE = {"first": 64, "widest": 512, "style_dim": 128}
+STYLETTS2_STYLE: dict[str, Any] = {"first": 64, "widest": 512, "style_dim": 128}
 """StyleTTS2's acoustic and prosodic style encoders."""

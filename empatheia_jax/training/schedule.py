@@ -69,7 +69,9 @@ class StageData:
     """The batches of a stage. The split "valid" is opened, and so tokenised, once; every evaluation starts it over."""
 
     def __init__(self, open_split: Callable[[str], Any]):
-        self._open, self._valid, self._start = open_split, None, None
+        self._open = open_split
+        self._valid: loop.Batches | None = None
+        self._start: Any = None
 
     def train(self) -> loop.Batches:
         """Endless batches of the split "train"."""

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 import jax
 
-from empatheia_jax.batch import Batch
+from empatheia_jax.batch import Batch, required
 from empatheia_jax.bridge.style_disentangler import CLASSES
 from empatheia_jax.empatheia import Empatheia
 from empatheia_jax.errors import UserError
@@ -113,12 +113,21 @@ def content_losses(model, signals, batch: Batch, key, objective: Objective) -> d
     """L_ccl of (9), by modality, and the KL of the latents."""
     content = model.content(signals, batch, key)
     kind, weight = objective.regression, batch.weight
+    speech, video = required(batch.speech_content, "speech_content"), required(batch.video_content, "video_content")
     return {
         "ccl_speech": regression(
-            content.speech, batch.speech_content, weight=weight, lengths=batch.speech_content_lengths, kind=kind
+            content.speech,
+            speech,
+            weight=weight,
+            lengths=batch.speech_content_lengths,
+            kind=kind,
         ),
         "ccl_video": regression(
-            content.video, batch.video_content, weight=weight, lengths=batch.video_content_lengths, kind=kind
+            content.video,
+            video,
+            weight=weight,
+            lengths=batch.video_content_lengths,
+            kind=kind,
         ),
         "kl_content": ((content.kl * weight).sum(), weight.sum()),
     }
@@ -129,8 +138,8 @@ def style_losses(model, signals, batch: Batch, key, objective: Objective) -> dic
     style = model.style(signals, key)
     kind, weight = objective.regression, batch.weight
     named = {
-        "sal_speech": regression(style.speech, batch.speech_style, weight=weight, kind=kind),
-        "sal_video": regression(style.video, batch.video_style, weight=weight, kind=kind),
+        "sal_speech": regression(style.speech, required(batch.speech_style, "speech_style"), weight=weight, kind=kind),
+        "sal_video": regression(style.video, required(batch.video_style, "video_style"), weight=weight, kind=kind),
         "kl_style": ((style.kl * weight).sum(), weight.sum()),
     }
     labels = {"emotion": batch.emotion7, "age": batch.age, "gender": batch.gender, "tone": batch.tone}

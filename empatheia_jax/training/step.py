@@ -100,7 +100,7 @@ class TrainStep:
             in_shardings=(self.state_shardings, self.frozen_shardings, self.batch_sharding),
             out_shardings=(self.state_shardings, meshes.replicated(mesh)),
             donate_argnums=0,
-            compiler_options=compiler_options,
+            compiler_options=None if compiler_options is None else dict(compiler_options),
         )
 
     # --- what a caller uses ---------------------------------------------------------------------------------------

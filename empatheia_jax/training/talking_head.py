@@ -39,7 +39,7 @@ Training = DenoiserTraining | RendererTraining
 class Pupil(nnx.Module):
     """The network that learns, and a frozen one that its loss may need."""
 
-    def __init__(self, network: nnx.Module, critic: nnx.Module | None = None):
+    def __init__(self, network: Any, critic: nnx.Module | None = None):
         self.network = network
         self.critic = critic
 

@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -164,7 +165,7 @@ class Job:
     """
 
     name: str
-    network: type[nnx.Module]
+    network: Callable[..., Any]  # (config, rngs) → a module whose `tower` is what becomes the weights folder
     config: Wav2Vec2Config | ClipVisionConfig
     kind: str
     recordings: tuple[str, str]

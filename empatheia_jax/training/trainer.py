@@ -33,6 +33,7 @@ from empatheia_jax.training import step as steps
 from empatheia_jax.training.checkpoints import Checkpoints
 from empatheia_jax.training.losses import mean
 from empatheia_jax.training.metrics import Metrics
+from empatheia_jax.training.step import Decay, TrainStep
 from empatheia_jax.training.tables import format_table, parameter_table
 
 
@@ -73,11 +74,11 @@ class Phase:
     loss: steps.LossFunction
     optimizer: optax.GradientTransformation
     steps: int
-    data: Data
+    data: Data | None
     fingerprint: Mapping[str, Any]
     coefficients: Mapping[str, float] | None = None
     clip: float | None = None
-    ema: steps.Decay | None = None
+    ema: Decay | None = None
     accumulation: int = 1
     seed: int = 0
     save_every: int = 500
@@ -85,7 +86,7 @@ class Phase:
     deadline: float | None = None
     flops_per_token: Callable[[partition.Partition], float] | None = None
 
-    def build_step(self, cut: partition.Partition, mesh: Mesh, compiler_options: Mapping[str, Any]) -> steps.TrainStep:
+    def build_step(self, cut: partition.Partition, mesh: Mesh, compiler_options: Mapping[str, Any]) -> TrainStep:
         """The compiled step; `cut` may be abstract."""
         return steps.build(
             cut,
@@ -244,12 +245,14 @@ def _train(
 ) -> loop.StageResult:
     if checkpoints.complete is None and jax.process_index() == 0:
         print(f"\n{phase.name}\n{parameter_table(cut, mesh=mesh)}")
-    frozen = step.place_frozen(cut.frozen)
+    frozen, data = step.place_frozen(cut.frozen), phase.data
+    if data is None:
+        raise ValueError(f"the phase {phase.name} has no data to train on")
 
     def evaluate(state: steps.TrainState) -> dict[str, float]:
         totals: dict[str, Any] = {}
         state = dataclasses.replace(state, trainable=state.averaged)
-        for batch in phase.data.validation():
+        for batch in data.validation():
             pairs = jax.device_get(step.evaluate(state, frozen, step.place_batch(batch)))
             for name, (total, weight) in pairs.items():
                 before = totals.get(name, (0.0, 0.0))
@@ -261,7 +264,7 @@ def _train(
         step,
         step.init(cut.trainable, phase.seed),
         frozen,
-        phase.data.train() if checkpoints.complete is None else iter(()),
+        data.train() if checkpoints.complete is None else iter(()),
         checkpoints,
         metrics,
         phase.steps,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -26,8 +27,8 @@ def matches(folder: Path) -> bool:
 def config_of(folder: Path, name: str, manifest: dict) -> Wav2Vec2Config:
     """The configuration of `name`: its own fields over those of the network that it is said to be like."""
     every = read_json_object(folder / "config.json", "the sizes of the networks")
-    own = next((every[key] for key in (name, name.rsplit("_", 1)[0], FULL) if key in every), {})
-    fields = dict(every.get(own.get("like"), {})) | dict(own)
+    own: dict[str, Any] = next((every[key] for key in (name, name.rsplit("_", 1)[0], FULL) if key in every), {})
+    fields = dict(every.get(str(own.get("like")), {})) | dict(own)
     known = {key: value for key, value in fields.items() if key not in _EXTRA_FIELDS}
     head = ["Wav2Vec2ForCTC"] if "lm_head.weight" in manifest else ["Wav2Vec2Model"]
     return Wav2Vec2Config.from_source(known | {"model_type": "wav2vec2", "architectures": head})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from empatheia_jax.conversation.labels import AGES, GENDERS, TONES
 from empatheia_jax.errors import UserError
 
+_Styles = dict[str, tuple[dict[str, Any], ...]]  # by age
 Colour = tuple[float, float, float]
 
 # Colours are sRGB in 0..1, chosen by eye. Skin runs from light to deep and is interpolated.
@@ -125,6 +127,18 @@ def _check(name: str, value: str | None, known: tuple[str, ...]) -> None:
         raise UserError(f"{name} is {value!r}; a drawn face has one of {', '.join(known)}")
 
 
+def _blend(first: Colour, second: Colour, share: float) -> Colour:
+    """The colour that is `share` of the way from the first to the second."""
+    red, green, blue = (float((1 - share) * a + share * b) for a, b in zip(first, second))
+    return red, green, blue
+
+
+def _times(colour: Colour, factors: Colour) -> Colour:
+    """The colour with each channel times its factor."""
+    red, green, blue = (float(c * f) for c, f in zip(colour, factors))
+    return red, green, blue
+
+
 def sample_identity(
     seed: int, *, age: str | None = None, gender: str | None = None, tone: str | None = None
 ) -> Identity:
@@ -153,20 +167,20 @@ def sample_identity(
 
     depth = uniform(0, len(_SKIN) - 1.001)
     low, share = int(depth), depth - int(depth)
-    skin = tuple(float((1 - share) * a + share * b) for a, b in zip(_SKIN[low], _SKIN[low + 1]))
+    skin = _blend(_SKIN[low], _SKIN[low + 1], share)
 
     hair_names = ["black", "dark brown", "brown", "auburn", "blond"] if depth < 2 else ["black", "black", "dark brown"]
     hair_name = pick(hair_names)
     grey = 1.0 if elderly else (uniform(0.0, 0.45) if middle and chance(0.5) else 0.0)
     target = _HAIR[pick(["grey", "white"])]
-    hair = tuple(float((1 - grey) * a + grey * b) for a, b in zip(_HAIR[hair_name], target))
+    hair = _blend(_HAIR[hair_name], target, grey)
     brow_dark = 0.72 if sum(hair) < 1.9 else 0.80
-    brow_colour = tuple(float(c * brow_dark) for c in hair)
+    brow_colour = _times(hair, (brow_dark, brow_dark, brow_dark))
 
     style = _hair_style(age, gender, uniform, chance, pick)
     lip_red = uniform(0.25, 0.6) if female and not child else uniform(0.08, 0.25)
-    lip_base = tuple(c * f for c, f in zip(skin, (0.90, 0.66, 0.66)))
-    lip_colour = tuple(float((1 - lip_red) * a + lip_red * b) for a, b in zip(lip_base, (0.78, 0.28, 0.32)))
+    lip_base = _times(skin, (0.90, 0.66, 0.66))
+    lip_colour = _blend(lip_base, (0.78, 0.28, 0.32), lip_red)
 
     can_beard = gender == "male" and not child
     beard = uniform(0.85, 1.0) if can_beard and chance(0.32 if not elderly else 0.45) else 0.0
@@ -251,7 +265,10 @@ def _hair_style(age, gender, uniform, chance, pick) -> dict[str, float]:
     bun = short | dict(bun=uniform(0.15, 0.19), hair_sides=0.0, hair_volume=0.06, parting_depth=uniform(0.0, 0.08))
     pigtails = short | dict(pigtails=uniform(0.13, 0.17), hairline=uniform(-0.26, -0.2), fringe=0.02, hair_sides=0.02)
     if gender == "male":
-        choice = {"child": (short, tousled, tousled, curly), "young": (short, short, tousled, curly)}
+        choice: _Styles = {
+            "child": (short, tousled, tousled, curly),
+            "young": (short, short, tousled, curly),
+        }
         choice |= {"middle-aged": (short, short, balding, curly), "elderly": (balding, balding, short)}
     else:
         choice = {"child": (pigtails, bob, fringed, curly), "young": (long, long, bob, fringed, afro)}

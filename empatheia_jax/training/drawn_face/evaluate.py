@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -61,7 +62,7 @@ def _sounds(count: int, seconds: float, folder: str) -> list[np.ndarray]:
 
 def evaluate(
     animator: Animator, reader: judges.Reader, sounds: list[np.ndarray], sheet: str = "", guidance: float = 1.0
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """The figures above. Person i, sound i and emotion i % 8 make clip i."""
     openings, read, read_true, scores, still = [], [], [], [], []
     rows = []

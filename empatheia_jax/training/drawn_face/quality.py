@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 
-def ssim(a: Float[Array, "B H W C"], b: Float[Array, "B H W C"], span: float = 255.0) -> Float[Array, " B"]:
+def ssim(
+    a: Float[Array | np.ndarray, "B H W C"], b: Float[Array | np.ndarray, "B H W C"], span: float = 255.0
+) -> Float[Array, " B"]:
     """Mean SSIM per image: σ 1.5, population covariance, K1 0.01, K2 0.03, `span` the range of values.
 
     Windows that would reach over the border are left out; channels count alike.

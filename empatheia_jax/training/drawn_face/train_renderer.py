@@ -28,6 +28,7 @@ from empatheia_jax.dreamtalk.editing_net import EditingNet
 from empatheia_jax.dreamtalk.renderer import Renderer, normalise_image
 from empatheia_jax.dreamtalk.settings import DrawnFace
 from empatheia_jax.files import replacing
+from empatheia_jax.nn.bias import bias_of
 from empatheia_jax.training.drawn_face.flow import true_flow
 from empatheia_jax.training.drawn_face.performances import HELD_OUT, widened_windows
 from empatheia_jax.training.drawn_face.phases import average, named, one_device, settings
@@ -73,20 +74,21 @@ def _pass_through(editing: EditingNet) -> None:
     colours = np.eye(3, dtype=np.float32)
     recombine = np.concatenate([colours, -colours], 0) / 1.1  # the colour out of its two parts (leaky slope 0.1)
     for layer, source, rows in ((editing.first, colours, slice(3, 6)), (last.jump, recombine, slice(0, 6))):
-        kernel, bias = np.array(layer.conv.kernel[...]), np.zeros(layer.conv.bias.shape, np.float32)
+        kernel, bias = np.array(layer.conv.kernel[...]), np.zeros(bias_of(layer.conv).shape, np.float32)
         middle = kernel.shape[0] // 2
         kernel[..., :11] = 0.0
         for first, sign in ((0, 1.0), (3, -1.0), (8, 1.0)):
             kernel[middle, middle, rows, first : first + 3] = sign * source
         bias[6], bias[7], bias[8:11] = constant, -constant, -bright
-        layer.conv.kernel[...], layer.conv.bias[...] = jnp.asarray(kernel), jnp.asarray(bias)
+        layer.conv.kernel[...], bias_of(layer.conv)[...] = jnp.asarray(kernel), jnp.asarray(bias)
         layer.norm.scale[...] = jnp.full_like(layer.norm.scale[...], size)
     last.up.norm.scale[...] = last.up.norm.scale[...].at[:11].set(0.02)
     kernel = np.array(editing.final.kernel[...]) * 0.02
     kernel[:, :, :11] = 0.0
     kernel[3, 3, 0:3], kernel[3, 3, 3:6], kernel[3, 3, 8:11] = 0.8 * colours, -colours, 2.0 * colours
     editing.final.kernel[...] = jnp.asarray(kernel)
-    editing.final.bias[...] = jnp.full_like(editing.final.bias[...], 0.12)
+    final_bias = bias_of(editing.final)
+    final_bias[...] = jnp.full_like(final_bias[...], 0.12)
 
 
 def draw_shards(folder: str, first: int, count: int, people: int, frames_each: int) -> None:

@@ -14,6 +14,7 @@ from converters.parity.networks.dreamtalk.vectors import (
     compiled,
 )
 from converters.parity.result import Result
+from converters.table import Row
 from converters.tables import dreamtalk as tables
 from empatheia_jax.dreamtalk import diffusion
 from empatheia_jax.dreamtalk.config import DenoiserConfig
@@ -24,7 +25,7 @@ from empatheia_jax.dreamtalk.transformer import sinusoidal_table
 def denoiser_blocks(v: Vectors) -> Iterator[Result]:
     model = v.denoiser
     for key, stored in v.load("denoiser_buffers").items():
-        row = next(row for row in tables.denoiser(model.config).rows if row.sources == (key,))
+        row = next(row for row in tables.denoiser(model.config).rows if isinstance(row, Row) and row.sources == (key,))
         made = _constant(model.config, row.targets[0])
         yield v.exact("denoiser_buffers", key.removeprefix("diff_net."), made, stored, EXACT)
 

@@ -23,7 +23,7 @@ from converters.tables import dreamtalk as tables
 from empatheia_jax.dreamtalk import renderer_layers as layers
 from empatheia_jax.dreamtalk.denoiser import TimeEmbedding
 from empatheia_jax.dreamtalk.style_encoder import mish
-from empatheia_jax.dreamtalk.transformer import DecoderLayer
+from empatheia_jax.dreamtalk.transformer import DecoderLayer, DynamicFeedForward
 
 
 def single_layers(v: Vectors) -> Iterator[Result]:
@@ -64,6 +64,8 @@ def single_layers(v: Vectors) -> Iterator[Result]:
         # its own angles are rounded to float32, up to 1000 rad
         yield v.check("layers", "sin_embed_f32", sinusoid, want["sin_embed_f32"], PICTURE)
     yield v.check("layers", "mish_out", mish(v.array(want["mish_in"])), want["mish_out"], DENOISER)
+    if style.pooling is None:
+        raise ValueError("the network of this set pools by attention; its configuration says otherwise")
     pooled = style.pooling(v.array(want["pool_in"]), jnp.asarray(want["pool_mask"]))
     yield v.check("layers", "pool_out", pooled, want["pool_out"], DENOISER)
     x = v.array(want["encoder_layer_in_TBC"].transpose(1, 0, 2))
@@ -103,8 +105,11 @@ def dynamic_layer(v: Vectors) -> Iterator[Result]:
 
     table = Table(tables.decoder_layer("dynamic_fc_layer.", "", dynamic=True))
     layer = v.build(construct, table, seeded_state_dict(manifest, v.seed))
+    if not isinstance(layer.feed_forward, DynamicFeedForward):
+        raise ValueError("the layer of this set mixes experts")
     style = v.array(want["style"])
-    yield v.check("dynamic_fc", "att", layer.feed_forward.mixture(style), want["att"], DENOISER)
+    mixture = layer.feed_forward.mixture(style)
+    yield v.check("dynamic_fc", "att", mixture, want["att"], DENOISER)
     target, memory = (v.array(want[name].transpose(1, 0, 2)) for name in ("tgt_WBC", "memory_WBC"))
     yield v.check("dynamic_fc", "out", layer(target, memory, style).transpose(1, 0, 2), want["out"], DENOISER)
     one = layer(target[:1], memory[:1], style[:1]).transpose(1, 0, 2)

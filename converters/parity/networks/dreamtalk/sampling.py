@@ -39,7 +39,7 @@ def ddim(v: Vectors) -> Iterator[Result]:
 
     first = compiled(model, first_step)(content, style)
     for scale in _scales(r"cfg([0-9p]+)_out", want):
-        out, states = sample(scale=v.array(np.float64(scale.replace("p", "."))))
+        out, states = sample(scale=v.array(np.asarray(float(scale.replace("p", ".")))))
         yield v.check("ddim", f"cfg{scale}_out", out[0], want[f"cfg{scale}_out"], DENOISER)
         yield v.check("ddim", f"cfg{scale}_xt", states[:, 0], want[f"cfg{scale}_xt"], DENOISER)
         yield v.check("ddim", f"cfg{scale}_cond0", first[0], want[f"cfg{scale}_cond0"], DENOISER)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,8 @@ GREY_LEVEL = 1.0
 HIDDEN = 4e-6  # of hidden features, relative to the largest of them: they reach 600
 STORED_FLOAT64 = 1e-9  # relative, in a float64 run
 STORED_FLOAT32 = 2e-7  # the same for arrays that are stored rounded to float32
+
+M = TypeVar("M", bound=nnx.Module)
 
 
 class Vectors:
@@ -68,7 +71,7 @@ class Vectors:
             return []
         return sorted(path for pattern in patterns for path in self.media.rglob(pattern))
 
-    def array(self, value: np.ndarray) -> jax.Array:
+    def array(self, value: np.ndarray | jax.Array) -> jax.Array:
         return jnp.asarray(value, self.dtype)
 
     def picture(self, value: np.ndarray) -> jax.Array:
@@ -91,7 +94,7 @@ class Vectors:
         """For what does not depend on the precision of the run."""
         return compare(f"{file}.npz", name, np.asarray(ours, np.float64), expected, bound)
 
-    def build(self, construct, table: Table, state: dict) -> nnx.Module:
+    def build(self, construct: Callable[[], M], table: Table, state: dict) -> M:
         abstract = weights.flatten(nnx.eval_shape(construct))
         flat = interpreter.load(state, table, abstract, self.dtype, place=lambda _, array: jnp.asarray(array))
         return weights.materialize(construct, flat)

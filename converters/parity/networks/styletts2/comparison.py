@@ -40,7 +40,7 @@ SOURCE_BOUNDS = {"decoder": 4e-4, "e2e": 2e-3}
 def source_config(name: str) -> dict[str, Any]:
     """`model_params` of the two published configurations (`Configs/config.yml`, `Configs/config_libritts.yml`)."""
     blocks = {"resblock_kernel_sizes": [3, 7, 11], "resblock_dilation_sizes": [[1, 3, 5]] * 3}
-    istft = {"type": "istftnet", "upsample_rates": [10, 6], "upsample_kernel_sizes": [20, 12]}
+    istft: dict[str, Any] = {"type": "istftnet", "upsample_rates": [10, 6], "upsample_kernel_sizes": [20, 12]}
     istft |= {"gen_istft_n_fft": 20, "gen_istft_hop_size": 5}
     hifigan = {"type": "hifigan", "upsample_rates": [10, 5, 3, 2], "upsample_kernel_sizes": [20, 10, 6, 4]}
     return {
@@ -83,8 +83,8 @@ def config_of(folder: Path, name: str) -> StyleTTS2Config:
     sigma = Arrays(path).get("sigma_data")
     if sigma is None:
         return config
-    sigma = float(str(sigma))  # 0.2 was stored in float32, and meant as 0.2
-    return dataclasses.replace(config, diffusion=dataclasses.replace(config.diffusion, sigma_data=sigma))
+    meant = float(str(sigma))  # 0.2 was stored in float32, and meant as 0.2
+    return dataclasses.replace(config, diffusion=dataclasses.replace(config.diffusion, sigma_data=meant))
 
 
 def state_dict(folder: Path, network: str, config: str, seed: int) -> dict[str, np.ndarray]:

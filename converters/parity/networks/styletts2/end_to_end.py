@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from converters.parity.networks.styletts2.comparison import (
@@ -46,9 +47,9 @@ def compare_end_to_end(c: Comparison) -> Iterator[Result]:
 
     style = c.call("diffusion", sample, z["noise"][:, 0], z["step_noise"][:, :, 0], bert, reference)
     yield c.result(file, "s_pred", style, z["s_pred"])
-    if c.config.multispeaker:
+    if reference is not None:
         shares = (float(str(z[name])) for name in ("alpha", "beta"))  # 0.3 was stored in float32, and meant as 0.3
-        style = mix_with_reference(style, reference, *shares)
+        style = mix_with_reference(style, jnp.asarray(reference), *shares)
     acoustic, prosodic = np.split(np.asarray(style), 2, -1)
     yield c.result(file, "ref", acoustic, z["ref"])
     yield c.result(file, "s", prosodic, z["s"])
