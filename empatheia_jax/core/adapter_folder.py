@@ -12,9 +12,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from empatheia_jax import weights
+from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.core.lora import LoRAConfig
 from empatheia_jax.errors import UserError
 
@@ -23,7 +23,7 @@ _PREFIXES = {PEFT_KIND: "", BASELINE_KIND: "core."}
 _TABLES = ("embed_tokens.embedding", "lm_head.kernel")
 
 
-def start(network: nnx.Module, folder: Path, lora: LoRAConfig, name: str = "default") -> list[str]:
+def start(network: LanguageModel, folder: Path, lora: LoRAConfig, name: str = "default") -> list[str]:
     """Puts the folder's adapter into the adapter `name` of `network`, in place, and its vocabulary tables into the base.
 
     Args:

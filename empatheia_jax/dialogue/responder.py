@@ -187,9 +187,9 @@ class Responder:
         """r^t at the tokens that wrote the response, r^s and r^v at the signal tokens; or the whole answer for all three."""
         whole, size = self.model.config.signal_source == "all", self.model.config.reply_tokens
         states = written.states[-size:] if whole else written.response
-        text = np.zeros((1, size, states.shape[-1]), np.float32)
-        text[0, : len(states)] = states
-        text, lengths = jnp.asarray(text), jnp.asarray([len(states)], jnp.int32)
+        padded = np.zeros((1, size, states.shape[-1]), np.float32)
+        padded[0, : len(states)] = states
+        text, lengths = jnp.asarray(padded), jnp.asarray([len(states)], jnp.int32)
         if whole:
             return Signals(text, lengths, text, text, lengths)
         forced = jnp.asarray(written.signals)[None]
@@ -215,13 +215,14 @@ class Responder:
         ids = self.speaker.token_ids(response)
         content = self._content_speech(self._state, signals, jnp.asarray([len(ids)]), bucket(len(ids)))
         share = self.blend.speech_style
-        voice, style = self.voices.manner(listener), np.asarray(predicted)
+        voice = self.voices.manner(listener)
+        style: np.ndarray | None = np.asarray(predicted)
         if share < 1:
             feeling = shown[0] if shown[0] in MANNERS else NEUTRAL
             voice = voice.feeling(feeling, shown[1])
             own = self.voices.style(listener, len(ids))
             if own is not None:
-                style = share * style + (1 - share) * own
+                style = share * np.asarray(predicted) + (1 - share) * own
             elif share == 0:
                 style = None  # these weights draw it for each piece of the text
         voice = voice.share(1 - share)
