@@ -73,7 +73,7 @@ def compare_voice(model: StyleTTS2, arrays, voice: str) -> Iterator[Result]:
     prosodic = np.split(style, 2, -1)[1]
     lengths = np.array([tokens.shape[1]], np.int32)
     encoded = model.encode(jnp.asarray(tokens), jnp.asarray(lengths), jnp.asarray(prosodic))
-    whole = whole_durations(np.asarray(encoded.durations[0]) / float(arrays.get("speed", 1.0)))
+    whole = whole_durations(np.asarray(encoded.durations[0]) / float(np.asarray(arrays.get("speed", 1.0)).item()))
     yield compare(REFERENCE, f"{voice}.float_dur", whole, arrays[f"{voice}.float_dur"], 0)
     index = frame_index(whole, late=model.config.late)
     spoken = model.vocode(encoded.text[:, index], encoded.states[:, index], style, None)
