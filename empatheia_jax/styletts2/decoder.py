@@ -7,7 +7,8 @@ After yl4579/StyleTTS2, `Modules/istftnet.py` and `Modules/hifigan.py`.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
@@ -15,6 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from empatheia_jax.styletts2.activations import snake
+from empatheia_jax.styletts2.config import DecoderConfig
 from empatheia_jax.styletts2.convolutions import Conv1d
 from empatheia_jax.styletts2.masks import Mask, length_mask, masked
 from empatheia_jax.styletts2.norms import AdaptiveInstanceNorm
@@ -113,3 +115,48 @@ class DecoderBody(nnx.Module):
     ) -> Float[Array, "B 2*F 512"]:
         """`lengths` counts valid frames; F0 and N must be zero at padding, as `ProsodyPredictor.curves` leaves them."""
         return self.intermediates(asr, f0, n, style, lengths)[1]
+
+
+class SpeechDecoder(nnx.Module):
+    """Text frames, F0, energy and acoustic style → 24 kHz wave, 600 samples per frame. A subclass names its vocoder."""
+
+    generator_class: ClassVar[Callable[..., Any]]
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        features: int,
+        style_dim: int,
+        *,
+        weight_norm: bool,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
+    ):
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
+        self.body = DecoderBody(features, style_dim, **kinds)
+        self.generator = self.generator_class(config, style_dim, **kinds)
+
+    def source(
+        self, f0: Float[Array, "B n"], noise: Float[Array, "B 300*n 9"] | None, lengths: Int[Array, " B"] | None = None
+    ) -> Float[Array, "B 300*n 1"]:
+        """The harmonic source; `lengths` counts valid values of F0."""
+        return self.generator.m_source(f0, noise, lengths)
+
+    def excitation(self, source: Float[Array, "B 600*F 1"], lengths: Int[Array, " B"] | None) -> Array:
+        """What the vocoder takes of the source; `lengths` counts valid frames."""
+        raise NotImplementedError(f"{type(self).__name__} must say what its vocoder takes")
+
+    def __call__(
+        self,
+        asr: Float[Array, "B F C"],
+        f0: Float[Array, "B 2*F"],
+        n: Float[Array, "B 2*F"],
+        style: Float[Array, "B S"],
+        noise: Float[Array, "B 600*F 9"] | None,
+        lengths: Int[Array, " B"] | None = None,
+    ) -> Float[Array, "B 600*F"]:
+        """`noise` is the source's standard normal noise; `lengths` counts valid frames; the wave is 0 beyond them."""
+        half = None if lengths is None else 2 * lengths
+        x = self.body(asr, f0, n, style, lengths)
+        return self.generator(x, style, self.excitation(self.source(f0, noise, half), lengths), half)

@@ -19,7 +19,7 @@ from empatheia_jax.nn import sine
 from empatheia_jax.styletts2.activations import leaky_relu
 from empatheia_jax.styletts2.config import DecoderConfig
 from empatheia_jax.styletts2.convolutions import Conv1d, ConvTranspose1d, overlap_add
-from empatheia_jax.styletts2.decoder import OUT, DecoderBody, SnakeResidualBlock
+from empatheia_jax.styletts2.decoder import OUT, SnakeResidualBlock, SpeechDecoder
 from empatheia_jax.styletts2.masks import length_mask, masked
 from empatheia_jax.styletts2.source import HarmonicSource
 
@@ -200,42 +200,13 @@ class ISTFTGenerator(nnx.Module):
         return self.fourier.inverse(jnp.exp(y[..., :bins]), sine.sin(y[..., bins:]), mask)
 
 
-class ISTFTDecoder(nnx.Module):
-    """Text frames, F0, energy and acoustic style → 24 kHz wave, 600 samples per frame."""
+class ISTFTDecoder(SpeechDecoder):
+    """The decoder of Kokoro and of the release for one speaker: iSTFTNet behind the body."""
 
-    def __init__(
-        self,
-        config: DecoderConfig,
-        features: int,
-        style_dim: int,
-        *,
-        weight_norm: bool,
-        rngs: nnx.Rngs,
-        dtype: DTypeLike = jnp.float32,
-        param_dtype: DTypeLike = jnp.float32,
-    ):
-        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
-        self.body = DecoderBody(features, style_dim, **kinds)
-        self.generator = ISTFTGenerator(config, style_dim, **kinds)
+    generator_class = ISTFTGenerator
 
-    def source(
-        self, f0: Float[Array, "B n"], noise: Float[Array, "B 300*n 9"] | None, lengths: Int[Array, " B"] | None = None
-    ) -> Float[Array, "B 300*n 1"]:
-        """The excitation; `lengths` counts valid values of F0."""
-        return self.generator.m_source(f0, noise, lengths)
-
-    def __call__(
-        self,
-        asr: Float[Array, "B F C"],
-        f0: Float[Array, "B 2*F"],
-        n: Float[Array, "B 2*F"],
-        style: Float[Array, "B S"],
-        noise: Float[Array, "B 600*F 9"] | None,
-        lengths: Int[Array, " B"] | None = None,
-    ) -> Float[Array, "B 600*F"]:
-        """`noise` is the source's standard normal noise; `lengths` counts valid frames; the wave is 0 beyond them."""
-        half = None if lengths is None else 2 * lengths
-        x = self.body(asr, f0, n, style, lengths)
-        source = self.source(f0, noise, half)
-        har = self.generator.spectrum(source, None if lengths is None else 600 * lengths)
-        return self.generator(x, style, har, half)
+    def excitation(
+        self, source: Float[Array, "B 600*F 1"], lengths: Int[Array, " B"] | None
+    ) -> Float[Array, "B 120*F+1 n_fft+2"]:
+        """The source's spectrum."""
+        return self.generator.spectrum(source, None if lengths is None else 600 * lengths)
