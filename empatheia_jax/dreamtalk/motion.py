@@ -29,7 +29,7 @@ def read_mat(path: str | Path) -> tuple[Float[np.ndarray, "N 257"], Float[np.nda
         UserError: no such file, not a MATLAB file, a broken one, or one without these arrays.
     """
     path = Path(path)
-    content = arrays.read_mat(path, "a 3DMM track (.mat)")
+    content = arrays.read_mat(path, "a 3DMM track in a MATLAB file (.mat)")
     for name, width in (("coeff", COEFFICIENTS), ("transform_params", 5)):
         array = content.get(name)
         if array is None:

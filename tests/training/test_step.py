@@ -21,7 +21,11 @@ from empatheia_jax.training import optimizers, partition, step, tables
 from tests.training import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-EIGHT_DEVICES = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+EIGHT_DEVICES = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 "
+    # Eight threads on a busy machine of two cores may wait longer for each other than XLA's 40 seconds.
+    "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+)
 CONFIG = optimizers.OptimizerConfig(learning_rate=1e-2, steps=20, weight_decay=0.01)
 
 
