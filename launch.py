@@ -8,7 +8,6 @@ in text; `chat` is a conversation in the terminal; `preflight` says whether the 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +15,10 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from empatheia_jax import settings
-from empatheia_jax.errors import UserError, leave, main_guard, note_exit
+from empatheia_jax.errors import UserError, leave, main_guard
+from empatheia_jax.files import require_local
 from empatheia_jax.settings import command_line
-
-MODES = ("train", "check", "extract", "reply", "chat", "preflight")
-LATER = ("evaluate", "serve", "export")
-
-
-def define_flags(values: flags.FlagValues) -> None:
-    """The flags beside `--config`."""
-    flags.DEFINE_enum("mode", "train", MODES + LATER, "What to do.", flag_values=values)
-    flags.DEFINE_string("workdir", None, "The run's folder; runs/<name of the config> by default.", flag_values=values)
-    flags.DEFINE_string(
-        "input",
-        None,
-        "reply: a dialogue in the released AvaMERG layout (JSON); with --modalities=text a file of many, or train, valid, test.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "output",
-        None,
-        "reply, chat: folder for reply.json, reply.wav, reply.mp4, or replies.jsonl.",
-        flag_values=values,
-    )
-    flags.DEFINE_enum(
-        "modalities",
-        "text,speech,video",
-        ("text", "text,speech,video"),
-        "reply: text alone answers every turn of --input, many at once.",
-        flag_values=values,
-    )
-    flags.DEFINE_integer("limit", None, "reply in text: the first turns only.", 1, flag_values=values)
-    flags.DEFINE_string("target", "a100-80gb:1", "preflight: hardware, for example v5e:4x4.", flag_values=values)
-    flags.DEFINE_string("json", None, "preflight: also write the result to this file.", flag_values=values)
-    flags.DEFINE_bool("verify", False, "extract: read all recordings and records again.", flag_values=values)
-    flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
+from empatheia_jax.settings import flags as mode_flags
 
 
 def settings_class(config: ConfigDict) -> type:
@@ -64,7 +32,7 @@ def settings_class(config: ConfigDict) -> type:
 
 def read_flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
     """The flags, and a line for each `--config.key=value` that cannot be taken. Raises `UserError` for anything else wrong."""
-    values, lines = command_line.parse(argv, define_flags, settings_class)
+    values, lines = command_line.parse(argv, mode_flags.define, settings_class)
     if values.help:
         print(__doc__.strip() + "\n" + values.main_module_help())
         sys.exit(0)
@@ -79,35 +47,6 @@ def parse(argv: list[str]) -> tuple[flags.FlagValues, Any]:
     return values, settings.read(settings_class(values.config), values.config, lines)
 
 
-def local_path(flag: str, value: str | None) -> None:
-    """Raises `UserError` for an address of a bucket: a run's folder holds a lock and files that grow, which buckets lack."""
-    if value is not None and "://" in value:
-        raise UserError(
-            f"--{flag}={value}; expected a path of this machine; mount the bucket as a folder (gcsfuse, s3fs), or take a share"
-        )
-
-
-def among_hosts(work: Callable[[], int], *, trains: bool = True) -> int:
-    """Runs `work` as one process of as many as the environment says there are; what trains saves at SIGTERM."""
-    from empatheia_jax.parallel import distributed
-
-    distributed.initialize(preemption=trains)
-    with distributed.guard():
-        try:
-            return work()
-        except SystemExit as stop:  # by SIGTERM: everything is saved
-            if not stop.code:
-                note_exit(0, "stopped by SIGTERM")
-            raise
-
-
-def on_first_host(work: Callable[[], int]) -> int:
-    """Runs `work` in the first of the processes; the others wait for it."""
-    from empatheia_jax.parallel import distributed
-
-    return among_hosts(lambda: distributed.first_alone("work", work) or 0, trains=False)
-
-
 def train(config: settings.Experiment, workdir: Path) -> int:
     """Trains the schedule; then lets the model answer one dialogue, and shows it in the report.
 
@@ -115,6 +54,7 @@ def train(config: settings.Experiment, workdir: Path) -> int:
     """
     from data_pipeline import loader, requirements
     from empatheia_jax.dialogue import commands
+    from empatheia_jax.parallel.distributed import among_hosts
     from empatheia_jax.runs import report
     from empatheia_jax.runs.run import Run
     from empatheia_jax.training import schedule
@@ -152,70 +92,43 @@ def text_replies(config: settings.Experiment, workdir: Path, given: flags.FlagVa
     return replies.run(config, workdir, source, writable(given.output, "--output"), given.limit)
 
 
-def as_trained(given: flags.FlagValues, config: settings.Experiment, workdir: Path) -> settings.Experiment:
-    """For what uses a trained run: the run's own config, with the overrides of the command line alone."""
-    from empatheia_jax.runs import fit
-    from empatheia_jax.runs.run import Run
+def check(given: flags.FlagValues, lines: list[str]) -> int:
+    """Says everything that a training would lack; where a value is wrong, that of the paper's config stands in."""
+    from configs import common
+    from data_pipeline import requirements
 
-    run = Run(workdir)
-    if not run.config_path.is_file():
-        return config
-    values, asked = ConfigDict(run.config()), fit.flat(settings.plain(config))
-    overrides = config_flags.get_override_values(given["config"])
-    ours = fit.flat(values.to_dict())
-    if other := sorted(key for key in asked if key not in overrides and asked[key] != ours.get(key)):
-        shown = ", ".join(other[:5]) + (" …" if len(other) > 5 else "")
-        print(f"{run.config_path} decides, not the config file, where they differ: {shown}")
-    values.update_from_flattened_dict({key: asked[key] for key in overrides if key in asked})
-    return settings.resolve(values)
+    print(requirements.check(given.config, given.workdir, lines, common.base().to_dict()))
+    return 0
 
 
-@main_guard
-def main(argv: list[str]) -> int:
-    given, lines = read_flags(argv)
-    for name in ("workdir", "input", "output"):
-        local_path(name, given[name].value)
-    if given.mode == "check" and settings_class(given.config) is settings.Experiment:
-        from configs import common
-        from data_pipeline import requirements
+def train_generator(config: Any, workdir: Path) -> int:
+    """Trains a network of the talking head."""
+    from data_pipeline import talking_heads
+    from empatheia_jax.parallel.distributed import among_hosts
+    from empatheia_jax.requirements import writable
+    from empatheia_jax.training import talking_head
 
-        # Where a value is wrong, that of the paper's config stands in, so that all else is looked at too.
-        print(requirements.check(given.config, given.workdir, lines, common.base().to_dict()))
-        return 0
-    config: Any = settings.read(settings_class(given.config), given.config, lines)
+    writable(workdir, "--workdir")
+    return among_hosts(lambda: talking_head.run(config, workdir, talking_heads.open_folder))
+
+
+def extract(config: settings.Experiment, workdir: Path, verify: bool) -> int:
+    """Fills the feature cache."""
+    from data_pipeline import extract
+    from data_pipeline.loader import cache_folder
+    from empatheia_jax.parallel.distributed import among_hosts
     from empatheia_jax.requirements import writable
 
-    mode, workdir = given.mode, Path(given.workdir or f"runs/{config.name}")
-    if mode in LATER:
-        raise UserError(f"--mode={mode} does not exist yet; this version has {', '.join(MODES)}")
-    if not isinstance(config, settings.Experiment):  # one of the generators' own networks
-        if mode != "train":
-            raise UserError(
-                f"--mode={mode} is not for {config.name}, which trains a part of DreamTalk; leave --mode out"
-            )
-        from data_pipeline import talking_heads
-        from empatheia_jax.training import talking_head
+    writable(cache_folder(config), "data.cache")
+    return among_hosts(lambda: extract.run(config, workdir, verify), trains=False)
 
-        writable(workdir, "--workdir")
-        return among_hosts(lambda: talking_head.run(config, workdir, talking_heads.open_folder))
-    if mode == "preflight":
-        from empatheia_jax.training import preflight
 
-        return preflight.run(config, given.target, given.json)
-    if mode == "extract":
-        from data_pipeline import extract
-        from data_pipeline.loader import cache_folder
-
-        writable(cache_folder(config), "data.cache")
-        return among_hosts(lambda: extract.run(config, workdir, given.verify), trains=False)
-    if mode == "train":
-        return train(config, workdir)
-    config = as_trained(given, config, workdir)
+def reply(given: flags.FlagValues, config: settings.Experiment, workdir: Path) -> int:
+    """Answers a dialogue in three modalities, or many in text."""
     from empatheia_jax.dialogue import commands
+    from empatheia_jax.parallel.distributed import on_first_host
+    from empatheia_jax.requirements import writable
 
-    if mode == "chat":
-        output = writable(given.output or workdir / "chat", "--output")
-        return on_first_host(lambda: commands.chat(config, workdir, output))
     if given.input is None or given.output is None:
         raise UserError("--mode=reply needs --input=dialogue.json and --output=folder")
     if given.modalities == "text":
@@ -224,6 +137,48 @@ def main(argv: list[str]) -> int:
         raise UserError("--limit is for many text replies; add --modalities=text")
     source, output = Path(given.input), writable(given.output, "--output")
     return on_first_host(lambda: commands.reply(config, workdir, source, output))
+
+
+def chat(given: flags.FlagValues, config: settings.Experiment, workdir: Path) -> int:
+    """A conversation in the terminal."""
+    from empatheia_jax.dialogue import commands
+    from empatheia_jax.parallel.distributed import on_first_host
+    from empatheia_jax.requirements import writable
+
+    output = writable(given.output or workdir / "chat", "--output")
+    return on_first_host(lambda: commands.chat(config, workdir, output))
+
+
+@main_guard
+def main(argv: list[str]) -> int:
+    given, lines = read_flags(argv)
+    for name in ("workdir", "input", "output"):
+        require_local(f"--{name}", given[name].value)
+    mode = given.mode
+    if mode == "check" and settings_class(given.config) is settings.Experiment:
+        return check(given, lines)
+    config: Any = settings.read(settings_class(given.config), given.config, lines)
+    workdir = Path(given.workdir or f"runs/{config.name}")
+    if mode in mode_flags.LATER:
+        raise UserError(f"--mode={mode} does not exist yet; this version has {', '.join(mode_flags.MODES)}")
+    if not isinstance(config, settings.Experiment):
+        if mode != "train":
+            raise UserError(
+                f"--mode={mode} is not for {config.name}, which trains a part of DreamTalk; leave --mode out"
+            )
+        return train_generator(config, workdir)
+    if mode == "train":
+        return train(config, workdir)
+    if mode == "extract":
+        return extract(config, workdir, given.verify)
+    if mode == "preflight":
+        from empatheia_jax.training import preflight
+
+        return preflight.run(config, given.target, given.json)
+    from empatheia_jax.runs import fit
+
+    config = fit.as_trained(config, workdir, config_flags.get_override_values(given["config"]))
+    return {"reply": reply, "chat": chat}[mode](given, config, workdir)
 
 
 if __name__ == "__main__":

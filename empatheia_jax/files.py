@@ -149,3 +149,11 @@ def write_json(
     except UnicodeEncodeError:  # file names that are no UTF-8 hold lone surrogates: escape them
         text = json.dumps(value, indent=indent, sort_keys=sort_keys)
     write_text(path, text + "\n", durable=durable)
+
+
+def require_local(name: str, value: str | None) -> None:
+    """Raises `UserError` for an address of a bucket: a run's folder holds a lock and files that grow, which buckets lack."""
+    if value is not None and "://" in value:
+        raise UserError(
+            f"{name}={value}; expected a path of this machine; mount the bucket as a folder (gcsfuse, s3fs), or take a share"
+        )

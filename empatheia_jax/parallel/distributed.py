@@ -304,6 +304,23 @@ def first_alone(name: str, work: Callable[[], T]) -> T | None:
     return result
 
 
+def among_hosts(work: Callable[[], int], *, trains: bool = True) -> int:
+    """Runs `work` as one process of as many as the environment says there are; what trains saves at SIGTERM."""
+    initialize(preemption=trains)
+    with guard():
+        try:
+            return work()
+        except SystemExit as stop:  # by SIGTERM: everything is saved
+            if not stop.code:
+                note_exit(0, "stopped by SIGTERM")
+            raise
+
+
+def on_first_host(work: Callable[[], int]) -> int:
+    """Runs `work` in the first of the processes; the others wait for it."""
+    return among_hosts(lambda: first_alone("work", work) or 0, trains=False)
+
+
 def shutdown() -> None:
     """Leaves the run in good order (waits for the peers)."""
     if jax.distributed.is_initialized():

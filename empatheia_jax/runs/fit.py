@@ -11,13 +11,15 @@ import fnmatch
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.runs.checkpoint import belongs_to
 from empatheia_jax.runs.run import Run
-from empatheia_jax.settings import STAGES, Experiment, plain
+from empatheia_jax.settings import STAGES, Experiment, plain, resolve
 
 HARMLESS = (
     *("name", "schedule", "mesh.*", "decoding.*", "log_every", "keep_checkpoints", "compiler_options"),
@@ -113,6 +115,26 @@ def require_usable(run: Run, config: Experiment, weights: Mapping[str, str], *, 
                 f"the stage {stage} of {run.folder} was trained with other settings ({'; '.join(lines)}); leave these "
                 f"keys out to take the run's own, or choose another --workdir"
             )
+
+
+def as_trained(config: Experiment, workdir: str | os.PathLike, overrides: Collection[str]) -> Experiment:
+    """For what uses a trained run: the run's own config, with the keys that the command line set.
+
+    Args:
+      config: as the command line gave it.
+      workdir: the run's folder; where it holds no config yet, `config` is the answer.
+      overrides: dotted keys that the command line set.
+    """
+    run = Run(workdir)
+    if not run.config_path.is_file():
+        return config
+    values, asked = ConfigDict(run.config()), flat(plain(config))
+    ours = flat(values.to_dict())
+    if other := sorted(key for key in asked if key not in overrides and asked[key] != ours.get(key)):
+        shown = ", ".join(other[:5]) + (" …" if len(other) > 5 else "")
+        print(f"{run.config_path} decides, not the config file, where they differ: {shown}")
+    values.update_from_flattened_dict({key: asked[key] for key in overrides if key in asked})
+    return resolve(values)
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
