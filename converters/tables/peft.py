@@ -1,12 +1,14 @@
 """PEFT adapters (`adapter_model.safetensors` with `adapter_config.json`) of our language models, in both directions.
 
 The rows are derived from the base model's own table: where that says which tensor is which kernel, the adapter's
-`lora_A` and `lora_B` hang on the same name. Modules saved whole (`modules_to_save`) hold the base rows and, after
-them, the added ones.
+`lora_A` and `lora_B` hang on the same name. Added rows are written as `trainable_token_indices`, which holds them alone.
+Modules saved whole (`modules_to_save`) hold the base rows and, after them, the added ones: they are read, and written only
+where they are asked for, since they make a file of two whole tables and few servers take them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -34,6 +36,7 @@ PREFIX = "base_model.model."
 _READ = frozenset(
     """
     r lora_alpha lora_dropout target_modules modules_to_save use_rslora bias peft_type fan_in_fan_out task_type
+    trainable_token_indices
     """.split()  # noqa: SIM905
 )
 _BOOKKEEPING = frozenset(
@@ -86,10 +89,12 @@ def read_config(source: Mapping[str, Any]) -> tuple[LoRAConfig, tuple[str, ...]]
         "lora_dropout": (int, float, type(None)),
         "use_rslora": (bool, type(None)),
         "modules_to_save": (list, type(None)),
+        "trainable_token_indices": (list, dict, type(None)),
     }
     for key, kind in kinds.items():
         value = source.get(key)
-        names = isinstance(value, list) and not all(isinstance(name, str) for name in value)
+        items = int if key == "trainable_token_indices" else str
+        names = isinstance(value, list) and not all(isinstance(name, items) for name in value)
         number = isinstance(value, int | float) and (isinstance(value, bool) or not math.isfinite(value))
         if key in source and (not isinstance(value, kind) or names or (number and key != "use_rslora")):
             raise UserError(f"adapter_config: {key}={value!r:.80} is of another type than PEFT writes")
@@ -156,8 +161,8 @@ def adapter_table(
 ) -> Table:
     """Rows of an adapter: two per linear map in `paths`, one per module of ours in `saved` (`embed_tokens`, `lm_head`).
 
-    `added` counts the rows that a saved module has beyond the base's. Keys are taken as a file has them, and with an
-    adapter's name inside, as a live model has them.
+    `added` counts the rows beyond the base's: those of the saved modules, or where none is saved, trained tokens. Keys are
+    taken as a file has them, and with an adapter's name inside, as a live model has them.
     """
     names = _module_names(base, model)
     released = _saved_names(base)
@@ -180,6 +185,12 @@ def adapter_table(
         target = "lm_head.kernel" if module == "lm_head" else "embed_tokens.embedding"
         pieces = whole_rows(model.config.vocab_size, added, module == "lm_head")
         rows.append(Row(f"{key}.weight", (target, f"added.{_SAVED[module]}"), pieces, tuple(aliases)))
+    if added and not saved:
+        for module, ours in _SAVED.items():
+            if module == "lm_head" and model.lm_head is None:
+                continue
+            key = f"{PREFIX}{released[module]}.token_adapter.trainable_tokens_delta"
+            rows.append(Row(key, f"added.{ours}", aliases=tuple(f"{key}.{label}" for label in labels)))
     return Table(rows)
 
 
@@ -210,8 +221,36 @@ def plan(
             f"adapter_config: modules_to_save={list(modules)} is not implemented; expected none or "
             f"{', '.join(released[s] for s in _SAVED)}"
         )
-    rows = _rows_in(source, saved, released, model.config.vocab_size)
+    tokens = config.get("trainable_token_indices") or {}
+    if tokens and saved:
+        raise UserError("adapter_config: modules_to_save and trainable_token_indices together are not implemented")
+    if tokens:
+        rows = _token_rows(tokens, released, model)
+    else:
+        rows = _rows_in(source, saved, released, model.config.vocab_size)
     return LoRAConfig(settings.rank, settings.alpha, tuple(paths), settings.dropout, settings.rslora), saved, rows
+
+
+def _token_rows(tokens: Any, released: Mapping[str, str], model: LanguageModel) -> int:
+    """How many rows `trainable_token_indices` adds behind the base's vocabulary."""
+    names = {ours: released[ours].rsplit(".", 1)[-1] for ours in _SAVED}
+    if isinstance(tokens, list):  # PEFT's short form: the embedding alone
+        tokens = {names["embed_tokens"]: tokens}
+    wanted = {names["embed_tokens"]} | ({names["lm_head"]} if model.lm_head is not None else set())
+    vocab = model.config.vocab_size
+    counts = {tuple(ids) for ids in tokens.values() if isinstance(ids, list)}
+    first = next(iter(counts), ())
+    if set(tokens) - {names["lm_head"]} != wanted - {names["lm_head"]} or wanted - set(tokens) or len(counts) != 1:
+        raise UserError(
+            f"adapter_config: trainable_token_indices of {', '.join(map(str, tokens)) or 'nothing'} is not implemented; "
+            f"expected the same rows of {' and '.join(sorted(wanted))}"
+        )
+    if list(first) != list(range(vocab, vocab + len(first))):
+        raise UserError(
+            f"adapter_config: trainable_token_indices={list(first)[:5]}… is not implemented; expected the rows from {vocab} "
+            "on, which follow the base's vocabulary"
+        )
+    return len(first)
 
 
 def attach(
@@ -234,7 +273,7 @@ def attach(
     add_lora(model, settings, rngs=nnx.Rngs(0), name=name)
     try:
         added, flat = None, {}
-        if saved:
+        if saved or rows:
             tied = model.lm_head is None
             features = model.embed_tokens.features
             added = AddedTokens(model.config.vocab_size, rows, features, tied=tied, rngs=nnx.Rngs(0), dtype=model.dtype)
@@ -277,32 +316,56 @@ def release(
     *,
     name: str = "default",
     task: str = "CAUSAL_LM",
+    whole_tables: bool = False,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """(`adapter_config.json`, tensors) of an adapter as PEFT writes them; with `added`, both vocabulary tables are
-    saved whole.
+    """(`adapter_config.json`, tensors) of an adapter as PEFT writes them; `added` as trained tokens, or with
+    `whole_tables` as vocabulary tables that are saved whole.
     """
     found = list(adapters(model, name))
     if not found:
         raise UserError(f"the model has no adapter called {name!r}")
-    names, released = _module_names(base, model), _saved_names(base)
+    released = _saved_names(base)
     paths, settings = sorted(path for path, *_ in found), found[0][3].config
-    saved = list(_SAVED) if added is not None else []
+    saved = list(_SAVED) if added is not None and whole_tables else []
     table = adapter_table(base, model, paths, name, saved, added.count if added is not None else 0)
     everything = weights.flatten(model)
     flat = {key: value for key, value in everything.items() if f".lora.{name}." in key}
     keys = None
     if added is not None:
         flat |= {f"added.{key}": value for key, value in weights.flatten(added).items()}
+    if saved:
         flat["embed_tokens.embedding"] = everything["embed_tokens.embedding"]
         if model.lm_head is not None:
             flat["lm_head.kernel"] = everything["lm_head.kernel"]
         else:
             keys = [*interpreter.export_manifest(flat, table), f"{PREFIX}{released['lm_head']}.weight"]
     tensors = dict(interpreter.export(flat, table, keys))
+    config = released_config(base, model, dataclasses.replace(settings, targets=tuple(paths)), saved, added, task=task)
+    return config, tensors
+
+
+def released_config(
+    base: Table,
+    model: LanguageModel,
+    settings: LoRAConfig,
+    saved: Sequence[str] = (),
+    added: Any = None,
+    *,
+    task: str = "CAUSAL_LM",
+    base_name: str | None = None,
+) -> dict[str, Any]:
+    """`adapter_config.json` of an adapter whose targets are our paths. The model and `added` may be abstract."""
+    names, released = _module_names(base, model), _saved_names(base)
+    paths = sorted(settings.targets)
     # the shortest suffix that means exactly these modules
     short = {names[path].rsplit(".", 1)[-1] for path in paths}
     targets = sorted(short) if _resolve(sorted(short), names) == paths else sorted(names[path] for path in paths)
-    config = {
+    tokens = None
+    if added is not None and not saved:
+        rows = list(range(model.config.vocab_size, model.config.vocab_size + added.count))
+        kept = [ours for ours in _SAVED if ours == "embed_tokens" or model.lm_head is not None]
+        tokens = {released[ours].rsplit(".", 1)[-1]: rows for ours in kept}
+    return {
         "peft_type": "LORA",
         "task_type": task,
         "r": settings.rank,
@@ -311,12 +374,12 @@ def release(
         "use_rslora": settings.rslora,
         "target_modules": targets,
         "modules_to_save": [released[s].rsplit(".", 1)[-1] for s in saved] or None,
+        "trainable_token_indices": tokens,
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
-        "base_model_name_or_path": None,
+        "base_model_name_or_path": base_name,
     }
-    return config, tensors
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], Any]:

@@ -47,7 +47,7 @@ def _base(name: str) -> Conversion:
 @dataclasses.dataclass(frozen=True)
 class AdapterConfig:
     """source, core: the base model's conversion and config; lora: with our paths as targets; saved: modules of ours that
-    are saved whole; added: their rows beyond the base's vocabulary.
+    are saved whole; added: their rows beyond the base's vocabulary (where none is saved: trained tokens).
     """
 
     source: str
@@ -124,7 +124,7 @@ class _AdapterConversion(Conversion):
         tables = {"embed_tokens": "embed_tokens.embedding", "lm_head": "lm_head.kernel"}
         kept = {tables[module] for module in config.saved} & set(flat)  # a tied head has no table of its own
         found = {path: leaf for path, leaf in flat.items() if f".lora.{_ADAPTER}." in path or path in kept}
-        if config.saved:
+        if config.saved or config.added:
             added = nnx.eval_shape(lambda: _rows(core, config.added))
             found |= {f"added.{path}": leaf for path, leaf in weights.flatten(added).items()}
         return found

@@ -32,10 +32,11 @@ def core(name):
     return tiny.made_up(lambda: CORES[kind_of(name)].network(SIZES[name], rngs=nnx.Rngs(0)))
 
 
-@pytest.fixture(params=[(name, rows) for name in SIZES for rows in (0, 5)], ids=str)
+@pytest.fixture(params=[(name, rows) for name in SIZES for rows in (0, 5, -5)], ids=str)
 def case(request, tmp_path):
-    """(name, base's weights folder, adapter's folder, adapted model, added rows)."""
+    """(name, base's weights folder, adapter's folder, adapted model, added rows; below 0: in whole tables)."""
     name, rows = request.param
+    rows, whole = abs(rows), rows < 0
     kind, model = kind_of(name), core(name)
     base = weights.save(tmp_path / "base", model, SIZES[name], kind, {"source": kind})
     add_lora(model, LoRAConfig(3, 6.0, TARGETS[kind]), rngs=nnx.Rngs(1))
@@ -44,7 +45,7 @@ def case(request, tmp_path):
     weights.update(model, weights.flatten(model) | {k: jnp.asarray(v, jnp.float32) for k, v in noisy.items()})
     added = AddedTokens.for_model(model, rows, rngs=nnx.Rngs(2)) if rows else None
     table = find_conversion(kind).table(SIZES[name])
-    folder = peft.write_folder(tmp_path / "adapter", *peft.release(model, table, added))
+    folder = peft.write_folder(tmp_path / "adapter", *peft.release(model, table, added, whole_tables=whole))
     return name, base, folder, model, added
 
 

@@ -78,12 +78,15 @@ def test_an_adapter_of_ours_loads_in_peft_and_gives_our_logits(tmp_path, ids, rs
     assert np.abs(our_logits(model, None, ids) - our_logits(jax_model(), None, ids)).max() > 1e-2
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["tokens", "whole tables"])
 @pytest.mark.parametrize("config", [CONFIG, TIED], ids=["untied", "tied"])
-def test_added_rows_of_ours_load_in_peft_and_give_our_logits(tmp_path, ids, config):
+def test_added_rows_of_ours_load_in_peft_and_give_our_logits(tmp_path, ids, config, whole):
     peft = pytest.importorskip("peft")
     model = trained(config)
     added = AddedTokens.for_model(model, 5, rngs=nnx.Rngs(2))
-    folder = tables.write_folder(tmp_path / "adapter", *tables.release(model, hf_table(config), added))
+    config, tensors = tables.release(model, hf_table(config), added, whole_tables=whole)
+    assert bool(config["modules_to_save"]) == whole != bool(config["trainable_token_indices"])
+    folder = tables.write_folder(tmp_path / "adapter", config, tensors)
     base = torch_model(model)
     base.resize_token_embeddings(66)
     theirs = peft.PeftModel.from_pretrained(base, folder)
@@ -120,10 +123,36 @@ def test_an_adapter_of_peft_loads_here_from_its_file_and_from_a_live_model(tmp_p
     assert {name for _, _, name, _ in adapters(again)} == {"mine"}
 
 
-def test_out_and_in_again_is_bit_identical():
+def test_trained_tokens_of_peft_load_here_from_its_file_and_from_a_live_model(tmp_path, ids):
+    peft, torch = pytest.importorskip("peft"), pytest.importorskip("torch")
+    torch.manual_seed(0)
+    base = torch_model(jax_model())
+    base.resize_token_embeddings(66)
+    rows = list(range(61, 66))
+    settings = peft.LoraConfig(
+        r=4,
+        target_modules=["q_proj"],
+        trainable_token_indices={"embed_tokens": rows, "lm_head": rows},
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
+    )
+    theirs = peft.get_peft_model(base, settings).eval()
+    theirs.save_pretrained(tmp_path)
+    ids[:, 4] = 63
+    expected = their_logits(theirs, ids)
+    config, source = tables.read_folder(tmp_path)
+    kept = {k: v.numpy() for k, v in theirs.state_dict().items() if "lora_" in k or "tokens_delta" in k}
+    for given, name in ((source, "default"), (kept, "mine")):
+        model = jax_model()
+        added = tables.attach(model, hf_table(CONFIG), config, given, name=name)
+        np.testing.assert_allclose(our_logits(model, added, ids), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["tokens", "whole tables"])
+def test_out_and_in_again_is_bit_identical(whole):
     model = trained()
     added = AddedTokens.for_model(model, 5, rngs=nnx.Rngs(2))
-    config, tensors = tables.release(model, hf_table(CONFIG), added)
+    config, tensors = tables.release(model, hf_table(CONFIG), added, whole_tables=whole)
     again = jax_model()
     rows = tables.attach(again, hf_table(CONFIG), json.loads(json.dumps(config)), tensors)
     for one, other in ((model, again), (added, rows)):
@@ -162,7 +191,10 @@ def test_a_damaged_adapter_is_refused_by_key_and_leaves_the_model_as_it_was(dama
         ({"target_modules": ".*q_proj"}, "pattern"),
         ({"target_modules": ["query_key_value"]}, "query_key_value"),
         ({"modules_to_save": ["score"]}, "score"),
-        ({"trainable_token_indices": [1]}, "trainable_token_indices"),
+        ({"trainable_token_indices": [61]}, "trainable_token_indices of embed_tokens .*embed_tokens and lm_head"),
+        ({"trainable_token_indices": {"embed_tokens": [1], "lm_head": [1]}}, r"=\[1\]… .*rows from 61 on"),
+        ({"trainable_token_indices": {"score": [61]}}, "trainable_token_indices of score"),
+        ({"trainable_token_indices": "all"}, "trainable_token_indices='all' is of another type"),
     ],
 )
 def test_an_adapter_config_that_is_not_implemented_is_refused_by_name(change, says):

@@ -115,7 +115,7 @@ def _on_base(
     yield compare(file, "logits", logits * mask[..., None], a["logits"], bound)
     yield compare(file, "loss", value, a["loss"], bound)
     slopes, slopes_of_rows = _merge(graphs, gradients)
-    _, ours = peft.release(slopes, table, slopes_of_rows)
+    _, ours = peft.release(slopes, table, slopes_of_rows, whole_tables=bool(settings.get("modules_to_save")))
     for key in (k for k in a if k.startswith("grad/")):
         yield compare(file, key, ours[key.removeprefix("grad/")], a[key], bound)
     if "base_logits" in a:
