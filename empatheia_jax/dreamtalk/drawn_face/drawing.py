@@ -7,7 +7,7 @@ far it stands out. All measures are in half widths of the picture, x to the righ
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -60,11 +60,17 @@ def mouth_shape(p: dict, a: dict) -> dict:
     return {"width": width, "upper": upper, "lower": lower, "jaw": jaw, "press": press, "pucker": pucker}
 
 
-def _picture(p: dict, motion: Float[Array, " 73"], size: int):
+def colour_at(p: dict, motion: Sequence | Array, x0: Plane, y0: Plane, pixel: float) -> tuple[Plane, Plane, Plane]:
+    """Red, green and blue (0–1) of the picture at some places: pointwise, so that a single place will do.
+
+    Args:
+        p: the identity's numbers (`Identity.numbers`); colours as anything with three entries.
+        motion: the 73 coefficients.
+        x0, y0: places from −1 to 1, right and down.
+        pixel: how wide a pixel is in the same measure; edges are softened over it.
+    """
     a = {name: motion[index] / FULL for name, index in ACTIONS.items()}
     pitch, yaw, roll, right, down, near, crop, crop_x, crop_y = (motion[EXPRESSION + i] for i in range(9))
-    pixel = 2.0 / size
-    x0, y0 = grid(size)
     x0, y0 = (x0 - crop_x) / crop, (y0 - crop_y) / crop
 
     # Background and body, which follow the head's shift a little.
@@ -101,8 +107,11 @@ def _picture(p: dict, motion: Float[Array, " 73"], size: int):
     canvas = _mouth(canvas, p, a, mouth, fx, fy, pixel_head)
     canvas = _hair_front(canvas, p, head, ox, oy, fx, fy, pixel_head)
     canvas = _brows(canvas, p, a, fx, fy, pixel_head)
-    canvas = _glasses(canvas, p, fx, fy, head, pixel_head)
-    return jnp.stack(canvas, -1)
+    return _glasses(canvas, p, fx, fy, head, pixel_head)
+
+
+def _picture(p: dict, motion: Float[Array, " 73"], size: int) -> Float[Array, "size size 3"]:
+    return jnp.stack(colour_at(p, motion, *grid(size), 2.0 / size), -1)
 
 
 def _head(p, a, mouth, x, y):
