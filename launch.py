@@ -1,8 +1,9 @@
 """Empatheia's one command: `python launch.py --config=configs/quickstart.py [--mode=…] [--config.key=value …]`.
 
 Modes: `train` (default) runs the config's schedule of stages and resumes it; `check` says at once what it would lack; `extract`
-fills the feature cache; `reply` answers a dialogue file with text, wav and mp4, or with `--modalities=text` every turn of a file
-in text; `chat` is a conversation in the terminal; `preflight` says whether the run fits hardware that is not there.
+fills the feature cache; `reply` answers a dialogue file, or every turn of a split (`--input=test`), with text, wav and mp4, or
+with `--modalities=text` in text alone; `chat` is a conversation in the terminal; `preflight` says whether the run fits hardware
+that is not there.
 """
 
 from __future__ import annotations
@@ -92,6 +93,20 @@ def text_replies(config: settings.Experiment, workdir: Path, given: flags.FlagVa
     return replies.run(config, workdir, source, writable(given.output, "--output"), given.limit)
 
 
+def split_replies(config: settings.Experiment, workdir: Path, given: flags.FlagValues) -> int:
+    """Answers every turn of a split in three modalities, dealt to all processes."""
+    from data_pipeline.layout import Tree
+    from empatheia_jax.dialogue import split
+    from empatheia_jax.parallel.distributed import among_hosts
+    from empatheia_jax.requirements import writable
+
+    source, output = Tree(config.data.path).split_file(given.input), writable(given.output, "--output")
+    folder, last = Path(config.data.path), config.data.last_turn_only
+    return among_hosts(
+        lambda: split.run(config, workdir, source, output, given.limit, media=folder, last_turn_only=last), trains=False
+    )
+
+
 def check(given: flags.FlagValues, lines: list[str]) -> int:
     """Says everything that a training would lack; where a value is wrong, that of the paper's config stands in."""
     from configs import common
@@ -125,6 +140,7 @@ def extract(config: settings.Experiment, workdir: Path, verify: bool) -> int:
 
 def reply(given: flags.FlagValues, config: settings.Experiment, workdir: Path) -> int:
     """Answers a dialogue in three modalities, or many in text."""
+    from data_pipeline.layout import SPLITS
     from empatheia_jax.dialogue import commands
     from empatheia_jax.parallel.distributed import on_first_host
     from empatheia_jax.requirements import writable
@@ -133,8 +149,10 @@ def reply(given: flags.FlagValues, config: settings.Experiment, workdir: Path) -
         raise UserError("--mode=reply needs --input=dialogue.json and --output=folder")
     if given.modalities == "text":
         return on_first_host(lambda: text_replies(config, workdir, given))
+    if given.input in SPLITS and not Path(given.input).exists():
+        return split_replies(config, workdir, given)
     if given.limit is not None:
-        raise UserError("--limit is for many text replies; add --modalities=text")
+        raise UserError("--limit is for many replies: a split (--input=test), or --modalities=text")
     source, output = Path(given.input), writable(given.output, "--output")
     return on_first_host(lambda: commands.reply(config, workdir, source, output))
 

@@ -23,24 +23,32 @@ UNREAD = (".aac", ".avi", ".flac", ".m4a", ".mkv", ".mov", ".mp3", ".ogg", ".opu
 """Endings of recordings in containers that a data set does not have."""
 
 
-def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Mapping[str, Path]]:
-    """Recordings of a conversation below `folder`, by utterance index: {index: {"speech": …, "video": …}}.
+class Recordings:
+    """The recordings below a folder, listed once: in it and in its subfolders `audio…` and `video…`.
 
-    Looks in `folder` and its subfolders `audio…` and `video…` for both forms of names (`conversation.recordings`), in
-    capitals or not, as training does.
-
-    Raises:
-      UserError: two files claim the same utterance and kind, or a file of the conversation has the number of another
-        person or an ending that is not read.
+    Both forms of names are read (`conversation.recordings`), in capitals or not, as training does.
     """
-    number = int(conversation.conversation_id)
-    roles = {said.index: said.role for said in conversation.utterances()}
-    claims: dict[tuple[int, str], list[Path]] = defaultdict(list)
-    below = [each for each in sorted(folder.iterdir()) if each.is_dir()]
-    for place in (folder, *(each for each in below if each.name.lower().startswith(("audio", "video")))):
-        for path in sorted(place.iterdir()):
+
+    def __init__(self, folder: Path):
+        self._of: dict[int, list[Path]] = defaultdict(list)
+        below = [each for each in sorted(folder.iterdir()) if each.is_dir()]
+        for place in (folder, *(each for each in below if each.name.lower().startswith(("audio", "video")))):
+            for path in sorted(place.iterdir()):
+                if (match := parse_name(path.name)) is not None:
+                    self._of[match[0]].append(path)
+
+    def of(self, conversation: Conversation) -> Mapping[int, Mapping[str, Path]]:
+        """Recordings of a conversation by utterance index: {index: {"speech": …, "video": …}}.
+
+        Raises:
+          UserError: two files claim the same utterance and kind, or a file of the conversation has the number of another
+            person or an ending that is not read.
+        """
+        roles = {said.index: said.role for said in conversation.utterances()}
+        claims: dict[tuple[int, str], list[Path]] = defaultdict(list)
+        for path in self._of.get(int(conversation.conversation_id), ()):
             match = parse_name(path.name)
-            if match is None or match[0] != number:
+            if match is None:
                 continue
             _, index, person = match
             profile = conversation.profile(roles.get(index, ROLES[index % 2]))
@@ -58,15 +66,20 @@ def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Ma
                     "rename it"
                 )
             claims[index, kind].append(path)
-    found: dict[int, dict[str, Path]] = defaultdict(dict)
-    for (index, kind), paths in claims.items():
-        named = [
-            path for path in paths if (parsed := parse_name(path.name)) is not None and parsed[2] is not None
-        ] or paths
-        if len(named) > 1:
-            raise UserError(f"{named[0]} and {named[1]} are both the {kind} of utterance {index}; keep one")
-        found[index][kind] = named[0]
-    return found
+        found: dict[int, dict[str, Path]] = defaultdict(dict)
+        for (index, kind), paths in claims.items():
+            named = [
+                path for path in paths if (parsed := parse_name(path.name)) is not None and parsed[2] is not None
+            ] or paths
+            if len(named) > 1:
+                raise UserError(f"{named[0]} and {named[1]} are both the {kind} of utterance {index}; keep one")
+            found[index][kind] = named[0]
+        return found
+
+
+def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Mapping[str, Path]]:
+    """Recordings of one conversation below `folder`; see `Recordings`, which lists the folder once for many."""
+    return Recordings(folder).of(conversation)
 
 
 def check(

@@ -79,7 +79,7 @@ def run(config: Experiment, workdir: Path, source: Path, output: Path, limit: in
     if not turns:
         raise UserError(f"{source} has no turn to answer; expected turns whose history ends with the speaker")
     model = Run(workdir)
-    _claim(output, _identity(config, model, source))
+    claim(output, identity(config, model, source))
     done = _whole_lines(output / FILE, len(turns))
     if done < len(turns):
         writer = Writer.of(config, trained(config, model), None)
@@ -115,7 +115,7 @@ def _answered(writer: Writer, turns: list[tuple[Conversation, Turn]], reading: E
         yield (json.dumps(value, ensure_ascii=False) + "\n").encode()
 
 
-def _identity(config: Experiment, run: Run, source: Path) -> dict[str, Any]:
+def identity(config: Experiment, run: Run, source: Path) -> dict[str, Any]:
     """What replies depend on: the dialogues, the trained weights, how prompts are made and tokens are chosen."""
     plain = settings.plain(config)
     return {
@@ -126,17 +126,17 @@ def _identity(config: Experiment, run: Run, source: Path) -> dict[str, Any]:
     }
 
 
-def _claim(output: Path, identity: dict[str, Any]) -> None:
+def claim(output: Path, found: dict[str, Any]) -> None:
     """Notes what the folder holds replies to, or checks it."""
     output.mkdir(parents=True, exist_ok=True)
     mark = output / MARK
     if not mark.is_file():
         if (output / FILE).exists():
             raise UserError(f"{output} holds a {FILE} of unknown origin (no {MARK}); choose another --output")
-        write_json(mark, identity)
+        write_json(mark, found)
         return
     known = read_json_object(mark, "what the replies beside it answer")
-    other = [key for key in identity if known.get(key) != json.loads(json.dumps(identity[key]))]
+    other = [key for key in found if known.get(key) != json.loads(json.dumps(found[key]))]
     if other:
         raise UserError(
             f"{output} holds replies with another {' and '.join(other)}; choose another --output, or remove the folder"

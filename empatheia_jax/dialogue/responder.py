@@ -19,6 +19,7 @@ import numpy as np
 import soxr
 from flax import nnx
 
+from empatheia_jax.bridge.style_disentangler import Style
 from empatheia_jax.conversation import expression, labels
 from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.expression import NEUTRAL
@@ -65,7 +66,7 @@ class Reply:
 
     `heard`: the kinds of recordings that it answers to. `emotion`: the speaker's, as understood. `shown`: the listener's, one of
     the 7 or neutral, and its intensity, on face and voice. `speech` (samples,) float32 at `rate`. `frames` yields uint8
-    (N, H, W, 3) at 25 fps, once; `size` (H, W).
+    (N, H, W, 3) at 25 fps, once; `size` (H, W). `features`: fused E and P (D,), and the means of r^s and r^v (H,) before them.
     """
 
     answer: Answer
@@ -80,6 +81,7 @@ class Reply:
     frame_count: int
     size: tuple[int, int]
     timings: dict[str, float]
+    features: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 class Responder:
@@ -179,6 +181,7 @@ class Responder:
             frame_count=count,
             size=(self.animator.image_size,) * 2,
             timings=timings,
+            features=_features(signals, style),
         )
 
     # ------------------------------------------------------------------------------------------------ its parts
@@ -250,6 +253,15 @@ class Responder:
             own = np.asarray(self.animator.style_of(self.faces.style_clip(*shown)))
             style = share * np.asarray(style) + (1 - share) * own
         return self.animator.motion(content, style, seed=self.seed, guidance=self.guidance)
+
+
+def _features(signals: Signals, style: Style) -> dict[str, np.ndarray]:
+    """What Figure 7 compares: E and P of the style disentangler, and the states that go into it."""
+    count = signals.speech.shape[1] if signals.lengths is None else int(signals.lengths[0])
+    found = {"r_speech": signals.speech[0, :count].mean(0), "r_video": signals.video[0, :count].mean(0)}
+    if style.emotion is not None and style.profile is not None:
+        found |= {"emotion": style.emotion[0], "profile": style.profile[0]}
+    return {name: np.asarray(each, np.float32) for name, each in found.items()}
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ def define(values: flags.FlagValues) -> None:
     text(
         "input",
         None,
-        "reply: a dialogue in the released AvaMERG layout (JSON); with --modalities=text a file of many, or train, valid, test.",
+        "reply: a dialogue in the released AvaMERG layout (JSON), or train, valid, test; with --modalities=text a file of many.",
     )
     text("output", None, "reply, chat: folder for reply.json, reply.wav, reply.mp4, or replies.jsonl.")
     flags.DEFINE_enum(
@@ -30,7 +30,7 @@ def define(values: flags.FlagValues) -> None:
         "reply: text alone answers every turn of --input, many at once.",
         flag_values=values,
     )
-    flags.DEFINE_integer("limit", None, "reply in text: the first turns only.", 1, flag_values=values)
+    flags.DEFINE_integer("limit", None, "reply to many: the first turns only.", 1, flag_values=values)
     text("target", "a100-80gb:1", "preflight: hardware, for example v5e:4x4.")
     text("json", None, "preflight: also write the result to this file.")
     flags.DEFINE_bool("verify", False, "extract: read all recordings and records again.", flag_values=values)

@@ -15,8 +15,8 @@ def failures(results):
     return [f"{each.file} {each.array}: {each.max_abs:.2e} > {each.bound:.0e}" for each in results if not each.passed]
 
 
-def test_text_opinions_and_embeddings_equal_their_references(data):
-    results = list(metrics.run(data / "metrics", 0, False))
+def test_text_opinions_and_embeddings_equal_their_references(vectors):
+    results = list(metrics.run(vectors / "metrics", 0, False))
     assert len(results) > 40
     assert not failures(results)
 

@@ -1,0 +1,116 @@
+"""Folders of replies: read whole, compared on the same turns, and refused in one line where something is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from empatheia_jax.conversation.reply_folder import Manifest
+from empatheia_jax.errors import UserError
+from evaluation import ground_truth, questions, systems
+
+
+@pytest.fixture
+def folder(truth, tmp_path):
+    """A system of one's own: a copy of the ground truth under another name."""
+    shutil.copytree(truth, tmp_path / "mine")
+    change(tmp_path / "mine", system="Mine", row="mine")
+    return tmp_path / "mine"
+
+
+def change(folder, **values):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.fixture(scope="module")
+def asked(data):
+    return questions.read(data / "test.json")
+
+
+def match(folders, asked, **options):
+    return systems.matched([systems.read(each) for each in folders], asked, **options)
+
+
+def test_the_recordings_of_a_split_are_a_system(truth, asked):
+    found = match([truth], asked)
+    assert list(found.questions) == list(asked) and len(asked) == 6 and not found.left_out
+    (system,) = found.systems
+    assert (system.row, system.name) == ("ground-truth", "Ground-Truth")
+    for name, question in asked.items():
+        reply = system.replies[name]
+        assert reply.response == question.reference and reply.speech.is_file() and reply.film.is_file()
+        assert question.emotion is not None and question.speaker is not None and question.listener is not None
+
+
+def test_last_turns_are_one_for_each_dialogue(asked):
+    last = ground_truth.last_turns(asked)
+    assert sorted(last) == sorted(name for name in asked if name.endswith("_1"))
+
+
+def test_files_beside_each_other_and_lines_are_read_as_well(truth, asked, tmp_path):
+    flat, lines = tmp_path / "flat", tmp_path / "lines"
+    flat.mkdir(), lines.mkdir()
+    for name in asked:
+        for path in (truth / name).iterdir():
+            shutil.copyfile(path, flat / f"{name}{path.suffix}")
+    shutil.copyfile(truth / "manifest.json", flat / "manifest.json")
+    (lines / "replies.jsonl").write_text("\n".join(json.dumps({"id": name, "response": "Yes."}) for name in asked))
+    Manifest("Lines", tuple(asked)).write(lines)
+    found = match([flat, lines], asked)
+    assert [each.row for each in found.systems] == ["ground-truth", "lines"]
+    assert {reply.response for reply in found.systems[1].replies.values()} == {"Yes."}
+
+
+FAULTS = {
+    "another version": (lambda folder, name: change(folder, version=2), "version 2; this program reads version 1"),
+    "another format": (lambda folder, name: change(folder, format="other"), "no manifest of replies"),
+    "no ids": (lambda folder, name: change(folder, ids=[]), "a list of the turns"),
+    "an id twice": (lambda folder, name: change(folder, ids=[name, name]), "twice"),
+    "an id that leaves the folder": (lambda folder, name: change(folder, ids=["../1_0"]), "no id of a reply"),
+    "no manifest": (lambda folder, name: (folder / "manifest.json").unlink(), "no manifest.json"),
+    "a manifest that is no JSON": (lambda folder, name: (folder / "manifest.json").write_text("{"), "not valid JSON"),
+    "other ids": (lambda folder, name: change(folder, ids=["99999_0"]), "does not exist"),
+    "fewer ids": (lambda folder, name: change(folder, ids=[name]), "manifest does not name"),
+    "no text": (lambda folder, name: (folder / name / "reply.json").unlink(), "does not exist"),
+    "empty words": (
+        lambda folder, name: (folder / name / "reply.json").write_text('{"response": " "}'),
+        "expected words",
+    ),
+    "another turn": (
+        lambda folder, name: (folder / name / "reply.json").write_text('{"response": "Yes.", "turn_id": "7"}'),
+        "says that it answers turn_id",
+    ),
+    "no film": (lambda folder, name: (folder / name / "reply.mp4").unlink(), "promises video"),
+    "an empty sound": (lambda folder, name: (folder / name / "reply.wav").write_bytes(b""), "promises speech"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_refused_in_its_own_words(fault, folder, truth, asked):
+    break_it, message = FAULTS[fault]
+    break_it(folder, next(iter(asked)))
+    with pytest.raises(UserError, match=message):
+        match([truth, folder], asked)
+
+
+def test_with_common_the_turns_that_all_answered_are_kept_and_the_others_said(folder, truth, asked):
+    first, second = list(asked)[:2]
+    (folder / first / "reply.mp4").unlink()
+    shutil.rmtree(folder / second)
+    change(folder, ids=[name for name in asked if name != second])
+    with pytest.raises(UserError, match="answered by Ground-Truth and not by Mine"):
+        match([truth, folder], asked)
+    found = match([truth, folder], asked, common=True)
+    assert list(found.questions) == list(asked)[2:]
+    assert all(list(each.replies) == list(asked)[2:] for each in found.systems)
+    assert set(found.left_out) == {first, second} and "promises video" in found.left_out[first]
+
+
+def test_replies_to_another_file_and_two_claims_of_a_row_are_refused(folder, truth, asked):
+    with pytest.raises(UserError, match="claimed by"):
+        match([truth, truth], asked)
+    with pytest.raises(UserError, match="does not ask"):
+        match([folder], dict(list(asked.items())[1:]))
