@@ -163,6 +163,15 @@ def parse_reply(text: str) -> Answer:
     )
 
 
+def response_begun(text: str, *, steps: bool = True) -> bool:
+    """Whether an answer that is still written has come to its response: behind the fifth step's title, or, without steps,
+    behind `</emo>`.
+    """
+    if steps:
+        return any(found[1] == "5" for found in _STEP_PATTERN.finditer(text))
+    return _EMOTION_PATTERN.search(text) is not None
+
+
 class Decoder(Protocol):
     """What `reply_positions` needs of a tokenizer."""
 

@@ -86,6 +86,13 @@ class Form:
         """The node of a form that is filled."""
         return self.fixed.shape[0] + self.limits.shape[0] + self.trie_tokens.shape[0]
 
+    @property
+    def slot_limits(self) -> tuple[int | None, ...]:
+        """The most tokens of each slot, in the order of `names`; None for a slot that has options."""
+        f, numbers = self.fixed.shape[0], np.asarray(self.slot_of_node)
+        free = {int(numbers[f + k]): int(limit) for k, limit in enumerate(self.limits)}
+        return tuple(free.get(slot) for slot in range(len(self.names)))
+
     def filled(self, state: dict[str, Any]) -> Bool[Array, " b"]:
         """Which rows have nothing left to write."""
         return state["node"] == self.end

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import soxr
 from flax import nnx
+from jaxtyping import Float
 
 from empatheia_jax.bridge.style_disentangler import Style
 from empatheia_jax.conversation import expression, labels
@@ -32,7 +33,7 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import frames_for
 from empatheia_jax.settings.choices import Expression
 from empatheia_jax.styletts2.joins import SAMPLE_RATE
-from empatheia_jax.styletts2.voices import MANNERS
+from empatheia_jax.styletts2.voices import MANNERS, Voice
 from empatheia_jax.tokens import SIGNALS
 
 DEFAULT_LISTENER = Profile("young", "female", "mid", None)
@@ -157,11 +158,11 @@ class Responder:
                     f"the model wrote no reply (it wrote {' '.join(written.text[:80].split())!r}); train longer, raise "
                     "--config.decoding.max_new_tokens, or set --config.decoding.form=fixed"
                 )
-            signals = self._signals(written)
-            style = jax.device_get(self._style(self._state, signals))
+            signals = self.signals(written)
+            style = self.style(signals)
         listener = DEFAULT_LISTENER if listener is None else listener
-        emotion = self._emotion(answer, style.logits)
-        shown = self._shown(emotion)
+        emotion = self.emotion(answer, style.logits)
+        shown = self.shown(emotion)
         with _timed(timings, "speak"):
             spoken = self._speak(answer.response, signals, style.speech[0], listener, shown)
         count = frames_for(len(spoken.samples) / SAMPLE_RATE)
@@ -184,9 +185,9 @@ class Responder:
             features=_features(signals, style),
         )
 
-    # ------------------------------------------------------------------------------------------------ its parts
+    # ------------------------------------------------------------------------------------------------ its steps
 
-    def _signals(self, written: Written) -> Signals:
+    def signals(self, written: Written) -> Signals:
         """r^t at the tokens that wrote the response, r^s and r^v at the signal tokens; or the whole answer for all three."""
         whole, size = self.model.config.signal_source == "all", self.model.config.reply_tokens
         states = written.states[-size:] if whole else written.response
@@ -198,61 +199,90 @@ class Responder:
         forced = jnp.asarray(written.signals)[None]
         return Signals(text, lengths, forced[:, :SIGNALS], forced[:, SIGNALS:])
 
-    def _emotion(self, answer: Answer, logits: Mapping[str, np.ndarray]) -> dict[str, str | None]:
+    def style(self, signals: Signals) -> Style:
+        """S^s, S^v, E, P and the classifiers' logits, on the host."""
+        return jax.device_get(self._style(self._state, signals))
+
+    def emotion(self, answer: Answer, logits: Mapping[str, np.ndarray]) -> dict[str, str | None]:
         """The speaker's emotion: as written, its label of 32 and of 7, and what the style disentangler heard."""
         of_32 = answer.emotion32
         heard = labels.EMOTIONS_7[int(np.argmax(logits["emotion"][0]))] if logits else None
         of_7 = heard if of_32 is None else labels.emotion7(of_32, self.policy.label_map)
         return {"written": answer.speaker_emotion, "of_32": of_32, "of_7": of_7, "classified": heard}
 
-    def _shown(self, emotion: Mapping[str, str | None]) -> tuple[str, float]:
+    def shown(self, emotion: Mapping[str, str | None]) -> tuple[str, float]:
         """What face and voice show, and how strongly."""
         if self.style_clip:
             return self.style_clip, 1.0
         return expression.shown(emotion["of_32"], emotion["of_7"], self.reading, self.policy.label_map)
 
-    def _speak(self, response: str, signals: Signals, predicted: np.ndarray, listener: Profile, shown):
-        """Speed and pitch with which a tabled voice plays a profile and a feeling belong to its share of the style alone:
-        a predicted S^s has them already.
+    def speech_content(self, signals: Signals, count: int) -> Float[np.ndarray, "count C"]:
+        """C^s for so many symbols of the response."""
+        content = self._content_speech(self._state, signals, jnp.asarray([count]), bucket(count))
+        return np.asarray(content[0, :count], np.float32)
+
+    def video_content(self, signals: Signals, count: int) -> Float[np.ndarray, "count W D"]:
+        """C^v for so many frames of the response's film."""
+        content = self._content_video(self._state, signals, jnp.asarray([count]), bucket(count))
+        return np.asarray(content[0, :count], np.float32)
+
+    def voice(
+        self,
+        predicted: np.ndarray,
+        listener: Profile,
+        shown: tuple[str, float],
+        symbols: int,
+        share: float | None = None,
+    ) -> tuple[np.ndarray | None, Voice]:
+        """With which style and manner a reply of so many symbols is spoken. `share`: of S^s (`predicted`), by default the
+        blend's. A style of None is drawn by the weights themselves for each piece of the text.
+
+        Speed and pitch with which a tabled voice plays a profile and a feeling belong to its share of the style alone: a
+        predicted S^s has them already.
         """
-        ids = self.speaker.token_ids(response)
-        content = self._content_speech(self._state, signals, jnp.asarray([len(ids)]), bucket(len(ids)))
-        share = self.blend.speech_style
+        share = self.blend.speech_style if share is None else share
         voice = self.voices.manner(listener)
         style: np.ndarray | None = np.asarray(predicted)
         if share < 1:
             feeling = shown[0] if shown[0] in MANNERS else NEUTRAL
             voice = voice.feeling(feeling, shown[1])
-            own = self.voices.style(listener, len(ids))
+            own = self.voices.style(listener, symbols)
             if own is not None:
                 style = share * np.asarray(predicted) + (1 - share) * own
             elif share == 0:
-                style = None  # these weights draw it for each piece of the text
-        voice = voice.share(1 - share)
+                style = None
+        return style, voice.share(1 - share)
+
+    def face_style(self, predicted: np.ndarray, shown: tuple[str, float], share: float | None = None) -> np.ndarray:
+        """The style code of the face. `share`: of S^v (`predicted`), by default the blend's; the rest is what is shown."""
+        share = self.blend.video_style if share is None else share
+        if share == 1:
+            return np.asarray(predicted)
+        own = np.asarray(self.animator.style_of(self.faces.style_clip(*shown)))
+        return share * np.asarray(predicted) + (1 - share) * own
+
+    def _speak(self, response: str, signals: Signals, predicted: np.ndarray, listener: Profile, shown):
+        ids = self.speaker.token_ids(response)
+        style, voice = self.voice(predicted, listener, shown, len(ids))
         return self.speaker.say(
             response,
             voice=None if style is None else voice,
             style=style,
             speed=voice.speed if style is None else 1.0,
             pitch=voice.pitch if style is None else 1.0,
-            content=np.asarray(content[0, : len(ids)], np.float32),
+            content=self.speech_content(signals, len(ids)),
             content_share=self.blend.speech_content,
             seed=self.seed,
         )
 
     def _move(self, spoken, signals: Signals, style: np.ndarray, shown: tuple[str, float], count: int):
-        content = self._content_video(self._state, signals, jnp.asarray([count]), bucket(count))[0, :count]
-        content = np.asarray(content, np.float32)
+        content = self.video_content(signals, count)
         share = self.blend.video_content
         if share < 1:
             heard = self.animator.content(soxr.resample(spoken.samples, SAMPLE_RATE, SPEECH_RATE))
             heard = np.asarray(heard)[np.minimum(np.arange(count), len(heard) - 1)]  # one frame of rounding at most
             content = share * content + (1 - share) * heard
-        share = self.blend.video_style
-        if share < 1:
-            own = np.asarray(self.animator.style_of(self.faces.style_clip(*shown)))
-            style = share * np.asarray(style) + (1 - share) * own
-        return self.animator.motion(content, style, seed=self.seed, guidance=self.guidance)
+        return self.animator.motion(content, self.face_style(style, shown), seed=self.seed, guidance=self.guidance)
 
 
 def _features(signals: Signals, style: Style) -> dict[str, np.ndarray]:

@@ -114,6 +114,17 @@ class Writer:
             seed=config.seed,
         )
 
+    def plain(self) -> Writer:
+        """The writer of the pipeline (paper §6.1): the same core without the chain, `<emo> x </emo>` and the response."""
+        policy = dataclasses.replace(self.policy, chain_of_empathy=False, instruction="plain")
+        form = None
+        if self.form is not None:
+            limits = dict(zip(self.form.names, self.form.slot_limits))
+            form = form_of(self.tokenizer, policy, step_tokens=1, response_tokens=limits[RESPONSE])
+        return Writer(
+            self.model, self.tokenizer, self.towers, settings=self.settings, policy=policy, form=form, seed=self.seed
+        )
+
     def prompt(self, question: Question) -> Encoded:
         """The tokens to answer, and whose recordings stand among them. Raises `UserError` where the history does not fit."""
         return prompt_of(self.policy, self.tokenizer, question)

@@ -159,6 +159,7 @@ class Animator:
         steps: int = 10,
         pose: Float[np.ndarray, "m 9"] | None = None,
         frames: int | None = None,
+        start: int = 0,
     ) -> Float[np.ndarray, "frames 73"]:
         """Expression by DDIM, and pose, of every frame.
 
@@ -171,6 +172,7 @@ class Animator:
             pose: a pose clip, whose last pose is held where it is shorter; None takes the one that came with the
                 weights, else the still pose.
             frames: number of frames for speech (None: as long as it lasts).
+            start: the number of the first frame in a longer motion: made piece by piece, it is the motion made at once.
         """
         content = np.asarray(content)
         if content.ndim == 1:
@@ -184,37 +186,45 @@ class Animator:
         style = np.asarray(style, np.float32) if style is not None and np.ndim(style) == 1 else self.style_of(style)
         if style.shape != (denoiser.d_model,):
             raise UserError(f"a style code of shape {style.shape}; expected ({denoiser.d_model},)")
-        expression = np.concatenate(
-            [
-                self._motion_piece(content[begin:end], style, seed, piece, guidance, steps)
-                for piece, (begin, end) in enumerate(self._pieces(len(content)))
-            ]
-        )
+        size, stop = self.motion_piece, start + len(content)
+        expression = []
+        for piece in range(start // size, -(-stop // size)):  # the noise of a frame is that of its place in its piece
+            begin, end = max(start, piece * size), min(stop, (piece + 1) * size)
+            rows = content[begin - start : end - start]
+            expression.append(self._motion_piece(rows, begin - piece * size, style, seed, piece, guidance, steps))
         if pose is None:
             pose = self.pose_clip if self.pose_clip is not None else np.asarray([self.config.rest_pose], np.float32)
-        return motion.with_pose(expression, pose)
+        return motion.with_pose(np.concatenate(expression), pose[min(start, len(pose) - 1) :])
 
-    def _motion_piece(self, content, style, seed, piece, guidance, steps) -> np.ndarray:
+    def _motion_piece(self, content, offset, style, seed, piece, guidance, steps) -> np.ndarray:
+        rows = np.zeros((self.motion_piece, *content.shape[1:]), np.float32)
+        rows[offset : offset + len(content)] = content
         got = self._sample(
-            _padded(content.astype(np.float32), self.motion_piece),
+            rows,
             style[None],
             np.int32(seed),
             np.int32(piece),
             None if guidance == 1.0 else np.float32(guidance),
             steps=steps,
         )
-        return np.asarray(got)[: len(content)]
+        return np.asarray(got)[offset : offset + len(content)]
 
     # ------------------------------------------------------------------------------------------- pictures
 
     def render(
-        self, portrait: UInt8[np.ndarray, "H W 3"], moves: Float[np.ndarray, "frames 73"]
+        self,
+        portrait: UInt8[np.ndarray, "H W 3"],
+        moves: Float[np.ndarray, "frames 73"],
+        start: int = 0,
+        stop: int | None = None,
     ) -> Iterator[UInt8[np.ndarray, "n H W 3"]]:
         """Frames of a motion, in batches as they are made.
 
         Args:
             portrait: RGB, cut out and scaled (`portrait.prepare`); another square size is scaled here.
             moves: expression and pose of every frame.
+            start, stop: which frames to draw, all by default. What a frame looks like depends on `window_radius` frames of
+                motion on either side of it.
         """
         moves = np.asarray(moves, np.float32)
         renderer = self.config.renderer
@@ -224,11 +234,11 @@ class Animator:
         if portrait.dtype != np.uint8 or portrait.ndim != 3 or portrait.shape[2] != 3:
             raise UserError(f"a portrait of {portrait.dtype} {portrait.shape}; expected uint8 RGB (height, width, 3)")
         source = normalise_image(jnp.asarray(portraits.prepare(portrait, renderer.image_size, crop=False)))[None]
-        return self._frames(source, moves)
+        return self._frames(source, moves, start, len(moves) if stop is None else stop)
 
-    def _frames(self, source, moves: np.ndarray) -> Iterator[np.ndarray]:
-        for begin in range(0, len(moves), self.render_batch):
-            end = min(begin + self.render_batch, len(moves))
+    def _frames(self, source, moves: np.ndarray, start: int, stop: int) -> Iterator[np.ndarray]:
+        for begin in range(start, stop, self.render_batch):
+            end = min(begin + self.render_batch, stop)
             window = windows.motion_windows(moves, radius=self.config.renderer.window_radius, start=begin, stop=end)
             yield np.asarray(self._render(source, _padded(window, self.render_batch)))[: end - begin]
 

@@ -24,15 +24,12 @@ NAMES = ("jf_nezumi", "jm_kumo", "jf_alpha", "jf_tebukuro", "jf_gongitsune")
 
 
 class FakeSpeaker:
-    """Keeps what it is asked to say."""
+    """Has voices, or takes them from recordings, and keeps how long those were."""
 
     def __init__(self, voices=NAMES, multispeaker=True, networks=("style_encoder",)):
         self.voices = VoiceTable({name: np.full((4, 256), i, np.float32) for i, name in enumerate(voices)})
         self.model = SimpleNamespace(config=SimpleNamespace(multispeaker=multispeaker, networks=networks))
-        self.said, self.recordings = {}, []
-
-    def token_ids(self, text):
-        return np.zeros(len(text), np.int32)
+        self.recordings = []
 
     def voice_style(self, voice, phonemes):
         return self.voices.style(voice, phonemes)
@@ -41,23 +38,13 @@ class FakeSpeaker:
         self.recordings.append(len(wave))
         return np.full(256, 7, np.float32)
 
-    def say(self, text, **options):
-        self.said = options
-
 
 def speak(share, profile, shown=("neutral", 1.0), speaker=None, folder=None):
     """What a reply asks of the speaker when S^s is all −1."""
     speaker = speaker or FakeSpeaker()
-    responder = SimpleNamespace(
-        speaker=speaker,
-        voices=Voices(speaker, folder),
-        blend=Blend.of(1.0, share),
-        seed=0,
-        _state=None,
-        _content_speech=lambda state, signals, lengths, size: np.zeros((1, size, 512), np.float32),
-    )
-    Responder._speak(responder, "Hello", None, np.full(256, -1, np.float32), profile, shown)
-    return speaker.said
+    responder = SimpleNamespace(voices=Voices(speaker, folder), blend=Blend.of(1.0, share))
+    style, voice = Responder.voice(responder, np.full(256, -1, np.float32), profile, shown, 5)
+    return {"style": style, "voice": None if style is None else voice}
 
 
 @pytest.mark.parametrize("profile", [CHILD, OLD])
@@ -114,7 +101,7 @@ def test_the_pipeline_shows_one_fixed_clip_and_the_others_the_listeners_answer()
     policy = SimpleNamespace(label_map="paper")
 
     def shown(style_clip, reading):
-        return Responder._shown(SimpleNamespace(style_clip=style_clip, reading=reading, policy=policy), understood)
+        return Responder.shown(SimpleNamespace(style_clip=style_clip, reading=reading, policy=policy), understood)
 
     assert shown("neutral", "empathic") == ("neutral", 1.0)
     assert shown("", "empathic") == ("sad", 0.7)

@@ -1,0 +1,576 @@
+"""The engine below every interface: takes requests of many sessions, and streams each reply while it is made.
+
+    engine = Engine(responder)
+    engine.warm()
+    with engine.stream(session, Request("I lost my keys.")) as stream:
+        for event in stream: …                        # `dialogue.events`
+    engine.reply(session, request)                    # the same, collected
+
+One thread, the worker, owns the device. It goes round: it lets waiting requests in (round robin over the sessions), writes some
+tokens for everybody who is writing, and takes one step of speech, motion or drawing for one of those who have text to perform.
+A receiver that does not take its frames stops its own drawing and nothing else, so memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import OrderedDict, deque
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import numpy as np
+
+from empatheia_jax.conversation.answer import Answer
+from empatheia_jax.conversation.schema import Profile
+from empatheia_jax.dialogue.events import ChainStep, Done, Event, Failed, Frames, Motion, SpeechPiece, TextPiece
+from empatheia_jax.dialogue.performance import Performance, Role
+from empatheia_jax.dialogue.reading import Reader, Sentences
+from empatheia_jax.dialogue.responder import DEFAULT_LISTENER, Blend, Reply, Responder
+from empatheia_jax.dialogue.session import Request, Session
+from empatheia_jax.dialogue.texts import Texts, WholeTexts
+from empatheia_jax.dialogue.writer import Question, Written
+from empatheia_jax.errors import UserError
+
+QUEUE = 32
+"""Requests that may wait."""
+FRAMES_AHEAD = 64
+"""Drawn frames that a receiver may leave untaken before drawing for it pauses."""
+PIPELINE_CLIP = "neutral"
+"""The fixed style clip of the pipeline."""
+
+_log = logging.getLogger(__name__)
+
+
+class Busy(Exception):
+    """No request can be taken now. retry_after: seconds after which there should be room, as far as one can tell."""
+
+    def __init__(self, retry_after: float):
+        super().__init__(f"all places are taken; try again in {retry_after:.0f} s")
+        self.retry_after = retry_after
+
+
+class Stream(Iterator[Event]):
+    """The events of one reply, as they come. Leaving its block, or `close`, cancels what is not made yet.
+
+    generation: its id, which every event carries.
+    """
+
+    def __init__(self, engine: Engine, generation: str):
+        self._engine, self.generation = engine, generation
+        self._events: deque[Event] = deque()
+        self._changed = threading.Condition()
+        self._ended = False
+        self._frames = 0
+
+    def __next__(self) -> Event:
+        event = self.get()
+        if event is None:
+            raise StopIteration
+        return event
+
+    def get(self, timeout: float | None = None) -> Event | None:
+        """The next event; None where the last one was given. Raises `TimeoutError` where none comes within `timeout` seconds."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._events or self._ended, timeout):
+                raise TimeoutError(f"no event within {timeout} s")
+            if not self._events:
+                return None
+            event = self._events.popleft()
+            if isinstance(event, Frames):
+                self._frames -= len(event.rgb)
+        self._engine._taken()
+        return event
+
+    def close(self) -> None:
+        """Cancels the reply where it is not complete; nothing but its end is delivered after that."""
+        self._engine.cancel(self.generation)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def full(self) -> bool:
+        """Whether so many frames wait to be taken that drawing shall pause."""
+        return self._frames >= FRAMES_AHEAD
+
+    def _put(self, event: Event) -> bool:
+        """Delivers an event; False where the stream has ended."""
+        with self._changed:
+            if self._ended:
+                return False
+            self._events.append(event)
+            if isinstance(event, Frames):
+                self._frames += len(event.rgb)
+            self._ended = isinstance(event, Done | Failed)
+            self._changed.notify_all()
+            return True
+
+    def _cut(self, end: Done) -> bool:
+        """Drops what was not taken yet, and delivers the end; False where the stream has ended already."""
+        with self._changed:
+            if self._ended:
+                return False
+            self._events.clear()
+            self._frames = 0
+            self._events.append(end)
+            self._ended = True
+            self._changed.notify_all()
+            return True
+
+
+class _Job:
+    """One reply in the making."""
+
+    def __init__(self, session: Session, request: Request, stream: Stream, listener: Profile | None, steps: bool):
+        self.session, self.request, self.stream = session, request, stream
+        self.generation = stream.generation
+        self.listener = listener
+        self.reader, self.sentences = Reader(steps=steps), Sentences()
+        self.pieces: deque[tuple[str, Written | None]] = deque()
+        self.unspoken: list[tuple[str, int]] = []
+        self.written: Written | None = None
+        self.heard: tuple[str, ...] = ()
+        self.text, self.tokens, self.text_ended = "", 0, False
+        self.performance: Performance | None = None
+        self.acting: Generator[bool, None, None] | None = None
+        self.emotion: dict[str, str | None] = {"written": None, "of_32": None, "of_7": None, "classified": None}
+        self.shown: tuple[str, float] = ("neutral", 1.0)
+        self.began, self.timings = time.perf_counter(), {}
+        self.cancelled = False
+
+    def mark(self, name: str) -> None:
+        self.timings.setdefault(name, round(time.perf_counter() - self.began, 4))
+
+    @property
+    def answer(self) -> Answer:
+        return self.reader.answer
+
+    def done(self, *, finished: bool) -> Done:
+        performance = self.performance
+        return Done(
+            generation=self.generation,
+            answer=self.answer,
+            emotion=self.emotion,
+            timings={**self.timings, "tokens": self.tokens},
+            finished=finished,
+            shown=self.shown,
+            profile=self.listener or DEFAULT_LISTENER,
+            heard=self.heard,
+            text=self.text,
+            seconds=0.0 if performance is None else performance.seconds,
+        )
+
+
+class Engine:
+    """Streams replies of one trained model.
+
+    Args:
+        responder: the model with its generators.
+        queue: requests that may wait; beyond that `stream` raises `Busy`.
+    """
+
+    def __init__(self, responder: Responder, *, queue: int = QUEUE, texts: Texts | None = None):
+        self.responder = responder
+        self._texts = texts or WholeTexts(responder.writer)
+        self._queue = queue
+        self._lock = threading.RLock()
+        self._wake = threading.Condition(self._lock)
+        self._waiting: OrderedDict[str, deque[_Job]] = OrderedDict()  # by session; the first one is next
+        self._writing: dict[str, _Job] = {}
+        self._acting: OrderedDict[str, _Job] = OrderedDict()  # the first one is next
+        self._jobs: dict[str, _Job] = {}
+        self._seconds = 5.0  # that a reply holds its place, lately
+        self._stopped = False
+        self._worker: threading.Thread | None = None
+
+    # ------------------------------------------------------------------------------------------------ for interfaces
+
+    def stream(self, session: Session, request: Request) -> Stream:
+        """Begins a reply; its events come as they are made. A reply of the same session that is not complete is cancelled.
+
+        Raises:
+            Busy: too many requests wait.
+            UserError: there is nothing to answer. What is found wrong later comes as `Failed`.
+        """
+        if request.mix is not None:
+            raise UserError("styles cannot be mixed yet; leave mix out")
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError("the engine is closed")
+            if sum(map(len, self._waiting.values())) >= self._queue:
+                raise Busy(self._retry_after())
+            for job in [job for job in self._jobs.values() if job.session is session]:
+                self.cancel(job.generation)
+            generation = uuid.uuid4().hex
+            session.begin(request, generation)
+            listener = request.profile or session.profile
+            steps = self.responder.policy.chain_of_empathy and not request.pipeline
+            stream = Stream(self, generation)
+            job = _Job(session, request, stream, listener, steps)
+            self._jobs[generation] = job
+            self._waiting.setdefault(session.id, deque()).append(job)
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._run, name="dialogue-engine", daemon=True)
+                self._worker.start()
+            self._wake.notify_all()
+        return stream
+
+    def reply(self, session: Session, request: Request, on_event: Any = None) -> Reply:
+        """The whole reply: what `stream` yields, collected. Frames are drawn when they are asked for.
+
+        Args:
+            session, request: as of `stream`; `request.modalities` must hold "motion".
+            on_event: called with each event as it comes.
+
+        Raises:
+            Busy, UserError: as `stream`; also what comes there as `Failed`.
+        """
+        sound, motion, end = [], [], None
+        with self.stream(session, request) as stream:
+            for event in stream:
+                if on_event is not None:
+                    on_event(event)
+                if isinstance(event, SpeechPiece):
+                    sound.append(event.samples)
+                    rate = event.rate
+                elif isinstance(event, Motion):
+                    motion.append(event.coefficients)
+                elif isinstance(event, Failed):
+                    raise RuntimeError(event.reason) if event.fault else UserError(event.reason)
+                elif isinstance(event, Done):
+                    end = event
+        if end is None or not end.finished:
+            raise RuntimeError("the reply was cancelled")
+        if not motion:
+            raise UserError(f"the reply {end.answer.response[:40]!r} has nothing to say; expected words")
+        moves = np.concatenate(motion)
+        responder, profile = self.responder, end.profile or DEFAULT_LISTENER
+        mix = request.mix
+        shown = mix.profile if mix is not None and mix.profile is not None and mix.profile_share > 0.5 else profile
+        return Reply(
+            answer=end.answer,
+            text=end.text,
+            emotion=end.emotion,
+            shown=end.shown,
+            profile=profile,
+            heard=end.heard,
+            speech=np.concatenate(sound),
+            rate=rate,
+            frames=responder.animator.render(responder.faces.portrait(shown), moves),
+            frame_count=len(moves),
+            size=(responder.animator.image_size,) * 2,
+            timings=dict(end.timings),
+        )
+
+    def cancel(self, generation: str) -> bool:
+        """Ends a reply. When this returns, nothing of it is delivered any more, except `Done(finished=False)`.
+
+        Its place is free after the step that the device is in. False where the reply is complete or unknown.
+        """
+        with self._lock:
+            job = self._jobs.pop(generation, None)
+            if job is None:
+                return False
+            job.cancelled = True
+            job.mark("end")
+            self._release(job)
+            job.stream._cut(job.done(finished=False))
+            job.session.wrote(generation, job.answer)
+            self._wake.notify_all()
+            return True
+
+    def warm(self) -> None:
+        """Compiles what replies need, by making one whose events nobody sees; a server calls it before it opens its port."""
+        words = "I hear you, and I am glad that you told me. "
+        for request in (
+            Request(words, modalities=("text", "speech", "motion", "video")),
+            Request(words, pipeline=True),
+        ):
+            for event in self.stream(Session(), request):
+                if isinstance(event, Failed):
+                    raise RuntimeError(event.reason) if event.fault else UserError(event.reason)
+
+    def close(self) -> None:
+        """Cancels all replies and ends the worker."""
+        with self._lock:
+            self._stopped = True
+            for generation in list(self._jobs):
+                self.cancel(generation)
+            self._wake.notify_all()
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.join()
+
+    def state(self) -> dict[str, float]:
+        """Numbers for a monitor: requests that wait, write and are performed."""
+        with self._lock:
+            return {
+                "waiting": sum(map(len, self._waiting.values())),
+                "writing": len(self._writing),
+                "performing": len(self._acting),
+                "seconds_per_reply": self._seconds,
+            }
+
+    # ------------------------------------------------------------------------------------------------ the worker
+
+    def _retry_after(self) -> float:
+        ahead = sum(map(len, self._waiting.values())) / max(self._texts.places, 1)
+        return max(1.0, ahead * self._seconds)
+
+    def _taken(self) -> None:
+        with self._lock:
+            self._wake.notify_all()
+
+    def _release(self, job: _Job) -> None:
+        """Takes a job out of every list. With the lock."""
+        self._jobs.pop(job.generation, None)
+        self._acting.pop(job.generation, None)
+        if self._writing.pop(job.generation, None) is not None:
+            self._texts.stop(job.generation)
+        for name, jobs in list(self._waiting.items()):
+            if job in jobs:
+                jobs.remove(job)
+            if not jobs:
+                del self._waiting[name]
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                self._wake.wait_for(self._something_to_do)
+                if self._stopped:
+                    return
+            self._let_in()
+            self._write()
+            self._act()
+
+    def _something_to_do(self) -> bool:
+        return (
+            self._stopped
+            or bool(self._waiting and self._texts.free)
+            or bool(self._writing)
+            or any(self._can_act(job) for job in self._acting.values())
+        )
+
+    def _let_in(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting or not self._texts.free:
+                    return
+                name, jobs = next(iter(self._waiting.items()))
+                job = jobs.popleft()
+                del self._waiting[name]
+                if jobs:
+                    self._waiting[name] = jobs  # behind the other sessions
+                self._writing[job.generation] = job
+            job.mark("wait")
+            with self._guarded(job):
+                self._texts.begin(
+                    job.generation, self._question(job), job.request, job.session.known_steps(job.generation)
+                )
+
+    def _question(self, job: _Job) -> Question:
+        history, media = job.session.history()
+        return Question(history, media, job.listener)
+
+    def _write(self) -> None:
+        if not self._writing:
+            return
+        try:
+            self._texts.step(self._grew)
+        except Exception as error:
+            _log.exception("writing failed")
+            for job in list(self._writing.values()):
+                self._fail(job, error)
+
+    def _grew(self, generation: str, text: str, tokens: int, ended: bool) -> None:
+        """Called by the texts when there is more of a text."""
+        job = self._writing.get(generation)
+        if job is None:
+            return
+        with self._guarded(job):
+            self._read(job, text, tokens, ended)
+
+    def _read(self, job: _Job, text: str, tokens: int, ended: bool) -> None:
+        job.text, job.tokens = text, tokens
+        steps, words = job.reader.read(text, ended=ended)
+        for name, value in steps:
+            job.mark("first_step")
+            self._deliver(job, ChainStep(generation=job.generation, name=name, value=value))
+        if words:
+            job.mark("first_text")
+            self._deliver(job, TextPiece(generation=job.generation, text=words))
+            job.session.wrote(job.generation, job.answer)
+        request = job.request
+        if request.speaks:
+            job.unspoken += job.sentences.cut(job.answer.response, ended=ended)
+            if ended or (request.early and self._texts.early):
+                for piece, end in job.unspoken:
+                    upto = end if request.early and self._texts.early else len(job.answer.response)
+                    job.pieces.append((piece, self._texts.states(job.generation, job.answer, upto)))
+                job.unspoken.clear()
+        if not ended:
+            if job.pieces:
+                self._begin_acting(job)
+            return
+        job.mark("text")
+        if not job.answer.response:
+            raise UserError(
+                f"the model wrote no reply (it wrote {' '.join(text[:80].split())!r}); train longer, raise "
+                "--config.decoding.max_new_tokens, or set --config.decoding.form=fixed"
+            )
+        job.heard = self._texts.heard(job.generation)
+        if job.written is None:
+            job.written = self._texts.states(job.generation, job.answer, len(job.answer.response))
+        self._understand(job, job.written)
+        with self._lock:
+            if self._writing.pop(job.generation, None) is not None:
+                self._texts.stop(job.generation)
+        job.text_ended = True
+        if request.speaks:
+            self._begin_acting(job)
+        else:
+            self._finish(job)
+
+    def _understand(self, job: _Job, written: Written) -> Any:
+        responder = self.responder
+        style = responder.style(responder.signals(written))
+        job.emotion = responder.emotion(job.answer, style.logits)
+        if job.request.emotion is not None:
+            job.shown = (job.request.emotion, 1.0)
+        elif job.request.pipeline:
+            job.shown = (responder.style_clip or PIPELINE_CLIP, 1.0)
+        else:
+            job.shown = responder.shown(job.emotion)
+        return style
+
+    def _begin_acting(self, job: _Job) -> None:
+        with self._lock:
+            if job.acting is None and not job.cancelled:
+                job.acting = self._perform(job)
+                self._acting[job.generation] = job
+
+    def _can_act(self, job: _Job) -> bool:
+        return bool(job.pieces or job.text_ended) and not job.stream.full
+
+    def _act(self) -> None:
+        """One step of speech, motion or drawing, for the next of those that can take one."""
+        with self._lock:
+            job = next((job for job in self._acting.values() if self._can_act(job)), None)
+            if job is None or job.acting is None:
+                return
+            self._acting.move_to_end(job.generation)
+        with self._guarded(job):
+            if next(job.acting, None) is None:
+                self._finish(job)
+
+    def _perform(self, job: _Job) -> Generator[bool, None, None]:
+        """Sound and face of a reply, a step at a time."""
+        modalities = set(job.request.modalities)
+        moves, draws = bool({"motion", "video"} & modalities), "video" in modalities
+        signals = None
+        while True:
+            if not job.pieces:
+                if job.text_ended:
+                    break
+                yield True
+                continue
+            text, written = job.pieces.popleft()
+            if written is not None:
+                signals = self.responder.signals(written)
+            if job.performance is None:
+                job.performance = self._cast(job, written, draws)
+            piece = job.performance.say(text, signals)
+            if piece is not None:
+                job.session.spoke(job.generation, piece.words)
+                job.mark("first_sound")
+                if "speech" in modalities:
+                    self._deliver(job, piece)
+            yield True
+            ended = job.text_ended and not job.pieces
+            if moves:
+                yield from self._face(job, signals, ended, draws)
+        if moves and job.performance is not None:
+            yield from self._face(job, signals, True, draws)
+
+    def _face(self, job: _Job, signals, ended: bool, draws: bool) -> Generator[bool, None, None]:
+        performance = job.performance
+        assert performance is not None
+        motion = performance.move(signals, ended=ended)
+        if motion is not None:
+            job.mark("first_motion")
+            if "motion" in job.request.modalities:
+                self._deliver(job, motion)
+            yield True
+        if draws:
+            for frames in performance.draw(ended=ended):
+                job.mark("first_frame")
+                self._deliver(job, frames)
+                yield True
+
+    def _cast(self, job: _Job, written: Written | None, draws: bool) -> Performance:
+        """Who speaks and how, decided with the first piece and kept for the whole reply."""
+        responder, request = self.responder, job.request
+        assert written is not None
+        style = self._understand(job, written)
+        role = Role(
+            listener=job.listener or DEFAULT_LISTENER,
+            speech_style=style.speech[0],
+            video_style=style.video[0],
+            shown=job.shown,
+            blend=Blend.of(0.0, 0.0) if request.pipeline else responder.blend,
+            seed=self._seed(job),
+        )
+        return Performance(responder, job.generation, role, draws=draws)
+
+    def _seed(self, job: _Job) -> int:
+        return job.session.seed if job.request.seed is None else job.request.seed
+
+    def _deliver(self, job: _Job, event: Event) -> None:
+        job.stream._put(event)
+
+    def _finish(self, job: _Job) -> None:
+        job.mark("end")
+        with self._lock:
+            if job.cancelled:
+                return
+            self._release(job)
+            self._seconds += 0.2 * (job.timings["end"] - job.timings.get("wait", 0.0) - self._seconds)
+            job.session.wrote(job.generation, job.answer, finished=True)
+            job.stream._put(job.done(finished=True))
+
+    def _fail(self, job: _Job, error: Exception) -> None:
+        user = isinstance(error, UserError)
+        if not user:
+            _log.error("a reply failed", exc_info=error)
+        with self._lock:
+            if job.cancelled:
+                return
+            self._release(job)
+            job.session.withdraw(job.generation)
+            reason = str(error) if user else f"{type(error).__name__}: {error}"
+            job.stream._put(Failed(generation=job.generation, reason=reason, fault=not user))
+
+    def _guarded(self, job: _Job) -> _Guard:
+        return _Guard(self, job)
+
+
+class _Guard:
+    """What goes wrong within belongs to one reply: it fails, and the worker goes on."""
+
+    def __init__(self, engine: Engine, job: _Job):
+        self._engine, self._job = engine, job
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, error, trace) -> bool:
+        if isinstance(error, Exception):
+            self._engine._fail(self._job, error)
+            return True
+        return False
