@@ -1,9 +1,9 @@
 """Empatheia's one command: `python launch.py --config=configs/quickstart.py [--mode=…] [--config.key=value …]`.
 
 Modes: `train` (default) runs the config's schedule of stages and resumes it; `check` says at once what it would lack; `extract`
-fills the feature cache; `reply` answers a dialogue file, or every turn of a split (`--input=test`), with text, wav and mp4, or
-with `--modalities=text` in text alone; `chat` is a conversation in the terminal; `preflight` says whether the run fits hardware
-that is not there.
+fills the feature cache; `reply` answers what you say (`--text`, `--speech`, `--video`), a dialogue file, or every turn of a split
+(`--input=test`), with text, wav and mp4, or with `--modalities=text` in text alone; `chat` is a conversation in the terminal;
+`preflight` says whether the run fits hardware that is not there.
 """
 
 from __future__ import annotations
@@ -139,14 +139,20 @@ def extract(config: settings.Experiment, workdir: Path, verify: bool) -> int:
 
 
 def reply(given: flags.FlagValues, config: settings.Experiment, workdir: Path) -> int:
-    """Answers a dialogue in three modalities, or many in text."""
+    """Answers what a person asks, or a dialogue, in three modalities, or many in text."""
     from data_pipeline.layout import SPLITS
-    from empatheia_jax.dialogue import commands
+    from empatheia_jax.dialogue import asking, commands
     from empatheia_jax.parallel.distributed import on_first_host
     from empatheia_jax.requirements import writable
 
-    if given.input is None or given.output is None:
-        raise UserError("--mode=reply needs --input=dialogue.json and --output=folder")
+    ask = asking.of_flags({name: given[name].value for name in mode_flags.ASKED})
+    if given.output is None or (given.input is None) == (ask is None):
+        raise UserError(
+            '--mode=reply needs --output=folder, and either what you say (--text="…", --speech=FILE) or --input=dialogue.json'
+        )
+    if ask is not None:
+        output = writable(given.output, "--output")
+        return on_first_host(lambda: commands.reply_to(config, workdir, ask, output))
     if given.modalities == "text":
         return on_first_host(lambda: text_replies(config, workdir, given))
     if given.input in SPLITS and not Path(given.input).exists():
@@ -159,12 +165,13 @@ def reply(given: flags.FlagValues, config: settings.Experiment, workdir: Path) -
 
 def chat(given: flags.FlagValues, config: settings.Experiment, workdir: Path) -> int:
     """A conversation in the terminal."""
-    from empatheia_jax.dialogue import commands
+    from empatheia_jax.dialogue import asking, commands
     from empatheia_jax.parallel.distributed import on_first_host
     from empatheia_jax.requirements import writable
 
+    ask = asking.of_flags({name: given[name].value for name in mode_flags.ASKED}, complete=False)
     output = writable(given.output or workdir / "chat", "--output")
-    return on_first_host(lambda: commands.chat(config, workdir, output))
+    return on_first_host(lambda: commands.chat(config, workdir, output, ask))
 
 
 @main_guard
@@ -177,8 +184,6 @@ def main(argv: list[str]) -> int:
         return check(given, lines)
     config: Any = settings.read(settings_class(given.config), given.config, lines)
     workdir = Path(given.workdir or f"runs/{config.name}")
-    if mode in mode_flags.LATER:
-        raise UserError(f"--mode={mode} does not exist yet; this version has {', '.join(mode_flags.MODES)}")
     if not isinstance(config, settings.Experiment):
         if mode != "train":
             raise UserError(

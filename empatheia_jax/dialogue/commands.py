@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,23 @@ from tqdm import tqdm
 
 from empatheia_jax import assemble
 from empatheia_jax.conversation import labels, schema
-from empatheia_jax.conversation.schema import Conversation, Turn, Utterance
-from empatheia_jax.dialogue import media_files
+from empatheia_jax.conversation.schema import Conversation, Profile, Turn, Utterance
+from empatheia_jax.dialogue import asking, look, media_files
+from empatheia_jax.dialogue.asking import Ask
 from empatheia_jax.dialogue.faces import DrawnFaces, FaceFolder
 from empatheia_jax.dialogue.replies import fields_of
-from empatheia_jax.dialogue.responder import DEFAULT_LISTENER, Blend, Reply, Responder
+from empatheia_jax.dialogue.responder import Blend, Reply, Responder
 from empatheia_jax.dialogue.voices import Voices
 from empatheia_jax.dialogue.writer import Writer, trained
+from empatheia_jax.dreamtalk import photo
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.runs.compilation import keep_programs
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import Decoding, Experiment
+from empatheia_jax.settings.flags import ASKED
 from empatheia_jax.terminal import visible
 
 FRAME_RATE = 25
@@ -46,14 +51,17 @@ def responder(config: Experiment, workdir: Path) -> Responder:
     """
     decoding, networks, run = config.decoding, config.networks, Run(workdir)
     assembly = trained(config, run)
-    faces = DrawnFaces() if networks.faces == "drawn" else FaceFolder(Path(networks.faces))
+    keep_programs(workdir)
+    animator = assemble.animator(config)
+    drawn = photo.is_drawn(animator.config.rest_pose)
+    faces = DrawnFaces() if networks.faces == "drawn" else FaceFolder(Path(networks.faces), animator.image_size, drawn)
     if decoding.style_clip:
         faces.style_clip(decoding.style_clip)  # a name that does not exist is refused before anything is decoded
     speaker = assemble.speaker(config)
     return Responder(
         Writer.of(config, assembly, assemble.towers(config)),
         speaker,
-        assemble.animator(config),
+        animator,
         faces,
         blend=blend(decoding, run.trained_losses()),
         voices=Voices(speaker, Path(networks.voices) if networks.voices else None),
@@ -125,27 +133,60 @@ def reply(config: Experiment, workdir: Path, source: Path, output: Path) -> int:
     conversation, turn = last_turn(source)
     media = media_files.of_conversation(source.parent, conversation)
     media_files.check(media, conversation, config.data.modalities)
-    answer(responder(config, workdir), conversation, turn, media, output)
+    answer_turn(responder(config, workdir), conversation, turn, media, output)
     return 0
 
 
-def answer(model: Responder, conversation: Conversation, turn: Turn, media, output: Path) -> Path:
-    """One reply on disk, with its text on the terminal while it is written."""
-    print(f"> {visible(turn.history[-1].text)}\n")
-    result = model.reply(turn.history, media, conversation.listener, on_text=_show)
-    print()
+def reply_to(config: Experiment, workdir: Path, ask: Ask, output: Path) -> int:
+    """Answers what a person asked by flags; prints where the answer is."""
+    model = _look(responder(config, workdir), ask)
+    answer(model, ask.utterances(), ask.media(), ask.profile, output, ask.facts())
+    return 0
+
+
+def answer_turn(model: Responder, conversation: Conversation, turn: Turn, media, output: Path) -> Path:
+    """The reply to a turn of a data set, on disk."""
     facts = {
         "conversation_id": conversation.conversation_id,
         "turn_id": turn.turn_id,
         "asked": turn.history[-1].text,
-        "heard": list(result.heard),
     }
-    write_reply(result, output, facts)
+    answer(model, turn.history, media, conversation.listener, output, facts)
+    return output
+
+
+def answer(
+    model: Responder,
+    history: Sequence[Utterance],
+    media: Mapping[int, Mapping[str, Path]],
+    listener: Profile | None,
+    output: Path,
+    facts: Mapping[str, Any],
+) -> Reply:
+    """One reply on disk, with its text on the terminal while it is written."""
+    print(f"> {visible(history[-1].text)}\n")
+    result = model.reply(history, media, listener, on_text=_show)
+    print()
+    write_reply(result, output, {**facts, "heard": list(result.heard)})
     print(f"\n{visible(result.answer.response)}\n")
     _warn(model, result)
+    if unused := [kind for kind in media.get(history[-1].index, {}) if kind not in result.heard]:
+        _say(f"note: this run was trained without {' and '.join(unused)}; of the recordings, words alone were used")
     for name in FILES:
         print(f"  {output / name}")
-    return output
+    return result
+
+
+def _look(model: Responder, ask: Ask) -> Responder:
+    """The responder with the voice and the face that were asked for; says what there is to say about them."""
+    model, notes = look.chosen(model, ask)
+    for note in notes:
+        _say(f"note: {note}")
+    return model
+
+
+def _say(line: str) -> None:
+    print(visible(line), file=sys.stderr)
 
 
 def sample(config: Experiment, workdir: Path) -> Path | None:
@@ -157,48 +198,92 @@ def sample(config: Experiment, workdir: Path) -> Path | None:
         if isinstance(conversation, Conversation) and conversation.turns:
             media = media_files.of_conversation(split.parent, conversation)
             folder = Run(workdir).samples / conversation.conversation_id
-            return answer(responder(config, workdir), conversation, conversation.turns[-1], media, folder)
+            return answer_turn(responder(config, workdir), conversation, conversation.turns[-1], media, folder)
     return None
 
 
 # ---------------------------------------------------------------- chat
 
 
-def chat(config: Experiment, workdir: Path, output: Path) -> int:
+COMMANDS = (*ASKED, "help", "quit")
+INTRODUCTION = """Say something. An empty line sends a recording without words. Commands:
+{commands}
+  :help, :quit
+What :profile, :voice, :portrait and :emotion say stays until it is changed; without a value they forget it.
+:speech and :video go with the next line."""
+
+
+def chat(config: Experiment, workdir: Path, output: Path, ask: Ask | None = None) -> int:
     """A conversation in the terminal; every answer is also spoken and filmed into `output`.
 
-    `:speech file.wav` and `:video file.mp4` add recordings to the next line, `:quit` (or the end of input) ends.
+    What is typed is said; a line that begins with a colon and a word is a command (`INTRODUCTION`). `ask`: what the flags say of
+    the listener and of what was said before.
     """
-    model = responder(config, workdir)
-    print("Say something. `:speech file.wav`, `:video file.mp4` go with the next line; `:quit` ends.")
-    history: list[Utterance] = []
-    media: dict[int, dict[str, Path]] = {}
-    pending: dict[str, Path] = {}
+    talk = Chat(responder(config, workdir), output, ask or Ask())
+    print(_introduction())
+    if talk.ask.text:
+        talk.answer()
     for line in _lines():
-        command, _, argument = line.partition(" ")
-        if command == ":quit":
+        if not talk.take(line):
             break
-        if command in (":speech", ":video"):
-            path = Path(argument.strip())
-            if path.is_file():
-                pending[command[1:]] = path
-            else:
-                print(f"no file {str(path)!r}; expected the path of a recording")
-            continue
-        index = len(history)
-        history.append(Utterance(index, "speaker", line))
-        media[index], pending = pending, {}
+    return 0
+
+
+def _introduction() -> str:
+    commands = "\n".join(f"  :{name:<9} {what}" for name, what in ASKED.items())
+    return INTRODUCTION.format(commands=commands)
+
+
+class Chat:
+    """A conversation in the terminal: what was said, and what the next line brings with it.
+
+    A line is kept until it has its answer: where a recording or a command is wrong, nothing has to be typed again.
+    """
+
+    def __init__(self, model: Responder, output: Path, ask: Ask):
+        self.model, self.output, self.ask = model, output, ask
+        self.recordings: dict[int, dict[str, Path]] = {}
+        self.count = 0
+
+    def take(self, line: str) -> bool:
+        """Does what a line asks; False where it ends the conversation."""
         try:
-            result = model.reply(history, media, DEFAULT_LISTENER, on_text=_show)
+            found = asking.command(line, COMMANDS)
+            if found is None:
+                if line or self.ask.text or self.ask.speech or self.ask.video:
+                    self.ask = self.ask.with_field("text", asking.said(line) if line else self.ask.text)
+                    self.answer()
+                return True
+            name, argument = found
+            if name == "help":
+                print(_introduction())
+            elif name != "quit":
+                self._set(name, argument)
         except UserError as error:
             print(f"\n{visible(str(error))}")
-            history.pop()
-            continue
-        history.append(Utterance(index + 1, "listener", result.answer.response))
-        folder = write_reply(result, output / f"{index // 2:03d}", {"asked": line})
-        print(f"\n\n{visible(result.answer.response)}\n  {folder / 'reply.mp4'}")
-        _warn(model, result)
-    return 0
+            if self.ask.text:
+                print("your line is kept: an empty line says it again")
+            return True
+        return name != "quit"
+
+    def _set(self, name: str, argument: str) -> None:
+        self.ask = self.ask.with_field(name, argument)
+        if name == "history":
+            self.recordings = {}
+        if name == "text" and argument:
+            self.answer()
+        elif name not in ("text", "speech", "video"):
+            look.chosen(self.model, self.ask)  # what these weights cannot do is said now
+
+    def answer(self) -> None:
+        """Answers the line at hand. Raises `UserError` where that fails; the line stays."""
+        ask = self.ask.with_words()
+        model, folder = _look(self.model, ask), self.output / f"{self.count:03d}"
+        media = {**self.recordings, **ask.media()}
+        result = answer(model, ask.utterances(), media, ask.profile, folder, ask.facts())
+        self.recordings, self.count = media, self.count + 1
+        said = (*ask.history, ask.text, result.answer.response)
+        self.ask = dataclasses.replace(ask, text="", speech=None, video=None, transcribed=False, history=said)
 
 
 def _warn(model: Responder, result: Reply) -> None:
@@ -211,7 +296,7 @@ def _warn(model: Responder, result: Reply) -> None:
 
 
 def _lines() -> Iterator[str]:
-    """What is typed, line by line; bytes that are no UTF-8 become question marks."""
+    """What is typed, line by line, empty lines too; bytes that are no UTF-8 become question marks."""
     _tolerate(sys.stdin, "replace")
     _tolerate(sys.stdout, "backslashreplace")
     while True:
@@ -219,8 +304,7 @@ def _lines() -> Iterator[str]:
             line = input("\nyou> ").strip()
         except EOFError:
             return
-        if line:
-            yield line
+        yield line
 
 
 def _tolerate(stream: Any, errors: str) -> None:

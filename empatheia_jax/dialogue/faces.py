@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from empatheia_jax.conversation import labels
+from empatheia_jax.conversation.expression import NEUTRAL
 from empatheia_jax.conversation.schema import Profile
+from empatheia_jax.dreamtalk import photo
 from empatheia_jax.dreamtalk.drawn_face.expressions import perform
 from empatheia_jax.dreamtalk.drawn_face.profiles import portrait_for_profile
 from empatheia_jax.dreamtalk.motion import read_expression
@@ -38,17 +40,23 @@ class DrawnFaces:
 class FaceFolder:
     """Real faces that a user brings: `<profile id>.png` (0–23) or `default.png`, and `<emotion>.mat` or `neutral.mat`.
 
+    Args:
+      folder: the folder.
+      size: pixels a side of the renderer's pictures, to which a portrait that is not square is cut out.
+      drawn: the weights move by the drawn face's coefficients (`photo.is_drawn`). Style clips of the folder mean nothing to them;
+        our own take their place.
+
     Raises:
       UserError: the folder is missing.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, size: int = 256, drawn: bool = False):
         if not folder.is_dir():
             raise UserError(
                 f"the folder of faces {folder} does not exist; put default.png (a frontal portrait) and neutral.mat (a 3DMM "
                 "style clip) there"
             )
-        self.folder = folder
+        self.folder, self.size, self.drawn = folder, size, drawn
 
     def _first(self, names: list[str], what: str) -> Path:
         there = {path.name.lower(): path for path in sorted(self.folder.iterdir()) if path.is_file()}
@@ -58,15 +66,30 @@ class FaceFolder:
         raise UserError(f"{self.folder} has no {what}; expected {' or '.join(names)}")
 
     def portrait(self, profile: Profile) -> UInt8[np.ndarray, "H W 3"]:
-        """The picture for this profile, else the default one. Raises `UserError` where there is neither."""
-        names = [f"{stem}{suffix}" for stem in (profile.profile_id, "default") for suffix in PICTURES]
-        return read_image(self._first(names, "portrait"))
+        """The picture for this profile, else the default one, cut out where it is not square.
 
-    def style_clip(self, emotion: str, intensity: float = 1.0) -> Float[np.ndarray, "frames 64"]:
-        """Expression coefficients of the clip of this name; of the neutral one where an emotion has none.
-
-        A clip is shown as it was recorded, so `intensity` changes nothing.
+        Raises `UserError` where there is neither, or no face is found in it.
         """
+        names = [f"{stem}{suffix}" for stem in (profile.profile_id, "default") for suffix in PICTURES]
+        path = self._first(names, "portrait")
+        picture = read_image(path)
+        return picture if picture.shape[0] == picture.shape[1] else photo.prepare(picture, self.size, str(path))
+
+    @property
+    def has_clips(self) -> bool:
+        """Whether there is a style clip at all."""
+        return any(path.suffix.lower() == ".mat" for path in self.folder.iterdir())
+
+    def style_clip(self, emotion: str, intensity: float = 1.0) -> Float[np.ndarray, "frames 64"] | None:
+        """Expression coefficients of the clip of this name; of the neutral one where an emotion has none; None (no particular
+        style) where the folder has no clip.
+
+        A recorded clip is shown as it is, so `intensity` changes nothing.
+        """
+        if self.drawn and emotion in (*labels.EMOTIONS_7, NEUTRAL):
+            return perform(emotion, CLIP_FRAMES, seed=0, intensity=intensity)[:, :64]
+        if not self.has_clips and emotion in (*labels.EMOTIONS_7, NEUTRAL):
+            return None
         stems = (emotion, "neutral") if emotion in labels.EMOTIONS_7 else (emotion,)
         names = [f"{stem}.mat" for stem in stems]
         return read_expression(self._first(names, "style clip"))

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from absl import flags
 
 MODES = ("train", "check", "extract", "reply", "chat", "preflight")
-LATER = ("evaluate", "serve", "export")
-"""Modes that do not exist yet; they are named so that the refusal can say so."""
+ASKED: Mapping[str, str] = {
+    "text": "what you say",
+    "speech": "a recording of it: any sound file; without words, it is transcribed",
+    "video": "a film of your face while you say it",
+    "profile": 'who answers: an age, a gender and a tone, "elderly male gentle" say',
+    "voice": "the voice that answers: a name of the voice table, a mixture (a:0.7+b:0.3), or a recording of a person",
+    "portrait": "the face that answers: a photograph of one person, seen from the front",
+    "emotion": "what face and voice show: happy, surprised, angry, fear, sad, disgusted, contempt, neutral",
+    "history": "what was said before: a file with an utterance in each line, yours first, or a dialogue in JSON",
+}
+"""What a person asks: the names of flags, and of commands in a chat (`dialogue.asking`)."""
 
 
 def define(values: flags.FlagValues) -> None:
@@ -15,7 +26,7 @@ def define(values: flags.FlagValues) -> None:
     def text(name: str, default: str | None, told: str) -> None:
         flags.DEFINE_string(name, default, told, flag_values=values)
 
-    flags.DEFINE_enum("mode", "train", MODES + LATER, "What to do.", flag_values=values)
+    flags.DEFINE_enum("mode", "train", MODES, "What to do.", flag_values=values)
     text("workdir", None, "The run's folder; runs/<name of the config> by default.")
     text(
         "input",
@@ -31,6 +42,8 @@ def define(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_integer("limit", None, "reply to many: the first turns only.", 1, flag_values=values)
+    for name, what in ASKED.items():
+        text(name, None, f"reply, chat: {what}.")
     text("target", "a100-80gb:1", "preflight: hardware, for example v5e:4x4.")
     text("json", None, "preflight: also write the result to this file.")
     flags.DEFINE_bool("verify", False, "extract: read all recordings and records again.", flag_values=values)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import io
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from empatheia_jax.conversation.answer import parse_reply
 from empatheia_jax.dialogue import commands
+from empatheia_jax.dialogue.asking import Ask
 from empatheia_jax.errors import UserError, main_guard
+from empatheia_jax.media.audio import write_wav
 from empatheia_jax.terminal import visible
 
 HOSTILE = {
@@ -50,7 +55,7 @@ def test_one_invalid_byte_does_not_end_a_chat(monkeypatch):
     monkeypatch.setattr(sys, "stdin", typed)
     monkeypatch.setattr(sys, "stdout", printed)
     found = list(commands._lines())
-    assert found == ["hello", "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER} sad", "bye"]
+    assert found == ["hello", "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER} sad", "", "bye"]
     print("日本語")  # a terminal of another encoding
 
 
@@ -67,3 +72,61 @@ def test_a_free_answer_without_its_form_is_warned_about(capsys):
     commands._warn(Model, Result)
     error = capsys.readouterr().err
     assert "speaker_emotion" in error and "decoding.form=fixed" in error
+
+
+class Scripted:
+    """A responder that keeps what it is asked; it fails while `broken`."""
+
+    def __init__(self):
+        self.asked, self.broken, self.voices, self.speaker = [], False, None, None
+
+    def reply(self, history, media, listener, on_text):
+        if self.broken:
+            raise UserError("the recording is odd")
+        self.asked.append(([each.text for each in history], media, listener))
+        return SimpleNamespace(answer=parse_reply("Step-5: fine"), heard=("speech",))
+
+
+@pytest.fixture
+def talk(tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "write_reply", lambda *_: None)
+    monkeypatch.setattr(commands, "_warn", lambda *_: None)
+    return commands.Chat(Scripted(), tmp_path, Ask())
+
+
+def test_an_unknown_command_is_refused_and_never_said(talk, capsys):
+    for line in (":poertrait x.png", ":D"):
+        assert talk.take(line)
+        assert "there is no command" in capsys.readouterr().out
+    assert not talk.model.asked
+    talk.take("::D and :-)")
+    talk.take(":) hello")
+    assert [history[-1] for history, *_ in talk.model.asked] == [":D and :-)", ":) hello"]
+
+
+def test_what_is_set_stays_and_a_recording_goes_with_one_line(talk, tmp_path):
+    sound = tmp_path / 'my voice\'s "first" take.wav'
+    write_wav(sound, np.full(1600, 0.1, np.float32), 16_000)
+    talk.take(":profile elderly, male gentle")
+    talk.take(f":speech '{sound}'")
+    talk.take("one")
+    talk.take("two")
+    (_, media, listener), (history, later, _) = talk.model.asked
+    assert media == {0: {"speech": sound}} and later == media and listener.age == "elderly"
+    assert history == ["one", "fine", "two"]
+    talk.take(":profile")
+    assert talk.ask.profile is None and talk.take(":help") and not talk.take(":quit")
+
+
+def test_a_faulty_recording_is_said_at_once_and_the_line_is_kept(talk, tmp_path, capsys):
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF not a sound at all")
+    talk.take(f":speech {broken}")
+    assert "broken.wav" in capsys.readouterr().out and talk.ask.speech is None
+    talk.model.broken = True
+    talk.take("a long line")
+    assert "your line is kept" in capsys.readouterr().out
+    talk.model.broken = False
+    talk.take("")
+    talk.take("")  # nothing is left to say
+    assert [history for history, *_ in talk.model.asked] == [["a long line"]]
