@@ -50,8 +50,8 @@ def responder(config: Experiment, workdir: Path) -> Responder:
       UserError: weights or checkpoints are missing.
     """
     decoding, networks, run = config.decoding, config.networks, Run(workdir)
-    assembly = trained(config, run)
     keep_programs(workdir)
+    assembly = trained(config, run)
     animator = assemble.animator(config)
     drawn = photo.is_drawn(animator.config.rest_pose)
     faces = DrawnFaces() if networks.faces == "drawn" else FaceFolder(Path(networks.faces), animator.image_size, drawn)
