@@ -176,6 +176,7 @@ def chat(given: flags.FlagValues, config: settings.Experiment, workdir: Path) ->
 
 @main_guard
 def main(argv: list[str]) -> int:
+    """Does what the command line asks for; returns the exit status."""
     given, lines = read_flags(argv)
     for name in ("workdir", "input", "output"):
         require_local(f"--{name}", given[name].value)

@@ -115,6 +115,7 @@ def _default_input(source: str | None, target: str) -> Path:
 
 @main_guard
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Does what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(
         "converters.convert",
         description="Released checkpoints ⇄ weights folders.",

@@ -16,7 +16,7 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from converters.convert import to_weights
 from converters.registry import find_conversion
@@ -128,6 +128,7 @@ class RemoteFile:
     git_sha1: str | None = None
 
 
+@runtime_checkable
 class Origin(Protocol):
     """Where files come from."""
 
@@ -265,6 +266,7 @@ def fetch(release: Release, folder: Path, origin: Origin) -> Path:
 
 @main_guard
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Does what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser("converters.fetch", description="Download a released checkpoint.")
     parser.add_argument("name", nargs="?", help="name of the release, see --list")
     parser.add_argument("--list", action="store_true", help="list the releases")

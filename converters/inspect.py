@@ -113,6 +113,7 @@ def _inspect_release(path: Path, name: str | None, base: Path | None, keys: bool
 
 @main_guard
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Does what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser("converters.inspect", description="What is this checkpoint, and does it fit?")
     parser.add_argument("path", type=Path, metavar="PATH", help="checkpoint file or folder, or weights folder")
     parser.add_argument("--source", help="format of the release (default: found out)")

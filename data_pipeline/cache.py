@@ -26,7 +26,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,6 +42,7 @@ READABLE = ("text", "profile", "audio", "video", "motion")
 """What an extractor may read of a clip."""
 
 
+@runtime_checkable
 class FeatureExtractor(Protocol):
     """A frozen network behind one call: clips in, named arrays out. The data pipeline knows nothing else of it.
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -38,6 +38,7 @@ def needed(config: Experiment) -> tuple[str, ...]:
     return tuple(what for what in everything if what in wanted)
 
 
+@runtime_checkable
 class Features(Protocol):
     """Arrays of a clip by what they are."""
 

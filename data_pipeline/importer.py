@@ -44,7 +44,8 @@ def read_answers(path: Path) -> dict[str, dict[str, Any]]:
 
 def complete(conversation: Conversation, number: int, answer: Mapping[str, Any] | None) -> Conversation:
     """Gives a conversation what a test file withholds: profiles in turn, responses from the following history or from
-    `answer`, and the emotion as an annotation of the whole."""
+    `answer`, and the emotion as an annotation of the whole.
+    """
     turns = []
     for turn, following in zip(conversation.turns, (*conversation.turns[1:], None)):
         response = turn.response

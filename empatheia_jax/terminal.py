@@ -8,8 +8,8 @@ _KEPT = "\n\t"
 
 
 def visible(text: str) -> str:
-    """The text with control characters (escape sequences of ANSI and OSC begin with one), marks that turn the direction
-    of writing, and lone surrogates written as `\\x1b`, `\\u202e`, `\\ud800`. Line breaks and tabs stay.
+    r"""The text with control characters (escape sequences of ANSI and OSC begin with one), marks that turn the direction
+    of writing, and lone surrogates written as `\x1b`, `\u202e`, `\ud800`. Line breaks and tabs stay.
     """
     return "".join(each if each in _KEPT or not _steers(each) else _spelled(each) for each in text)
 

@@ -24,6 +24,7 @@ from empatheia_jax.errors import main_guard
 
 @main_guard
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Does what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(
         "converters.parity", description="Compare every network with its reference vectors."
     )

@@ -194,7 +194,7 @@ def renderer(config: RendererConfig) -> Table:
 
 
 def vgg19() -> Table:
-    """torchvision's `vgg19` up to relu5_1; what follows it is not needed."""
+    """Torchvision's `vgg19` up to relu5_1; what follows it is not needed."""
     rows: list[Row | Ignore] = []
     place = 0
     for block, count in enumerate((2, 2, 4, 4, 4)):

@@ -92,6 +92,7 @@ def snake_residual(source: str, target: str, wn: bool) -> Rows:
 
 
 def text_encoder_rows(config: StyleTTS2Config) -> Rows:
+    """The text encoder."""
     wn = config.weight_norm
     return [
         Row("embedding.weight", "embedding.embedding"),
@@ -103,6 +104,7 @@ def text_encoder_rows(config: StyleTTS2Config) -> Rows:
 
 
 def predictor_rows(config: StyleTTS2Config) -> Rows:
+    """The predictor of durations, F0 and energy."""
     wn = config.weight_norm
     rows: Rows = []
     for layer in range(config.n_layer):  # LSTMs and norms alternate in one list
@@ -117,6 +119,7 @@ def predictor_rows(config: StyleTTS2Config) -> Rows:
 
 
 def decoder_rows(config: StyleTTS2Config) -> Rows:
+    """The decoder before its vocoder."""
     wn = config.weight_norm
     rows = residual("encode", "body.encode", wn) + residual("decode.{i}", "body.decode.{i}", wn)
     rows += conv("F0_conv", "body.F0_conv", wn) + conv("N_conv", "body.N_conv", wn)
@@ -148,6 +151,7 @@ def spectral_conv2d(source: str, target: str, bias: bool = True) -> Rows:
 
 
 def style_encoder_rows(config: StyleTTS2Config) -> Rows:
+    """A style encoder, acoustic or prosodic."""
     rows = spectral_conv2d("shared.0", "stem")
     for stage in range(STAGES):
         source, target = f"shared.{stage + 1}", f"blocks.{stage}"
@@ -189,6 +193,7 @@ def diffusion_rows(config: StyleTTS2Config) -> Rows:
 
 
 def text_aligner_rows(config: StyleTTS2Config) -> Rows:
+    """The text aligner (ASR)."""
     unit, s2s = "cnns.{i}.0.blocks.{j}", "asr_s2s"
     attention = f"{s2s}.attention_layer"
 
@@ -227,6 +232,7 @@ def text_aligner_rows(config: StyleTTS2Config) -> Rows:
 
 
 def batch_norm(source: str, target: str) -> Rows:
+    """A batch normalisation with its running statistics."""
     return [
         Row(f"{source}.weight", f"{target}.scale"),
         Row(f"{source}.bias", f"{target}.bias"),
@@ -237,6 +243,8 @@ def batch_norm(source: str, target: str) -> Rows:
 
 
 def pitch_extractor_rows(config: StyleTTS2Config) -> Rows:
+    """The pitch extractor (JDC)."""
+
     def kernel(source: str, target: str) -> Rows:
         return [Row(f"{source}.weight", f"{target}.kernel", conv2d)]
 

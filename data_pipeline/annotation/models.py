@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from empatheia_jax.errors import UserError
 
@@ -57,6 +57,7 @@ class Question:
         return Question(self.prompt, self.text, self.attempt + 1)
 
 
+@runtime_checkable
 class Answerer(Protocol):
     """Answers questions. `name` goes into the provenance of every annotation."""
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import soxr
@@ -42,6 +42,7 @@ class Spoken:
     seconds: Sequence[float] = ()
 
 
+@runtime_checkable
 class Voice(Protocol):
     """Says a text as a person with a feeling."""
 
@@ -52,6 +53,7 @@ class Voice(Protocol):
         """`emotion` is one of the 7 or neutral."""
 
 
+@runtime_checkable
 class Face(Protocol):
     """Shows a person who says something with a feeling."""
 

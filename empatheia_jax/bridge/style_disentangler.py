@@ -51,7 +51,7 @@ class Style:
     """S^s (B, 256), S^v (B, 256), fused E and P (B, D), logits by task, and the KL per example (B,)."""
 
     speech: Float[Array, "B S"]
-    video: Float[Array, "B S"]
+    video: Float[Array, "B V"]
     emotion: Float[Array, "B D"] | None
     profile: Float[Array, "B D"] | None
     logits: dict[str, Float[Array, "B K"]]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.schema import ChainOfEmpathy
@@ -172,6 +172,7 @@ def response_begun(text: str, *, steps: bool = True) -> bool:
     return _EMOTION_PATTERN.search(text) is not None
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """What `reply_positions` needs of a tokenizer."""
 

@@ -19,7 +19,7 @@ import re
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -59,6 +59,7 @@ Template = Callable[[Sequence[Message]], str]
 `human_assistant` is one; a tokenizer's own chat template, with its generation prompt, is another."""
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What this module needs of a tokenizer."""
 

@@ -52,7 +52,7 @@ class Profile:
 
     @property
     def profile_id(self) -> int:
-        """age · 6 + gender · 3 + tone, 0 to 23."""
+        """Age · 6 + gender · 3 + tone, 0 to 23."""
         return labels.profile_id(self.age, self.gender, self.timbre)
 
     @property

@@ -23,7 +23,7 @@ class LanguageModel(nnx.Module):
         """Embeddings of token ids."""
         return self.embed_tokens(ids)
 
-    def logits(self, hidden: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
+    def logits(self, hidden: Float[Array, "*batch t d"]) -> Float[Array, "*batch t v"]:
         """Scores of the base vocabulary, in float32 or better. `hidden` is after the final norm."""
         if self.lm_head is None:
             return self.embed_tokens.attend(hidden)

@@ -23,7 +23,8 @@ from empatheia_jax.nn.parameters import parameter
 @dataclass(frozen=True)
 class LoRAConfig:
     """rank, alpha: size and strength. targets: names of the linear maps, the last part of their path (`q_proj`) or
-    more of it (`attention.q_proj`). dropout: on the adapter's input, in training. rslora: rank-stabilised scaling."""
+    more of it (`attention.q_proj`). dropout: on the adapter's input, in training. rslora: rank-stabilised scaling.
+    """
 
     rank: int
     alpha: float
@@ -96,6 +97,7 @@ def linears(model: nnx.Module) -> Iterator[tuple[str, Linear]]:
 
 
 def matches(path: str, targets: tuple[str, ...]) -> bool:
+    """Whether a module is a target: by its whole path, or by the last names of it."""
     return any(path == target or path.endswith("." + target) for target in targets)
 
 

@@ -68,6 +68,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 @main_guard
 def main(argv: Sequence[str] | None = None) -> int:
+    """Does what the command line asks for; returns the exit status."""
     options = _arguments(argv)
     if options.output.suffix != ".mp4":
         raise UserError(f"--output={options.output}: expected a name that ends in .mp4")

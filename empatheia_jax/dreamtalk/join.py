@@ -1,6 +1,6 @@
-"""Puts networks that were trained apart into one weights folder, which `Animator` and the command load.
+r"""Puts networks that were trained apart into one weights folder, which `Animator` and the command load.
 
-    python -m empatheia_jax.dreamtalk.join --denoiser=runs/dreamtalk_denoiser/denoiser \\
+python -m empatheia_jax.dreamtalk.join --denoiser=runs/dreamtalk_denoiser/denoiser \
         --renderer=runs/dreamtalk_renderer/renderer --speech=wav2vec2-large-xlsr-53-english --output=weights/my-dreamtalk
 """
 
@@ -54,6 +54,7 @@ def join(denoiser: str, renderer: str, speech: str, rest_pose: Sequence[float]) 
 
 @main_guard
 def main(argv: Sequence[str] | None = None) -> int:
+    """Does what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(
         "python -m empatheia_jax.dreamtalk.join", description="Parts → one weights folder."
     )

@@ -16,7 +16,7 @@ MASKED_LOGIT = -100000.0  # added, not assigned: as the released network does
 
 
 def mish(x: Array) -> Array:
-    """x tanh(softplus(x)) (Misra 2019)."""
+    """X tanh(softplus(x)) (Misra 2019)."""
     return x * jnp.tanh(jax.nn.softplus(x))
 
 

@@ -33,7 +33,7 @@ class Sum(NamedTuple):
 
     @property
     def mean(self) -> Float[Array, ""]:
-        """total / weight (0 where nothing was weighed)."""
+        """Total / weight (0 where nothing was weighed)."""
         return self.total / jnp.maximum(self.weight, 1e-12)
 
 

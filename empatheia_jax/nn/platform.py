@@ -12,7 +12,7 @@ _TARGET: ContextVar[str | None] = ContextVar("target_platform", default=None)
 
 
 def platform() -> str:
-    """ "cpu", "gpu" or "tpu": of `target_platform`, otherwise of this process."""
+    """Either "cpu", "gpu" or "tpu": of `target_platform`, otherwise of this process."""
     return _TARGET.get() or jax.default_backend()
 
 

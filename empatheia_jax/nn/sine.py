@@ -27,7 +27,7 @@ _POLYNOMIAL = (
 
 
 def sin(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """sin(x), elementwise; differentiable."""
+    """The sine of each value; differentiable."""
     if not _by_polynomial(x):
         return jnp.sin(x)
     rest, turns = _reduced(x)
@@ -35,7 +35,7 @@ def sin(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def cos(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """cos(x), elementwise; differentiable."""
+    """The cosine of each value; differentiable."""
     return sin(x + math.pi / 2) if _by_polynomial(x) else jnp.cos(x)
 
 

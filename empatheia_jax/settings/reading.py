@@ -19,7 +19,8 @@ B = TypeVar("B")
 
 class Block:
     """A part of a config: a frozen dataclass whose fields carry their rules. What a rule cannot see, since it concerns
-    several fields, is said by `conflicts`."""
+    several fields, is said by `conflicts`.
+    """
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         """(key, what was expected of it) of every value that does not fit the others. Keys are relative to the block."""
@@ -95,7 +96,8 @@ def substitute(
     block: type[B], values: Mapping[str, Any] | ConfigDict, others: Mapping[str, Any]
 ) -> tuple[B | None, list[Finding]]:
     """The block with the value from `others` wherever one is wrong, so that faults of other kinds can be looked for besides
-    (None where that is no block either); and everything that is wrong with the values."""
+    (None where that is no block either); and everything that is wrong with the values.
+    """
     plain_values = values.to_dict() if isinstance(values, ConfigDict) else values
     found: list[Finding] = []
     for _ in range(3):  # what two values of a block are to each other shows once each can be read

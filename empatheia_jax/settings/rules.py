@@ -10,9 +10,10 @@ import dataclasses
 import math
 import typing
 from collections.abc import Mapping
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Rule(Protocol):
     """Reads one value of a config."""
 
@@ -241,7 +242,8 @@ class Options:
 @dataclasses.dataclass(frozen=True)
 class Text(_Same):
     """Any text, or any but the empty one. `folder`: the plain name of a folder, which cannot lead to another place.
-    `path`: of this machine, which an address such as gs://bucket is not."""
+    `path`: of this machine, which an address such as gs://bucket is not.
+    """
 
     empty: str = ""  # what the empty text means; "" = it is refused
     folder: bool = False

@@ -14,5 +14,5 @@ def leaky_relu(x: Array, slope: float) -> Array:
 
 
 def snake(x: Float[Array, "B T C"], alpha: Float[Array, " C"]) -> Float[Array, "B T C"]:
-    """x + sin²(αx) / α, a periodic activation (Ziyin et al. 2020, "Neural Networks Fail to Learn Periodic Functions")."""
+    """X + sin²(αx) / α, a periodic activation (Ziyin et al. 2020, "Neural Networks Fail to Learn Periodic Functions")."""
     return x + sine.sin_squared(alpha * x) / alpha

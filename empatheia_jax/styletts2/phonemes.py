@@ -11,13 +11,14 @@ from __future__ import annotations
 import importlib.util
 import logging
 import re
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from empatheia_jax.errors import UserError
 
 _BREAKS = re.compile(r'\s*([;:,.!?—…"“”()]+)\s*')
 
 
+@runtime_checkable
 class Phonemizer(Protocol):
     """Turns normalised text (`text.normalise`) into IPA; punctuation stays where it was."""
 

@@ -42,7 +42,7 @@ class LSTM(nnx.Module):
 
 
 def lstm_cell(gates: Float[Array, "B 4H"], c: Float[Array, "B H"]) -> tuple[Float[Array, "B H"], Float[Array, "B H"]]:
-    """c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c')."""
+    """C' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c')."""
     i, f, g, o = jnp.split(gates, 4, -1)
     c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
     return jax.nn.sigmoid(o) * jnp.tanh(c), c

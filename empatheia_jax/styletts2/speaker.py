@@ -191,7 +191,7 @@ class Speaker:
 
     @property
     def phonemizer_name(self) -> str:
-        """Which phonemizer speaks for text: 'gruut', 'espeak' …"""
+        """Which phonemizer speaks for text, for example "gruut" or "espeak"."""
         return self._open_phonemizer().name
 
     def _sentences(self, text: str) -> Iterator[str]:

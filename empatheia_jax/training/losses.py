@@ -19,7 +19,7 @@ Pair = tuple[Float[Array, ""], Float[Array, ""]]
 
 
 def mean(pair: Pair) -> Float[Array, ""]:
-    """sum / weight; 0 where nothing has weight."""
+    """Sum / weight; 0 where nothing has weight."""
     total, weight = pair
     return total / jnp.where(weight == 0, 1, weight)
 

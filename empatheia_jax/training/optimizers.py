@@ -52,7 +52,8 @@ class OptimizerConfig:
 
 def schedule(config: OptimizerConfig) -> optax.Schedule:
     """Learning rate by optimizer step. The first step is not wasted on a rate of 0: step k of a warm-up of W has
-    (k + 1) / W of the peak."""
+    (k + 1) / W of the peak.
+    """
     peak, rest = config.learning_rate, max(1, config.steps - config.warmup_steps)
     if config.decay == "constant":
         after = optax.constant_schedule(peak)

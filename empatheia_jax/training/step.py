@@ -160,12 +160,14 @@ class TrainStep:
 
     def trace(self, batch: Any) -> jax.stages.Traced:
         """The step traced for an abstract global batch. Nothing is allocated: `.lower().compile()` works for hardware
-        that is not there (`parallel.preflight`)."""
+        that is not there (`parallel.preflight`).
+        """
         return self._step.trace(self.abstract_state(), self.abstract_frozen(), self.abstract_batch(batch))
 
     def rehearse(self, batch: Any) -> dict[str, Any]:
         """The shapes of the losses of an abstract global batch, in the form for training, and of the optimizer's state; raises
-        what either raises. It takes a fraction of the time of `trace`, since nothing is differentiated."""
+        what either raises. It takes a fraction of the time of `trace`, since nothing is differentiated.
+        """
 
         def losses(trainable, frozen, batch, rng):
             return dict(self._loss(self._merge(trainable, frozen, rng), batch, rng))
@@ -343,7 +345,8 @@ def _state_of(partition: Partition) -> nnx.State:
 
 def _microbatches(x: jax.Array, count: int, mesh: Mesh) -> jax.Array:
     """(B, …) → (count, B / count, …). Row i goes to micro-batch i % count, so that every device cuts its own rows and
-    none moves."""
+    none moves.
+    """
     if x.shape[0] % count:
         raise ValueError(f"a batch of {x.shape[0]} does not divide into {count} micro-batches")
     x = jnp.swapaxes(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 0, 1)

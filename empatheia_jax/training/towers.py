@@ -215,6 +215,7 @@ def train(job: Job, data: Path, output: Path, workdir: Path, steps: int, batch: 
 
 @main_guard
 def main(argv: list[str]) -> int:
+    """Does what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m empatheia_jax.training.towers", description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="a set in the released layout with motion_v5_0/*.npy")
     parser.add_argument("--output", type=Path, default=weights.root(), help="folder of weights folders")

@@ -13,7 +13,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -37,6 +37,7 @@ from empatheia_jax.training.step import Decay, TrainStep
 from empatheia_jax.training.tables import format_table, parameter_table
 
 
+@runtime_checkable
 class Data(Protocol):
     """Where the batches of a phase come from. Neither is opened before it is needed."""
 

@@ -15,6 +15,7 @@ from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.decoding import Choices, DecodingSettings, StopStrings, bucket, generate
 from empatheia_jax.core.llama import Llama, LlamaConfig
 from empatheia_jax.core.sampling import Kind, adjust, choose, repeated_ngrams, truncate
+from empatheia_jax.core.tokenizer import Tokenizer
 from empatheia_jax.errors import UserError
 from tests.core.test_llama import SOURCE
 
@@ -181,8 +182,11 @@ def test_tokens_are_streamed_as_they_come_and_the_listener_ends_rows(model, adde
     np.testing.assert_array_equal(out.tokens[1:], free.tokens[1:])
 
 
-class Letters:
+class Letters(Tokenizer):
     """A tokenizer of one letter a token."""
+
+    def __init__(self):
+        pass
 
     def stream(self):
         return self

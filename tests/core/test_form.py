@@ -11,6 +11,7 @@ from empatheia_jax import assemble, tiny
 from empatheia_jax.conversation import answer, labels
 from empatheia_jax.core.decoding import DecodingSettings, StopStrings, generate
 from empatheia_jax.core.form import ENDS, FIXED, Choice, Form, Free
+from empatheia_jax.core.tokenizer import Tokenizer
 from empatheia_jax.errors import UserError
 from tests.tokenizers_of_families import FAMILIES, tokenizer_of
 
@@ -146,10 +147,13 @@ def test_the_fixed_tokens_are_those_of_training(family, steps):
 
 
 def test_a_line_break_inside_the_last_token_of_a_slot_is_not_written_twice():
-    class Letters:
+    class Letters(Tokenizer):
         """Bytes, and one token that is a full stop with its line break."""
 
         special_ids = frozenset()
+
+        def __init__(self):
+            pass
 
         def __len__(self):
             return 257

@@ -15,6 +15,7 @@ def grid(size: int) -> tuple[Plane, Plane]:
 
 
 def circle(x: Plane, y: Plane, cx, cy, radius) -> Plane:
+    """Signed distance from a circle, in units of the drawing."""
     return jnp.sqrt((x - cx) ** 2 + (y - cy) ** 2 + 1e-9) - radius
 
 

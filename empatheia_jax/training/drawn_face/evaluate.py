@@ -109,6 +109,7 @@ def evaluate(
 
 @main_guard
 def main(_) -> None:
+    """Does what the command line asks for."""
     reader = judges.Reader(judges.train(Path(_FOLDER.value) / "judge", _JUDGE_STEPS.value))
     sounds = _sounds(_CLIPS.value, _SECONDS.value, _SPEECH.value)
     figures = evaluate(Animator.load(_WEIGHTS.value), reader, sounds, _SHEET.value, _GUIDANCE.value)

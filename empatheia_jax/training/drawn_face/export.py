@@ -72,6 +72,7 @@ def _repack(folder: Path, flat: dict) -> None:
 
 @main_guard
 def main(_) -> None:
+    """Does what the command line asks for."""
     config, output = read(DrawnFace, _CONFIG.value), Path(_OUTPUT.value)
     model, provenance = assemble(config, Path(_FOLDER.value))
     flat = weights.flatten(model)

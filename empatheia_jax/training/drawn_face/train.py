@@ -21,6 +21,7 @@ _MINUTES = flags.DEFINE_float("minutes", 60.0, "Stop after so long; the same com
 
 @main_guard
 def main(_) -> None:
+    """Does what the command line asks for."""
     train = {"renderer": train_renderer, "denoiser": train_denoiser}[_NETWORK.value].train
     config, folder = read(DrawnFace, _CONFIG.value), Path(_FOLDER.value) / _NETWORK.value
     train(config, folder, time.monotonic() + 60 * _MINUTES.value)
