@@ -1,4 +1,7 @@
-"""Decoding on the device: prefill in length buckets, then one compiled loop over a fixed key/value cache.
+"""Decoding on the device: prefill in length buckets, then a compiled loop over a fixed key/value cache.
+
+A listener gets its tokens between two calls of that loop, many tokens at a time where they come fast, so that the device does
+not wait for the host at every token. What the loop went on with after the listener had ended a row is taken back.
 
 The prompt arrives as embeddings, so that text, speech and video features look alike. The final-norm hidden state of
 every generated token comes out of the same pass. Works for every core that has
@@ -7,13 +10,14 @@ every generated token comes out of the same pass. Works for every core that has
     prefill(embeds, lengths, room) -> (hidden of the last token (b, d), cache, position of the next token (b,))
     __call__(embeds, cache=, positions=, mask=, weights=) -> LMOutput
     decoder_weights() -> weights per layer, for `weights` where `separate_layers`
+    and whose cache has `separate()` and `forget(count)`
 """
 
 from __future__ import annotations
 
-import itertools
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,7 +25,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.experimental import io_callback
 from jaxtyping import Array, Float, Int
 
 from empatheia_jax.core.added_tokens import AddedTokens
@@ -69,16 +72,11 @@ def bucket(length: int, smallest: int = 64) -> int:
     return size
 
 
-# ---------------------------------------------------------------- streaming to the host
+# ---------------------------------------------------------------- streaming
 
-_LISTENERS: dict[int, OnToken] = {}
-_SESSIONS = itertools.count()
-
-
-def _tell(session, tokens, real) -> np.ndarray:
-    """Called out of the compiled loop; the program is compiled once, whoever listens."""
-    answer = _LISTENERS[int(session)](np.asarray(tokens), np.asarray(real))
-    return np.zeros(np.shape(tokens), bool) if answer is None else np.asarray(answer, bool)
+CALL_SECONDS = 0.05
+"""How long the device works between two hearings of a listener, as far as whole tokens allow."""
+MOST_AT_ONCE = 32
 
 
 class StopStrings:
@@ -137,16 +135,98 @@ class _Shape:
 
     new: int
     stops: int
+    forced: int
     kind: Kind
-    streams: bool
 
 
-_FIELDS = ("token", "slot", "real", "tokens", "slots", "hidden", "extra")
+@partial(jax.tree_util.register_dataclass, data_fields=("model", "added"), meta_fields=("graphs",))
+@dataclass(frozen=True)
+class _Networks:
+    """The networks as an argument of a compiled program."""
+
+    model: Any
+    added: Any
+    graphs: Any
+
+    @classmethod
+    def of(cls, model: LanguageModel, added: AddedTokens | None) -> _Networks:
+        graph, state = nnx.split(model)
+        added_graph, added_state = nnx.split(added) if added is not None else (None, None)
+        return cls(state, added_state, (graph, added_graph))
+
+    def merged(self) -> tuple[LanguageModel, Callable[..., Array], Callable[..., Array]]:
+        """The core, its embedding and its head, with the added tokens."""
+        model = nnx.merge(self.graphs[0], self.model)
+        if self.graphs[1] is None:
+            return model, model.embed, model.logits
+        added = nnx.merge(self.graphs[1], self.added)
+        return model, partial(added.embed, model), partial(added.logits, model)
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("key", "temperature", "top_p", "penalty", "stop_ids", "banned", "choices", "form"),
+    meta_fields=(),
+)
+@dataclass(frozen=True)
+class _Rules:
+    """How tokens are chosen: the arrays of it."""
+
+    key: Any
+    temperature: Any
+    top_p: Any
+    penalty: Any
+    stop_ids: Any
+    banned: Any
+    choices: Choices | None
+    form: Form | None
+
+    def pick(self, kind: Kind, score, hidden, extra, step):
+        """(token, its slot of a form, what is remembered) after the final-norm states `hidden` (b, d)."""
+        logits = score(hidden[:, None])[:, 0]
+        allowed = None if self.choices is None else self.choices.allowed(extra["state"], logits.shape[-1])
+        if self.form is not None:
+            allowed = self.form.allowed(extra["form"], logits.shape[-1])
+        logits = adjust(
+            logits,
+            kind,
+            penalty=self.penalty,
+            seen=extra.get("seen"),
+            history=extra.get("history"),
+            history_lengths=extra.get("lengths"),
+            banned=self.banned,
+            allowed=allowed,
+        )
+        token = choose(logits, kind, jax.random.fold_in(self.key, step), self.temperature, self.top_p)
+        if self.form is None:
+            return token, jnp.zeros_like(token), extra
+        token, slot, state = self.form.advance(extra["form"], token)
+        return token, slot, {**extra, "form": state}
+
+    def note(self, kind: Kind, extra, token, slot, real):
+        """What is remembered, with a further token."""
+        extra, rows = dict(extra), jnp.arange(len(token))
+        own = slot >= 0  # penalty and n-gram ban are for the model's words, not for a form's
+        if kind.penalty:
+            extra["seen"] = extra["seen"].at[rows, token].max(real & own)
+        if kind.ngram:
+            extra["history"] = extra["history"].at[rows, extra["lengths"]].set(jnp.where(own, token, -1))
+            extra["lengths"] = extra["lengths"] + real
+        if self.choices is not None:
+            extra["recent"] = jnp.concatenate([extra["recent"][:, 1:], token[:, None]], axis=1)
+            extra["state"] = self.choices.advance(extra["state"], extra["recent"], token)
+        return extra
+
+
+_FIELDS = ("step", "token", "slot", "real", "tokens", "slots", "hidden", "extra", "cache", "positions")
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=_FIELDS, meta_fields=())
 @dataclass(frozen=True)
-class _Row:
+class _Loop:
+    """What a step changes. `token` (b,) is chosen and not yet read; `tokens`, `slots` and `hidden` are of those read."""
+
+    step: Any
     token: Any
     slot: Any
     real: Any
@@ -154,129 +234,96 @@ class _Row:
     slots: Any
     hidden: Any
     extra: dict
+    cache: Any
+    positions: Any
 
 
-@partial(jax.jit, static_argnames=("graphs", "shape"))
-def _decode(
-    graphs,
-    states,
-    shape: _Shape,
-    embeds,
-    lengths,
-    prompt_ids,
-    numbers,
-    limit,
-    stop_ids,
-    banned,
-    forced,
-    choices,
-    form,
-    key,
-    session,
-):
-    model = nnx.merge(graphs[0], states[0])
-    added = None if graphs[1] is None else nnx.merge(graphs[1], states[1])
+@partial(jax.jit, static_argnames="shape")
+def _begin(networks: _Networks, shape: _Shape, rules: _Rules, embeds, lengths, prompt_ids):
+    """Reads the prompts and chooses the first tokens: (weights per layer or None, the loop before its first step)."""
+    model, _, score = networks.merged()
     kind, b = shape.kind, embeds.shape[0]
-    embed = model.embed if added is None else partial(added.embed, model)
-    score = model.logits if added is None else partial(added.logits, model)
-    last, cache, positions = model.prefill(embeds, lengths, shape.new + forced.shape[0])
+    last, cache, positions = model.prefill(embeds, lengths, shape.new + shape.forced)
     weights = None
     if separate_layers():
         weights, cache = model.decoder_weights(), cache.separate()
-    rows = jnp.arange(b)
-
-    def pick(hidden, extra, step):
-        logits = score(hidden[:, None])[:, 0]
-        allowed = None if choices is None else choices.allowed(extra["state"], logits.shape[-1])
-        if form is not None:
-            allowed = form.allowed(extra["form"], logits.shape[-1])
-        logits = adjust(
-            logits,
-            kind,
-            penalty=numbers["penalty"],
-            seen=extra.get("seen"),
-            history=extra.get("history"),
-            history_lengths=extra.get("lengths"),
-            banned=banned,
-            allowed=allowed,
-        )
-        token = choose(logits, kind, jax.random.fold_in(key, step), numbers["temperature"], numbers["top_p"])
-        if form is None:
-            return token, jnp.zeros_like(token), extra
-        token, slot, state = form.advance(extra["form"], token)
-        return token, slot, {**extra, "form": state}
-
-    def note(extra, token, slot, real):
-        extra = dict(extra)
-        own = slot >= 0  # penalty and n-gram ban are for the model's words, not for a form's
-        if kind.penalty:
-            extra["seen"] = extra["seen"].at[rows, token].max(real & own)
-        if kind.ngram:
-            extra["history"] = extra["history"].at[rows, extra["lengths"]].set(jnp.where(own, token, -1))
-            extra["lengths"] = extra["lengths"] + real
-        if choices is not None:
-            extra["recent"] = jnp.concatenate([extra["recent"][:, 1:], token[:, None]], axis=1)
-            extra["state"] = choices.advance(extra["state"], extra["recent"], token)
-        return extra
-
     vocab = jax.eval_shape(score, jax.ShapeDtypeStruct((b, 1, last.shape[-1]), last.dtype)).shape[-1]
-    extra = _start(kind, choices, prompt_ids, lengths, b, vocab, shape.new)
-    if form is not None:
-        extra["form"] = form.start(b)
-    first, slot, extra = pick(last, extra, 0)
-    start = (
-        jnp.zeros((), jnp.int32),
-        _Row(
-            first,
-            slot,
-            jnp.ones(b, bool),
-            jnp.full((b, shape.new), -1, jnp.int32),
-            jnp.full((b, shape.new), -1, jnp.int8),
-            jnp.zeros((b, shape.new, last.shape[-1]), last.dtype),
-            note(extra, first, slot, jnp.ones(b, bool)),
-        ),
-        cache,
-        positions,
+    extra = _start(kind, rules.choices, prompt_ids, lengths, b, vocab, shape.new)
+    if rules.form is not None:
+        extra["form"] = rules.form.start(b)
+    first, slot, extra = rules.pick(kind, score, last, extra, 0)
+    real = jnp.ones(b, bool)
+    return weights, _Loop(
+        step=jnp.zeros((), jnp.int32),
+        token=first,
+        slot=slot,
+        real=real,
+        tokens=jnp.full((b, shape.new), -1, jnp.int32),
+        slots=jnp.full((b, shape.new), -1, jnp.int8),
+        hidden=jnp.zeros((b, shape.new, last.shape[-1]), last.dtype),
+        extra=rules.note(kind, extra, first, slot, real),
+        cache=cache,
+        positions=positions,
     )
 
-    def running(loop):
-        step, row, _, _ = loop
-        return (step < limit) & row.real.any()
 
-    def body(loop):
-        step, row, cache, positions = loop
+@partial(jax.jit, static_argnames="shape", donate_argnames="loop")
+def _go_on(networks: _Networks, shape: _Shape, rules: _Rules, weights, loop: _Loop, ended, until) -> _Loop:
+    """Steps up to `until`, or until no row is left; rows `ended` (b,) do not go on."""
+    model, embed, score = networks.merged()
+    kind, form = shape.kind, rules.form
+
+    def running(loop: _Loop):
+        return (loop.step < until) & loop.real.any()
+
+    def body(loop: _Loop) -> _Loop:
+        real, step = loop.real, loop.step
         out = model(
-            embed(row.token[:, None]),
-            cache=cache,
-            positions=positions[:, None],
-            mask=row.real[:, None],
+            embed(loop.token[:, None]),
+            cache=loop.cache,
+            positions=loop.positions[:, None],
+            mask=real[:, None],
             weights=weights,
         )
         state = out.hidden[:, 0]
-        tokens = row.tokens.at[:, step].set(jnp.where(row.real, row.token, -1))
-        slots = row.slots.at[:, step].set(jnp.where(row.real, row.slot, -1).astype(jnp.int8))
-        hidden = row.hidden.at[:, step].set(jnp.where(row.real[:, None], state, 0))
-        ends = (row.token[:, None] == stop_ids[None]).any(axis=1) if shape.stops else jnp.zeros(b, bool)
         if form is not None:  # its last words end a row, whatever else a token may be
-            ends = form.filled(row.extra["form"])
-        if shape.streams:
-            told = jax.ShapeDtypeStruct((b,), jnp.bool_)
-            wanted = io_callback(_tell, told, session, row.token, row.real, ordered=True)
-            ends |= wanted if form is None else False
-        real = row.real & ~ends
-        token, slot, extra = pick(state, row.extra, step + 1)
-        extra = note(extra, token, slot, real)
-        return step + 1, _Row(token, slot, real, tokens, slots, hidden, extra), out.cache, positions + row.real
+            ends = form.filled(loop.extra["form"])
+        elif shape.stops:
+            ends = (loop.token[:, None] == rules.stop_ids[None]).any(axis=1)
+        else:
+            ends = jnp.zeros_like(real)
+        token, slot, extra = rules.pick(kind, score, state, loop.extra, step + 1)
+        return _Loop(
+            step=step + 1,
+            token=token,
+            slot=slot,
+            real=real & ~ends,
+            tokens=loop.tokens.at[:, step].set(jnp.where(real, loop.token, -1)),
+            slots=loop.slots.at[:, step].set(jnp.where(real, loop.slot, -1).astype(jnp.int8)),
+            hidden=loop.hidden.at[:, step].set(jnp.where(real[:, None], state, 0)),
+            extra=rules.note(kind, extra, token, slot, real & ~ends),
+            cache=out.cache,
+            positions=loop.positions + real,
+        )
 
-    _, row, cache, positions = jax.lax.while_loop(running, body, start)
-    if forced.shape[0]:
-        count = forced.shape[0]
-        ids = jnp.broadcast_to(forced[None], (b, count))
-        places = positions[:, None] + jnp.arange(count)[None]
-        forced_hidden = model(embed(ids), cache=cache, positions=places, weights=weights).hidden
-    else:
-        forced_hidden = jnp.zeros((b, 0, last.shape[-1]), last.dtype)
-    return row.tokens, (row.tokens >= 0).sum(axis=1), row.hidden, forced_hidden, row.slots
+    return jax.lax.while_loop(running, body, replace(loop, real=loop.real & ~ended))
+
+
+@partial(jax.jit, static_argnames="shape")
+def _finish(networks: _Networks, shape: _Shape, weights, loop: _Loop, lengths, forced):
+    """(tokens, hidden, forced_hidden, slots) of `Generation`; rows end after `lengths` (b,) tokens, whatever was read."""
+    model, embed, _ = networks.merged()
+    read = (loop.tokens >= 0).sum(axis=1)
+    kept = jnp.arange(shape.new)[None] < lengths[:, None]
+    tokens, slots = jnp.where(kept, loop.tokens, -1), jnp.where(kept, loop.slots, -1)
+    hidden = jnp.where(kept[..., None], loop.hidden, 0)
+    if not shape.forced:
+        return tokens, hidden, hidden[:, :0], slots
+    ids = jnp.broadcast_to(forced[None], (len(lengths), shape.forced))
+    places = (loop.positions - (read - lengths))[:, None] + jnp.arange(shape.forced)[None]
+    cache = loop.cache.forget(loop.step - lengths)
+    forced_hidden = model(embed(ids), cache=cache, positions=places, weights=weights).hidden
+    return tokens, hidden, forced_hidden, slots
 
 
 def _start(kind: Kind, choices: Choices | None, prompt_ids, lengths, b: int, vocab: int, new: int) -> dict:
@@ -322,9 +369,7 @@ def generate(
       lengths: valid tokens per prompt, each at least 1.
       settings: how tokens are chosen. A new value of a number does not compile anew, switching a rule on does.
       rng: key of the draws; needed where temperature > 0.
-      on_token: called on the host with every step's tokens while the loop runs; may end rows (see `StopStrings`). It
-      must not
-        call JAX.
+      on_token: called with every step's tokens, in order, a little after they were chosen; may end rows (see `StopStrings`).
       prompt_ids: ids of the prompts, where repetition penalty and n-gram ban shall count them; ids below 0 do not
       count.
       choices: constraint on parts of the text.
@@ -348,42 +393,63 @@ def generate(
     embeds = jnp.pad(embeds[:, :longest], ((0, 0), (0, room - longest), (0, 0)))
     if prompt_ids is not None:
         prompt_ids = jnp.pad(jnp.asarray(prompt_ids, jnp.int32)[:, :longest], ((0, 0), (0, room - longest)))
-    kind = Kind.of(settings)
-    graph, state = nnx.split(model)
-    added_graph, added_state = nnx.split(added) if added is not None else (None, None)
     vocab = model.config.vocab_size + (added.count if added is not None else 0)
     banned = None
     if settings.banned_ids:
         banned = jnp.zeros(vocab, bool).at[jnp.asarray(settings.banned_ids)].set(True)
-    numbers = {
-        "temperature": jnp.asarray(settings.temperature or 1.0, jnp.float32),
-        "top_p": jnp.asarray(settings.top_p, jnp.float32),
-        "penalty": jnp.asarray(settings.repetition_penalty, jnp.float32),
-    }
-    session = next(_SESSIONS)
-    if on_token is not None:
-        _LISTENERS[session] = on_token
-    try:
-        result = _decode(
-            (graph, added_graph),
-            (state, added_state),
-            _Shape(new, len(settings.stop_ids), kind, on_token is not None),
-            embeds,
-            jnp.asarray(lengths),
-            prompt_ids,
-            numbers,
-            jnp.asarray(most),
-            jnp.asarray(settings.stop_ids, jnp.int32),
-            banned,
-            jnp.asarray(settings.forced_ids, jnp.int32),
-            choices,
-            form,
-            jax.random.key(0) if rng is None else rng,
-            jnp.asarray(session),
-        )
-        tokens, counts, hidden, forced, slots = jax.device_get(result)
-    finally:
-        _LISTENERS.pop(session, None)
+    networks = _Networks.of(model, added)
+    shape = _Shape(new, len(settings.stop_ids), len(settings.forced_ids), Kind.of(settings))
+    rules = _Rules(
+        key=jax.random.key(0) if rng is None else rng,
+        temperature=jnp.asarray(settings.temperature or 1.0, jnp.float32),
+        top_p=jnp.asarray(settings.top_p, jnp.float32),
+        penalty=jnp.asarray(settings.repetition_penalty, jnp.float32),
+        stop_ids=jnp.asarray(settings.stop_ids, jnp.int32),
+        banned=banned,
+        choices=choices,
+        form=form,
+    )
+    weights, loop = _begin(networks, shape, rules, embeds, jnp.asarray(lengths), prompt_ids)
+    step = partial(_go_on, networks, shape, rules, weights)
+    loop, ends = _run(step, loop, most) if on_token is None else _listen(step, loop, most, on_token, form is None)
+    forced = jnp.asarray(settings.forced_ids, jnp.int32)
+    tokens, hidden, forced_hidden, slots = jax.device_get(_finish(networks, shape, weights, loop, ends, forced))
+    counts = np.asarray(ends)
     longest = int(counts.max())
     of = None if form is None else slots[:, :longest]
-    return Generation(tokens[:, :longest], counts, hidden[:, :longest], forced, of)
+    return Generation(tokens[:, :longest], counts, hidden[:, :longest], forced_hidden, of)
+
+
+def _run(step, loop: _Loop, most: int) -> tuple[_Loop, Array]:
+    """All steps in one call, and how many tokens each row has."""
+    loop = step(loop, jnp.zeros_like(loop.real), jnp.asarray(most))
+    return loop, (loop.tokens >= 0).sum(axis=1)
+
+
+def _listen(step, loop: _Loop, most: int, on_token: OnToken, may_end: bool) -> tuple[_Loop, np.ndarray]:
+    """All steps, several a call: as many as take about `CALL_SECONDS`. `on_token` hears each; where it `may_end` rows, their
+    further tokens do not count. Returns the loop and how many tokens each row has.
+    """
+    b = len(loop.real)
+    told, at_once = 0, 1
+    ended, counts = np.zeros(b, bool), np.zeros(b, np.int32)
+    while True:
+        start = time.monotonic()
+        loop = step(loop, ended, jnp.asarray(min(told + at_once, most)))
+        done, real, tokens = jax.device_get((loop.step, loop.real, loop.tokens))
+        seconds = time.monotonic() - start
+        for place in range(told, int(done)):
+            said = (tokens[:, place] >= 0) & ~ended
+            if not said.any():
+                break
+            counts += said
+            answer = on_token(tokens[:, place], said)
+            if may_end and answer is not None:
+                ended |= np.asarray(answer, bool)
+        told = int(done)
+        if told >= most or not (real & ~ended).any():
+            return loop, counts
+        if seconds < CALL_SECONDS / 2:
+            at_once = min(2 * at_once, MOST_AT_ONCE)
+        elif seconds > 2 * CALL_SECONDS:
+            at_once = max(at_once // 2, 1)

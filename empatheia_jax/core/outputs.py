@@ -63,6 +63,11 @@ class KVCache:
 
         return replace(self, k=put(self.k, k), v=put(self.v, v))
 
+    def forget(self, count: Int[Array, " b"]) -> KVCache:
+        """Hides the latest `count` slots of each row from what comes after."""
+        kept = jnp.arange(self.slots)[None] < (self.index - count)[:, None]
+        return replace(self, valid=self.valid & kept)
+
     def layer(self, layer: int | Int[Array, ""]) -> tuple[Float[Array, "b k s h"], Float[Array, "b k s h"]]:
         """Keys and values of one layer."""
         if isinstance(self.k, tuple):

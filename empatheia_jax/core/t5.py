@@ -145,6 +145,10 @@ class T5Cache:
         """As `KVCache.separate`; the encoder's keys and values do not change, so they are sliced once anyway."""
         return replace(self, own=self.own.separate())
 
+    def forget(self, count: Int[Array, " b"]) -> T5Cache:
+        """As `KVCache.forget`."""
+        return replace(self, own=self.own.forget(count))
+
 
 class T5(LanguageModel):
     """An encoder-decoder language model, under the calls of `CausalLM` where they make sense.

@@ -1,8 +1,8 @@
 """Frozen weights in eight bits: symmetric, weight-only, one scale per output channel.
 
-`w ≈ values * scale` with `values` int8 and `scale = max|w| / 127` over the input dimension. The matrix product stays in
-the computation's dtype: a layer's weight is widened when the layer runs and dropped after it, so a scanned model of
-7 billion weights holds 6.7 GB of them instead of 13.5. Only frozen weights are stored so; trainable ones stay float32.
+`w ≈ values * scale` with `values` int8 and `scale = max|w| / 127` over the input dimension. The arithmetic of a product stays
+in the computation's dtype, and its result is scaled (`product`): the weight itself is never written down wide, so a model of
+7 billion weights holds and reads 6.7 GB of them instead of 13.5. Only frozen weights are stored so; trainable ones stay float32.
 """
 
 from __future__ import annotations
@@ -65,6 +65,18 @@ class QuantisedArray:
 
     def astype(self, dtype) -> Array:
         return self.dequantise().astype(dtype)
+
+
+def product(x: Float[Array, "... i"], kernel: Array | QuantisedArray, dtype) -> Float[Array, "... o"]:
+    """`x @ kernel` in `dtype`. Of a packed weight the integers are multiplied, every one of which any floating type of ours
+    holds exactly, and the sums are scaled: a GPU then widens them on their way into the product, not in its memory.
+    """
+    x = x.astype(dtype)
+    if not isinstance(kernel, QuantisedArray):
+        return x @ kernel.astype(dtype)
+    wide = jnp.promote_types(dtype, kernel.scale.dtype)
+    sums = jnp.matmul(x, kernel.values.astype(dtype), preferred_element_type=wide)
+    return (sums * kernel.scale.astype(wide).squeeze(-2)).astype(dtype)
 
 
 def quantise(weight: Float[Array, "*stack i o"]) -> QuantisedArray:

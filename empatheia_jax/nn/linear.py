@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from empatheia_jax.nn.int8 import product
 from empatheia_jax.nn.parameters import Initializer, parameter, stacked_fan_in
 
 
@@ -56,7 +57,7 @@ class Linear(nnx.Module):
     def __call__(self, x: Float[Array, "... i"], rng: jax.Array | None = None) -> Float[Array, "... o"]:
         """`rng` switches the adapters' dropout on."""
         x = x.astype(self.dtype)
-        y = x @ self.kernel[...].astype(self.dtype)
+        y = product(x, self.kernel.get_value(), self.dtype)
         if self.bias is not None:
             y = y + self.bias[...].astype(self.dtype)
         for index, adapter in enumerate(self.lora.values()):

@@ -29,8 +29,8 @@ def target_platform(name: str) -> Iterator[None]:
 def separate_layers() -> bool:
     """Whether decoding shall keep the weights and caches of every layer in arrays of their own.
 
-    A CPU copies a layer's slice out of the stacked array at every token before it multiplies, and so reads the weights
-    three times; taken apart once, they are read in place. On an accelerator taking apart would hold the weights twice,
-    and one scanned body compiles in a fraction of the time.
+    A CPU and a GPU copy a layer's slice out of the stacked array at every token before they multiply, and so move the weights
+    three times; taken apart once, they are read in place. The weights are then held twice while a reply is decoded: 27 GB
+    for seven billion in bfloat16. A TPU's compiler reads the slice within the product, and one scanned body compiles faster.
     """
-    return platform() == "cpu"
+    return platform() in ("cpu", "gpu")

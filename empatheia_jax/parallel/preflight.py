@@ -11,12 +11,12 @@ import dataclasses
 import math
 import re
 import time
-from collections import defaultdict
 from typing import Any
 
 import jax
 from jax.interpreters import partial_eval
 
+from empatheia_jax.parallel.hlo import collective_bytes
 from empatheia_jax.parallel.targets import Target
 
 
@@ -190,81 +190,3 @@ def _inner(parameters: dict[str, Any]):
             item = getattr(item, "jaxpr", item)
             if hasattr(item, "eqns"):
                 yield item
-
-
-# --- bytes between devices, from the compiled text ------------------------------------------------------------------
-
-_SIZES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
-_SIZES |= {"s64": 8, "u64": 8, "f64": 8, "f8e4m3fn": 1, "f8e5m2": 1}
-_COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
-_SHAPE = re.compile(r"\b([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
-_OPERATION = re.compile(r"^\s*(?:ROOT )?%?[\w.\-]+ = (.*?) ([\w\-]+)\((.*)$")
-_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) (?:\(.*\) -> .*)?\{$")
-
-
-def _bytes_of(shapes: str) -> int:
-    total = 0
-    for kind, sizes in _SHAPE.findall(shapes):
-        if kind in _SIZES:
-            total += _SIZES[kind] * math.prod(int(size) for size in sizes.split(",") if size)
-    return total
-
-
-def _loop_bounds(text: str) -> dict[str, int]:
-    """Computation → n, of those that end in `compare(i, n), direction=LT` with a constant n: conditions of counting loops."""
-    bounds: dict[str, int] = {}
-    constants: dict[str, int] = {}
-    current = ""
-    for line in text.splitlines():
-        if header := _COMPUTATION.match(line):
-            current, constants = header.group(1), {}
-        elif constant := re.match(r"\s*%?([\w.\-]+) = s32\[\]\S* constant\((\d+)\)", line):
-            constants[constant.group(1)] = int(constant.group(2))
-        root = re.match(r"\s*ROOT .* compare\([^,]+, [^%]*%?([\w.\-]+)\), direction=LT", line)
-        if root and root.group(1) in constants:
-            bounds[current] = constants[root.group(1)]
-    return bounds
-
-
-def collective_bytes(text: str) -> int:
-    """Bytes that a device receives per call in the collectives of a compiled program (HLO text).
-
-    The result's bytes of every gather, scatter, permutation and exchange, twice those of an all-reduce (ring: reduce,
-    then gather); a loop's body times its trip count: the one that the compiler notes, else the constant with which the
-    loop's condition compares (TPU compilers note none).
-    """
-    bounds = _loop_bounds(text)
-    own: dict[str, int] = defaultdict(int)
-    calls: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    current, entry = None, None
-    for line in text.splitlines():
-        if header := _COMPUTATION.match(line):
-            current = header.group(1)
-            entry = current if line.startswith("ENTRY") else entry
-            continue
-        operation = _OPERATION.match(line)
-        if operation is None or current is None:
-            continue
-        shapes, name, rest = operation.groups()
-        kind = name.removesuffix("-start")
-        if kind in _COLLECTIVES and not name.endswith("-done"):
-            size = _bytes_of(shapes)
-            if name.endswith("-start") and kind != "all-reduce":
-                size -= _bytes_of(rest.split("), ")[0])  # an asynchronous one lists its operands before its results
-            own[current] += max(0, size) * (2 if kind == "all-reduce" else 1)
-        times = 1
-        if name == "while":
-            if trips := re.search(r'known_trip_count"?:?\s*\{"?n"?:\s*"?(\d+)', rest):
-                times = int(trips.group(1))
-            elif condition := re.search(r"condition=%?([\w.\-]+)", rest):
-                times = bounds.get(condition.group(1), 1)
-        for callee in re.findall(r"(?:body|to_apply|calls|branch_computations)=\{?%?([\w.\-]+)", rest):
-            calls[current].append((callee, times))
-
-    def total(computation: str, seen: frozenset[str]) -> int:
-        if computation in seen:
-            return 0
-        inside = seen | {computation}
-        return own[computation] + sum(times * total(callee, inside) for callee, times in calls[computation])
-
-    return 0 if entry is None else total(entry, frozenset())

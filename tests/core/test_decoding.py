@@ -94,16 +94,16 @@ def test_a_row_ends_after_its_stop_token_and_forced_tokens_follow_right_there(mo
 
 
 def test_one_program_is_compiled_per_bucket_whatever_the_numbers(model, ids):
-    decoding._decode.clear_cache()
+    decoding._go_on.clear_cache()
     key = jax.random.key(0)
     for length, temperature in ((3, 0.7), (5, 0.9), (7, 1.3)):
         settings = DecodingSettings(max_new_tokens=length, temperature=temperature, top_p=0.5 + length / 100)
         generate(model, None, model.embed(ids), [length] * 3, settings, key)
-    assert decoding._decode._cache_size() == 1
+    assert decoding._go_on._cache_size() == 1
     longer = jnp.tile(ids, (1, 10))
     generate(model, None, model.embed(longer), [70] * 3, settings, key)
     generate(model, None, model.embed(longer), [69, 3, 66], settings, key)
-    assert decoding._decode._cache_size() == 2
+    assert decoding._go_on._cache_size() == 2
 
 
 def test_buckets_waste_less_than_half_of_their_length():
@@ -180,6 +180,44 @@ def test_tokens_are_streamed_as_they_come_and_the_listener_ends_rows(model, adde
     assert out.lengths.tolist() == [2, 9, 9]
     np.testing.assert_array_equal(np.stack(heard, axis=1), out.tokens)
     np.testing.assert_array_equal(out.tokens[1:], free.tokens[1:])
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["one token a call", "many tokens a call"])
+def test_how_many_tokens_a_call_takes_changes_nothing(model, added, ids, monkeypatch, seconds):
+    """What the device did after a row had ended is taken back: states of the forced tokens included."""
+    monkeypatch.setattr(decoding, "CALL_SECONDS", seconds)
+    free = run(model, added, ids, max_new_tokens=20, temperature=1.3, rng=jax.random.key(2))
+    stop = free.row(1)[7]
+    expected = run(
+        model,
+        added,
+        ids,
+        max_new_tokens=20,
+        temperature=1.3,
+        rng=jax.random.key(2),
+        stop_ids=(stop,),
+        forced_ids=(61, 62),
+    )
+    assert len(set(expected.lengths.tolist())) > 1
+
+    def listen(tokens, real):
+        assert (tokens[real] >= 0).all()
+        return tokens == stop
+
+    out = run(
+        model,
+        added,
+        ids,
+        max_new_tokens=20,
+        temperature=1.3,
+        rng=jax.random.key(2),
+        on_token=listen,
+        forced_ids=(61, 62),
+    )
+    np.testing.assert_array_equal(out.tokens, expected.tokens)
+    np.testing.assert_array_equal(out.lengths, expected.lengths)
+    np.testing.assert_allclose(out.hidden, expected.hidden, atol=1e-5)
+    np.testing.assert_allclose(out.forced_hidden, expected.forced_hidden, atol=1e-5)
 
 
 class Letters(Tokenizer):

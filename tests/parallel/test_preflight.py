@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import pytest
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.parallel import preflight, targets
+from empatheia_jax.parallel import hlo, preflight, targets
 from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.training import optimizers, step
 from tests.training import tiny
@@ -81,7 +81,7 @@ ENTRY %main (a: f32[4,8]) -> f32[4,8] {
 
 
 def test_bytes_between_devices_count_loops_and_not_twice_what_starts_and_is_done():
-    assert preflight.collective_bytes(HLO) == 2 * 40 + 32 * 8 * 4 + 32 * (4 * 16 * 4)
+    assert hlo.collective_bytes(HLO) == 2 * 40 + 32 * 8 * 4 + 32 * (4 * 16 * 4)
 
 
 def test_a_loop_whose_length_is_not_noted_is_as_long_as_its_condition_says():
@@ -89,7 +89,7 @@ def test_a_loop_whose_length_is_not_noted_is_as_long_as_its_condition_says():
     assert noted in HLO
     bound = "  %n = s32[]{:T(128)} constant(32)\n  %i = s32[]{:T(128)} parameter(0)\n  ROOT %less"
     unnoted = HLO.replace(noted, "").replace("  ROOT %less", bound)
-    assert preflight.collective_bytes(unnoted) == preflight.collective_bytes(HLO)
+    assert hlo.collective_bytes(unnoted) == hlo.collective_bytes(HLO)
 
 
 def test_a_refusal_of_a_tpu_compiler_says_how_much_it_would_take():
