@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from converters.formats.gguf_file import GGUFSource
 from converters.formats.npz_file import NpzSource
 from converters.formats.safetensors_file import SafetensorsSource
 from converters.formats.source import DictSource, JoinedSource, Source
@@ -75,6 +74,9 @@ def open_source(path: str | os.PathLike, root: str = "") -> Source:
     if path.suffix == ".safetensors":
         return SafetensorsSource(path)
     if head == b"GGUF":
+        # Here, so that nothing else asks for the package `gguf`: networks are also checked on machines that lack it.
+        from converters.formats.gguf_file import GGUFSource
+
         return GGUFSource(path)
     if path.suffix == ".npz":
         return NpzSource(path)

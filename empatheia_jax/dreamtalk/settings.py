@@ -6,12 +6,10 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from ml_collections import ConfigDict
-
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.training import RendererWeights
 from empatheia_jax.errors import UserError
-from empatheia_jax.settings import Block, MeshShape, finding
+from empatheia_jax.settings import Block, HasDict, MeshShape, finding
 from empatheia_jax.settings.rules import (
     SEED,
     Count,
@@ -111,7 +109,7 @@ TRAININGS: Mapping[str, type[DenoiserTraining] | type[RendererTraining]] = {
 """By the value of `config.trains`."""
 
 
-def training_class(config: Mapping[str, Any] | ConfigDict) -> type[DenoiserTraining] | type[RendererTraining]:
+def training_class(config: Mapping[str, Any] | HasDict) -> type[DenoiserTraining] | type[RendererTraining]:
     """What a config with `trains` is read into. Raises `UserError` where it names no network."""
     if config["trains"] not in TRAININGS:
         raise UserError(finding("trains", config["trains"], " or ".join(TRAININGS)))

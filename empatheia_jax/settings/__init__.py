@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from empatheia_jax.settings.experiment import (
     PARTS,
     STAGES,
@@ -27,7 +25,7 @@ from empatheia_jax.settings.experiment import (
     Objective,
     Stage,
 )
-from empatheia_jax.settings.reading import Block, Finding, examine, finding, keys, plain, read, substitute, unknown
+from empatheia_jax.settings.reading import Block, Finding, HasDict, examine, finding, keys, plain, read, substitute, unknown
 
 __all__ = [
     "PARTS",
@@ -42,6 +40,7 @@ __all__ = [
     "Objective",
     "Experiment",
     "Finding",
+    "HasDict",
     "Stage",
     "examine",
     "finding",
@@ -54,7 +53,7 @@ __all__ = [
 ]
 
 
-def resolve(config: Mapping[str, Any] | ConfigDict) -> Experiment:
+def resolve(config: Mapping[str, Any] | HasDict) -> Experiment:
     """The settings of a config (a `ConfigDict`, or the JSON of a run's `config.json`).
 
     Raises:

@@ -7,14 +7,21 @@ import difflib
 import functools
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
-
-from ml_collections import ConfigDict
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.settings import rules
 
 B = TypeVar("B")
+
+
+@runtime_checkable
+class HasDict(Protocol):
+    """A config that gives its values as a dict. It is ml_collections' `ConfigDict`; this package does not ask for ml_collections,
+    so that the networks can be built where it is not installed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested values."""
 
 
 class Block:
@@ -73,7 +80,7 @@ class Finding:
     line: str
 
 
-def read(block: type[B], values: Mapping[str, Any] | ConfigDict, lines: Sequence[str] = ()) -> B:
+def read(block: type[B], values: Mapping[str, Any] | HasDict, lines: Sequence[str] = ()) -> B:
     """The block of these values. `lines`: what is known to be wrong already, to be said together with the rest.
 
     Raises:
@@ -85,20 +92,20 @@ def read(block: type[B], values: Mapping[str, Any] | ConfigDict, lines: Sequence
     return result
 
 
-def examine(block: type[B], values: Mapping[str, Any] | ConfigDict) -> tuple[B | None, list[Finding]]:
+def examine(block: type[B], values: Mapping[str, Any] | HasDict) -> tuple[B | None, list[Finding]]:
     """The block of these values, None where a value of its own cannot be read, and everything that is wrong with them."""
     findings: list[Finding] = []
-    values = values.to_dict() if isinstance(values, ConfigDict) else values
+    values = values.to_dict() if isinstance(values, HasDict) else values
     return _read(block, values, "", findings, list(keys(block))), findings
 
 
 def substitute(
-    block: type[B], values: Mapping[str, Any] | ConfigDict, others: Mapping[str, Any]
+    block: type[B], values: Mapping[str, Any] | HasDict, others: Mapping[str, Any]
 ) -> tuple[B | None, list[Finding]]:
     """The block with the value from `others` wherever one is wrong, so that faults of other kinds can be looked for besides
     (None where that is no block either); and everything that is wrong with the values.
     """
-    plain_values = values.to_dict() if isinstance(values, ConfigDict) else values
+    plain_values = values.to_dict() if isinstance(values, HasDict) else values
     found: list[Finding] = []
     for _ in range(3):  # what two values of a block are to each other shows once each can be read
         result, findings = examine(block, plain_values)
