@@ -7,18 +7,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ABSENT = ("array_record av gguf grain librosa ml_collections soundfile soxr tensorboardX tensorflow_datasets torch").split()
-MODULES = """
-    benchmarks.accelerator.run converters.parity.run empatheia_jax.core.decoding empatheia_jax.dreamtalk.compiled
-    empatheia_jax.empatheia empatheia_jax.encoders.clip_vision empatheia_jax.encoders.wav2vec2 empatheia_jax.parallel.preflight
-    empatheia_jax.styletts2.model empatheia_jax.training.optimizers empatheia_jax.training.stages empatheia_jax.training.step
-""".split()
-PROGRAM = f"""
+PROGRAM = """
 import importlib, sys
-for name in {ABSENT}:
+for name in "array_record av gguf grain librosa ml_collections soundfile soxr tensorboardX tensorflow_datasets torch".split():
     sys.modules[name] = None
-for name in {MODULES}:
-    importlib.import_module(name)
+for name in ("checks", "language", "media", "run", "theirs", "worker"):
+    importlib.import_module(f"benchmarks.accelerator.{name}")
 from converters.parity.run import networks
 networks()
 """

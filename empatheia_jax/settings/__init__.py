@@ -25,7 +25,18 @@ from empatheia_jax.settings.experiment import (
     Objective,
     Stage,
 )
-from empatheia_jax.settings.reading import Block, Finding, HasDict, examine, finding, keys, plain, read, substitute, unknown
+from empatheia_jax.settings.reading import (
+    Block,
+    Finding,
+    HasDict,
+    examine,
+    finding,
+    keys,
+    plain,
+    read,
+    substitute,
+    unknown,
+)
 
 __all__ = [
     "PARTS",

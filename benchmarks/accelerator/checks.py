@@ -1,0 +1,203 @@
+"""Rows that say whether the numbers are right on this device, before any speed is believed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform as machine
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from benchmarks.accelerator import language
+from benchmarks.accelerator.sizes import TINY, Sizes
+from benchmarks.accelerator.timing import Measurement, device_rates
+from empatheia_jax.bridge.content_synchronizer import ContentSynchronizer
+from empatheia_jax.core.llama import Llama
+from empatheia_jax.dreamtalk.denoiser import Denoiser
+from empatheia_jax.dreamtalk.renderer import Renderer
+from empatheia_jax.encoders.clip_vision import ClipVision
+from empatheia_jax.encoders.wav2vec2 import Wav2Vec2
+from empatheia_jax.nn import attention
+from empatheia_jax.nn.platform import target_platform
+from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.training import optimizers, partition, stages
+from empatheia_jax.training import step as steps
+
+
+def card(sizes: Sizes) -> tuple[Measurement, dict]:
+    """The rates, and what hardware and software they are of."""
+    device = jax.devices()[0]
+    versions = {}
+    for name in ("jax", "jaxlib", "flax", "optax", "numpy", "torch", "transformers", "peft"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    found = device_rates(sizes.tiny) | {
+        "device": device.device_kind,
+        "platform": device.platform,
+        "memory": (device.memory_stats() or {}).get("bytes_limit"),
+        "python": machine.python_version(),
+        "versions": versions,
+    }
+    note = f"{found['flops'] / 1e12:.3g} TFLOP/s in a bfloat16 product, {found['bytes'] / 1e9:.3g} GB/s read"
+    return Measurement(note=note), found
+
+
+def relative(found, expected) -> float:
+    """‖found − expected‖ / ‖expected‖ over all leaves."""
+    pairs = list(zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True))
+    wide = [(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in pairs]
+    over = sum(float(np.sum((a - b) ** 2)) for a, b in wide)
+    return float(np.sqrt(over / max(sum(float(np.sum(b**2)) for _, b in wide), 1e-300)))
+
+
+def fused_attention(sizes: Sizes) -> Measurement:
+    """The platform's fused attention against XLA's in float32, forward and gradient, with every restriction it takes."""
+    b, t, n, h = (2, 64, 2, 32) if sizes.tiny else (2, 1024, 8, 128)
+    keys = jax.random.split(jax.random.key(0), 4)
+    q, k, v, g = (jax.random.normal(key, (b, t, n, h), jnp.bfloat16) for key in keys)
+    lengths = jnp.array([t, t // 2 + 3])
+    cases = {
+        "causal": {"causal": True},
+        "lengths": {"causal": True, "lengths": lengths},
+        "both ways": {"lengths": lengths},
+        "window": {"causal": True, "window": t // 4},
+    }
+    worst, said = 0.0, []
+    valid = (jnp.arange(t) < lengths[:, None])[..., None, None]
+    for name, restrictions in cases.items():
+        real = valid if "lengths" in restrictions else jnp.ones_like(valid)
+
+        def both(q, k, v, implementation, restrictions=restrictions, real=real):
+            def scalar(*inputs):
+                out = attention.attention(*inputs, implementation=implementation, **restrictions)
+                return jnp.sum(jnp.where(real, out.astype(jnp.float32) * g.astype(jnp.float32), 0.0)), out
+
+            (_, out), slopes = jax.value_and_grad(scalar, (0, 1, 2), has_aux=True)(q, k, v)
+            return jnp.where(real, out, 0), slopes
+
+        run = jax.jit(both, static_argnames="implementation")
+        with jax.default_matmul_precision("highest"):
+            expected = run(*(x.astype(jnp.float32) for x in (q, k, v)), implementation="xla")
+        error = relative(run(q, k, v, implementation="auto"), expected)
+        said.append(f"{name} {error:.1e}")
+        worst = max(worst, error)
+    chosen = attention.select(
+        "auto", platform=jax.default_backend(), dtype=jnp.bfloat16, head_dim=h, queries=t, keys=t, causal=True
+    ).name
+    return Measurement(error=worst, bound=2e-2, note=f"{chosen}: {', '.join(said)}")
+
+
+def bfloat16(sizes: Sizes) -> Measurement:
+    """Every network in bfloat16 against itself in float32."""
+    small = TINY
+
+    def outputs(dtype) -> dict:
+        kinds = {"dtype": dtype}
+        key = jax.random.key(0)
+        normal = lambda *shape: jax.random.normal(key, shape)  # noqa: E731
+        c, r = small.denoiser, small.renderer
+        config = language.empatheia_config(small).synchronizer
+        ids = jnp.asarray(np.random.default_rng(0).integers(0, small.llm["vocab_size"], (2, 64)))
+        llama = Llama(language.llama_config(small), rngs=nnx.Rngs(0), implementation="auto", **kinds)
+        return {
+            "Llama": lambda: llama.logits(llama(llama.embed(ids)).hidden),
+            "HuBERT": lambda: Wav2Vec2(small.hubert, rngs=nnx.Rngs(0), **kinds)(normal(2, 4000).astype(dtype)).last,
+            "CLIP": lambda: ClipVision(small.clip, rngs=nnx.Rngs(0), **kinds)(normal(2, 32, 32, 3).astype(dtype)).last,
+            "CS": lambda: ContentSynchronizer(config, rngs=nnx.Rngs(0), **kinds).speech(
+                normal(2, 9, config.hidden), jnp.array([9, 5]), jnp.array([12, 7]), 12
+            )[0],
+            "denoiser": lambda: Denoiser(c, rngs=nnx.Rngs(0), **kinds).sample_ddim(
+                normal(1, 6, c.window_slots, c.d_model), normal(1, c.d_model), normal(1, 6, c.face3d_dim), steps=5
+            )[0],
+            "renderer": lambda: (
+                Renderer(r, rngs=nnx.Rngs(0), **kinds)(
+                    jnp.tanh(normal(1, r.image_size, r.image_size, 3)),
+                    normal(2, 2 * r.window_radius + 1, r.coefficient_dim),
+                ).image
+            ),
+        }
+
+    with jax.default_matmul_precision("highest"):
+        expected = {name: np.asarray(jax.jit(call)()) for name, call in outputs(jnp.float32).items()}
+    found = {name: relative(jax.jit(call)(), expected[name]) for name, call in outputs(jnp.bfloat16).items()}
+    note = ", ".join(f"{name} {error:.1e}" for name, error in found.items())
+    return Measurement(error=max(found.values()), bound=5e-2, note=note)
+
+
+def parity(sizes: Sizes, folder: Path) -> Measurement:
+    """The vector sets of the networks' references, in float32: the largest difference as a share of its bound."""
+    if not folder.is_dir():
+        return Measurement(left_out=f"there is no {folder}; name the vector sets by --parity")
+    from converters.parity.run import run_all
+
+    roots = [folder / "dreamtalk"] if sizes.tiny and (folder / "dreamtalk").is_dir() else [folder]
+    results = [r for r in run_all(roots, None, False) if not r.left_out]
+    failed = [f"{r.file} {r.array} {r.max_abs:.1e}" for r in results if not r.passed]
+    share = max(r.max_abs / r.bound for r in results)
+    note = f"{len(results) - len(failed)} of {len(results)} arrays within their bounds"
+    return Measurement(error=share, bound=1.0, note=note + (f"; not: {'; '.join(failed[:5])}" if failed else ""))
+
+
+def four_stages(sizes: Sizes) -> Measurement:
+    """Two steps of each stage on small networks in float32, on this device and on the CPU: losses and gradient norms."""
+    import dataclasses
+
+    small = dataclasses.replace(TINY, dtype=jnp.float32)
+    batch = language.batch_of(small, 2, small.length)
+    objective = stages.Objective(chunk=small.chunk)
+    host = jax.devices("cpu")[0]
+    with jax.default_device(host):
+        model = language._whole(small)
+    worst, said = 0.0, []
+    for stage in stages.STAGES:
+        values = []
+        for device in (host, jax.devices()[0]):
+            with target_platform(device.platform), jax.default_matmul_precision("highest"), jax.default_device(device):
+                cut = partition.split(model, stages.TRAINABLE[stage])
+                built = steps.build(
+                    cut,
+                    stages.loss_function(stage, objective),
+                    optimizers.build(optimizers.OptimizerConfig(1e-3, 10)),
+                    make_mesh(devices=[device]),
+                    coefficients=stages.coefficients(stage, objective),
+                )
+                state, frozen = built.init(cut.trainable, 0), built.place_frozen(cut.frozen)
+                placed = built.place_batch(batch)
+                for _ in range(2):
+                    state, metrics = built(state, frozen, placed)
+                values.append(np.array([float(metrics["loss"]), float(metrics["grad_norm"])]))
+        error = float(np.max(np.abs(values[1] / values[0] - 1)))
+        said.append(f"{stage} {error:.1e}")
+        worst = max(worst, error)
+    here = jax.devices()[0].platform
+    return Measurement(error=worst, bound=1e-3, note=f"cpu against {here}: {', '.join(said)}")
+
+
+def two_processes(sizes: Sizes) -> Measurement:
+    """Two processes against one; on a machine with one accelerator they cannot share it, so they compute on its CPU."""
+    count = len(jax.devices())
+    options = ["--processes=2", "--axes=data", "--modes=train"]
+    environment = dict(os.environ)
+    if count < 2:
+        environment["JAX_PLATFORMS"] = "cpu"
+    try:
+        import grain  # noqa: F401
+        import ml_collections  # noqa: F401
+    except ImportError as error:
+        return Measurement(left_out=f"the commands of a run need {error.name}, which is not installed here")
+    command = [sys.executable, "-m", "benchmarks.multi_process", *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    last = (done.stdout.strip().splitlines() or ["nothing was printed"])[-1]
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"benchmarks.multi_process ended with {done.returncode}: {done.stderr[-300:]}")
+    found = last.split("largest difference ")[-1].split(":")[0]
+    where = "on the CPU, since there is one accelerator" if count < 2 else "on two accelerators"
+    return Measurement(error=float(found), bound=1e-5, note=where)

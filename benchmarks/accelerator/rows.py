@@ -1,0 +1,53 @@
+"""What is measured, in order of worth, and how long each row may take."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row.
+
+    seconds   its limit on each side, compilation included
+    fresh     in a process of its own, since peak memory is counted over a process's life
+    pytorch   whether PyTorch does the same
+    goal      what is wanted of it on one H100, in words
+    """
+
+    name: str
+    title: str
+    seconds: float
+    fresh: bool = False
+    pytorch: bool = False
+    goal: str = ""
+
+
+ROWS = (
+    Row("card", "the card and its rates", 60),
+    Row("attention", "fused attention equals XLA's", 60),
+    Row("bfloat16", "networks in bfloat16 near float32", 60),
+    Row("parity", "vector sets of the references, float32", 120),
+    Row("stages_debug", "four stages, here and on the CPU", 90),
+    Row("processes", "two processes equal one", 120),
+    Row("lora", "LoRA step, 8 × 1,024", 90, fresh=True, pytorch=True, goal="≥ 1.2 × PyTorch"),
+    Row("lora_packed", "LoRA step, packed 4,096", 75, pytorch=True, goal="≥ 16,000 tokens/s"),
+    Row("decode_1", "decode, batch 1", 60, pytorch=True, goal="≥ 75 % of the memory rate"),
+    Row("decode_1_int8", "decode, batch 1, int8", 60, goal="≥ 75 % of the memory rate"),
+    Row("prefill", "prefill, 1,024 tokens", 45, pytorch=True, goal="≥ 1.2 × PyTorch"),
+    Row("render", "renderer, 256²", 60, goal="≥ 100 frames/s"),
+    Row("speech", "StyleTTS2, 100 phonemes", 60, goal="≥ 100 × real time"),
+    Row("reply", "a whole streamed reply", 90, goal="first sound ≤ 0.5 s"),
+    Row("hubert", "HuBERT-large, clips of 5 s", 45, pytorch=True, goal="≥ 1.2 × PyTorch"),
+    Row("clip", "CLIP-L/336, 24 frames", 45, pytorch=True, goal="≥ 1.2 × PyTorch"),
+    Row("motion", "DreamTalk, guided DDIM-10", 45),
+    Row("joint", "stage joint, 4 × 1,024", 75),
+    Row("content", "stage content, 8 × 1,024", 60),
+    Row("style", "stage style, 8 × 1,024", 60),
+    Row("lora_int8", "LoRA step on an int8 base, 8 × 1,024", 60),
+    Row("decode_8", "decode, batch 8", 60, pytorch=True),
+    Row("decode_32", "decode, batch 32", 60, pytorch=True),
+    Row("decode_8_int8", "decode, batch 8, int8", 60),
+    Row("decode_32_int8", "decode, batch 32, int8", 60),
+    Row("prefill_int8", "prefill, 1,024 tokens, int8", 45),
+)
