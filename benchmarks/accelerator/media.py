@@ -138,7 +138,8 @@ def render(sizes: Sizes) -> Measurement:
 
 def reply(sizes: Sizes) -> Measurement:
     """One reply from its prompt to its last picture: streamed text, C and S, the first sentence's sound, all sound, motion,
-    pictures. The unit is replies; the note says when each began."""
+    pictures. The unit is replies; the note says when each began.
+    """
     model = core(sizes)
     added = AddedTokens.for_model(model, 34, rngs=nnx.Rngs(5), param_dtype=sizes.dtype)
     config, base = empatheia_config(sizes), sizes.llm["vocab_size"]

@@ -107,7 +107,8 @@ class Program:
 
     def times(self, loop: Operation) -> int | None:
         """How often a `while` runs, None where only the run itself can know: the number that the compiler notes, else the
-        constant with which the condition compares (TPU compilers note none)."""
+        constant with which the condition compares (TPU compilers note none).
+        """
         if trips := re.search(r'known_trip_count"?:?\s*\{"?n"?:\s*"?(\d+)', loop.rest):
             return int(trips.group(1))
         condition = re.search(r"condition=%?([\w.\-]+)", loop.rest)
@@ -179,7 +180,8 @@ def _received(operation: Operation) -> int:
 @dataclasses.dataclass(frozen=True)
 class Traffic:
     """Bytes through one device's memory. `moved`: all; `copied`: of which by operations that compute nothing (copies,
-    transposes, slices, conversions)."""
+    transposes, slices, conversions).
+    """
 
     moved: int
     copied: int
@@ -230,7 +232,8 @@ def _moved_by(program: Program, each: Operation, sizes: dict[str, int]) -> int:
 
 def _fusion(operations: list[Operation]) -> tuple[dict[int, int], int | None]:
     """Of a fusion: bytes that it reads of an operand where only slices of it are taken, and bytes that it writes where it
-    updates an operand in place."""
+    updates an operand in place.
+    """
     sizes = {each.name: bytes_of(each.shapes) for each in operations}
     by_name = {each.name: each for each in operations}
     users: dict[str, list[Operation]] = defaultdict(list)

@@ -18,7 +18,8 @@ B = TypeVar("B")
 @runtime_checkable
 class HasDict(Protocol):
     """A config that gives its values as a dict. It is ml_collections' `ConfigDict`; this package does not ask for ml_collections,
-    so that the networks can be built where it is not installed."""
+    so that the networks can be built where it is not installed.
+    """
 
     def to_dict(self) -> dict[str, Any]:
         """Nested values."""
