@@ -41,8 +41,9 @@ def chunked_cross_entropy(
 ) -> tuple[Pair, Pair]:
     """Equation (8) without ever holding the logits of the whole batch.
 
-    Runs over T in chunks of `chunk` positions; a chunk's logits (B, chunk, V) are dropped and computed again for its
-    gradient. `labels[:, t]` is what `hidden[:, t]` must predict (shift before the call), `mask` its weight.
+    Positions that count come first, row by row; then it runs over T in chunks of `chunk` positions, and a chunk in which none
+    counts has no logits at all. A chunk's logits (B, chunk, V) are dropped and computed again for its gradient.
+    `labels[:, t]` is what `hidden[:, t]` must predict (shift before the call), `mask` its weight.
     `chunk=None` does all positions at once and keeps the logits for the backward pass: faster where they fit.
 
     Returns:
@@ -61,13 +62,20 @@ def chunked_cross_entropy(
         total, correct = piece(hidden, labels, mask)
     else:
         count = -(-length // chunk)
+        order = jnp.argsort(mask == 0, axis=1, stable=True)
+        hidden = jnp.take_along_axis(hidden, order[..., None], axis=1)
+        labels, mask = (jnp.take_along_axis(x, order, axis=1) for x in (labels, mask))
         parts = [_chunks(x, count, chunk) for x in (hidden, labels, mask)]
+        zero = jnp.zeros((), mask.dtype)
+
+        def nothing(hidden, labels, mask):
+            return zero, zero
 
         def body(carry, part):
-            total, correct = jax.checkpoint(piece)(*part)
+            counts = jnp.any(part[2] != 0)
+            total, correct = jax.lax.cond(counts, jax.checkpoint(piece), nothing, *part)
             return (carry[0] + total, carry[1] + correct), None
 
-        zero = jnp.zeros((), mask.dtype)
         (total, correct), _ = jax.lax.scan(body, (zero, zero), tuple(parts))
     weight = jnp.sum(mask)
     return (total, weight), (correct, weight)

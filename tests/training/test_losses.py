@@ -40,6 +40,23 @@ def test_cross_entropy_and_its_gradient_equal_torch_for_any_chunk(tokens, chunk)
     assert (int(correct[0]), int(correct[1])) == (hits, int(mask.sum()))
 
 
+def test_chunks_in_which_no_position_counts_are_not_computed():
+    counted = []
+
+    def loss(hidden, mask):
+        def logits(h):
+            jax.debug.callback(lambda: counted.append(1), ordered=True)
+            return h @ jnp.eye(8)
+
+        return losses.chunked_cross_entropy(logits, hidden, jnp.zeros((2, 64), jnp.int32), mask, chunk=16)[0][0]
+
+    hidden = jnp.ones((2, 64, 8))
+    scattered = jnp.zeros((2, 64)).at[:, 5::13].set(1.0)  # five positions of each row: they fit into one chunk
+    assert float(jax.jit(loss)(hidden, scattered)) == pytest.approx(10 * np.log(8), rel=1e-6)
+    jax.effects_barrier()
+    assert len(counted) == 1
+
+
 def test_the_logits_of_the_whole_batch_never_exist():
     width, vocabulary, length = 8, 512, 256
 
