@@ -67,6 +67,8 @@ def objective() -> ConfigDict:
     c.alpha = 1.0
     c.beta = 1.0
     c.kl_weight = 1e-4  # 0.0 = the letter of the paper
+    # How often the tokens of the emotion's label count in L_emp, which else are 2 of about 130; 1.0 = the paper
+    c.emotion_weight = 1.0
     c.regression = (
         "mse"  # "l2": Euclidean norms; "sum": the letter of (9) and (10), the squared norm of an example's whole error
     )
@@ -154,6 +156,9 @@ def base() -> ConfigDict:
     """Everything, at the sizes of the paper."""
     c = ConfigDict()
     c.name = "empatheia"
+    # Trained leaves that the training begins from, and that a reply falls back on where the run holds none: "starter", a folder
+    # of the same form, or "" for the bare language model.
+    c.start = ""
     c.seed = 13
     c.schedule = "coe,content,style,joint"
     c.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})

@@ -11,6 +11,7 @@ def get_config() -> ConfigDict:
     """About ten minutes on 2 cores."""
     config = common.base()
     config.name = "quickstart"
+    config.start = ""
     config.networks.update(
         {
             "llm": "smollm2-135m-instruct",
@@ -24,7 +25,7 @@ def get_config() -> ConfigDict:
         }
     )
     config.bridge.update(
-        {"width": 256, "heads": 4, "mlp": 512, "layers": 4, "content_latent": 128, "style_latent": 128}
+        {"width": 128, "heads": 4, "mlp": 256, "layers": 2, "content_latent": 128, "style_latent": 128}
     )
     config.data.update(
         {

@@ -40,6 +40,7 @@ class Settings:
     phonemes, frames    longest targets; longer ones are cut there
     modality_dropout    probability that an example loses some of its modalities (one, or all), in training
     packing         several text-only examples per row
+    emotion_mask    say which tokens write the emotion's label, for a loss in which they count more
     """
 
     policy: PromptPolicy
@@ -51,6 +52,7 @@ class Settings:
     targets: tuple[str, ...] = ()
     modality_dropout: float = 0.0
     packing: bool = False
+    emotion_mask: bool = False
 
     def __post_init__(self):
         if self.packing and (self.policy.modalities or self.targets):
@@ -210,6 +212,8 @@ class _Fields:
             "reply_mask": np.zeros((rows, length), bool),
             "lengths": np.zeros(rows, np.int32),
         }
+        if settings.emotion_mask:
+            self.text["emotion_mask"] = np.zeros((rows, length), bool)
         if settings.packing:
             self.text |= {name: np.zeros((rows, length), np.int32) for name in ("segments", "positions")}
         self.labels = {name: np.full(rows, -1, np.int32) for name in ("emotion32", "emotion7", "age", "gender", "tone")}
@@ -228,7 +232,7 @@ class _Fields:
 
     def put_text(self, row: int, offset: int, segment: int, encoded: prompt.Encoded) -> int:
         end = offset + len(encoded.tokens)
-        for name in ("tokens", "loss_mask", "reply_mask"):
+        for name in self.text.keys() & {"tokens", "loss_mask", "reply_mask", "emotion_mask"}:
             self.text[name][row, offset:end] = getattr(encoded, name)
         if self.settings.packing:
             self.text["segments"][row, offset:end] = segment

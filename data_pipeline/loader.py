@@ -37,6 +37,7 @@ def settings_of(config: Experiment, stage: str, training: bool) -> Settings:
         targets=targets(config, stage),
         modality_dropout=data.modality_dropout,
         packing=data.packing and stage == "coe",
+        emotion_mask=config.objective.emotion_weight != 1 and "emp" in config.losses(stage),
     )
 
 

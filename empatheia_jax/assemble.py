@@ -185,11 +185,13 @@ def empatheia(config: Experiment, mesh: Mesh) -> Assembly:
         made_up = tiny.made_up(lambda: whole(config, core(config, mesh), sizes), config.seed)
         tokenizer = tiny.tokenizer(words_of(made_up.core))
         hashes = {"llm": f"{config.networks.llm}-{config.seed}", **start_adapter(config, made_up)}
+        hashes |= start_from(config, made_up, hashes)
         return Assembly(made_up, tokenizer, hashes, sizes)
     model = whole(config, core(config, mesh), sizes)
     path = folder(config, "llm")
     hashes = {network: weights.describe(folder(config, network))["sha256"] for network in NETWORKS}
     hashes |= start_adapter(config, model)
+    hashes |= start_from(config, model, hashes)
     return Assembly(model, Tokenizer.load(path, words=words_of(model.core)), hashes, sizes)
 
 
@@ -205,6 +207,30 @@ def start_adapter(config: Experiment, model: Empatheia) -> dict[str, str]:
     if left_out:
         print(f"{place}: left out, for our model has no place for them: {', '.join(left_out)}", file=sys.stderr)
     return {"adapter": weights.describe(place)["sha256"]}
+
+
+def start_from(config: Experiment, model: Empatheia, hashes: Mapping[str, str]) -> dict[str, str]:
+    """Puts the trained leaves that `config.start` names into the model, in place; their hash, nothing where none is named.
+
+    Raises: UserError where they are missing, damaged, of another network, or were trained on another language model.
+    """
+    if not config.start:
+        return {}
+    start = weights.open_start(config.start)
+    if start.weights.get("llm") != hashes["llm"]:
+        raise UserError(
+            f"start={config.start}: {start.folder} was trained on other weights of the language model than those of "
+            f'networks.llm={config.networks.llm}; convert these again, or begin from them alone with --config.start=""'
+        )
+    leaves, ours = start.leaves(), weights.flatten(model)
+    wrong = sorted(path for path in leaves if path not in ours or ours[path].shape != leaves[path].shape)
+    if wrong:
+        raise UserError(
+            f"start={config.start}: {start.folder} belongs to a network of other sizes ({wrong[0]} and {len(wrong) - 1} more "
+            'do not fit); leave lora and bridge as they were in its training, or set --config.start=""'
+        )
+    weights.overlay(model, leaves)
+    return {"start": start.sha256}
 
 
 def whole(config: Experiment, network: LanguageModel, sizes: Widths) -> Empatheia:

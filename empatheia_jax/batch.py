@@ -24,6 +24,7 @@ class Batch:
       tokens      (B, T) int32   prompt, five CoE steps, reply, `</response>`, 16 + 16 signal tokens, padding
       loss_mask   (B, T) bool    True where the token is to be predicted (CoE steps to the last signal token)
       reply_mask  (B, T) bool    True at the reply's own tokens: the positions of r^t
+      emotion_mask (B, T) bool   True at the tokens of the emotion's label; None where all tokens count alike
       lengths     (B,)   int32   valid tokens per example
       segments    (B, T) int32   packed text-only batches: 1, 2, … per example inside a row, 0 = padding; else None
       positions   (B, T) int32   packed batches: position inside the segment; else None
@@ -62,6 +63,7 @@ class Batch:
     video_style: Float[Array, "B D"] | None = None
     segments: Int[Array, "B T"] | None = None
     positions: Int[Array, "B T"] | None = None
+    emotion_mask: Bool[Array, "B T"] | None = None
 
     @property
     def size(self) -> int:

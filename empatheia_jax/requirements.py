@@ -80,6 +80,11 @@ def missing(config: Experiment, *, networks: Sequence[str] = tuple(NETWORKS), da
             f"networks.adapter={config.networks.adapter}: no weights folder of an adapter there; make it with "
             "`python -m converters.convert --source=peft --base=FOLDER --input=ADAPTER --output=FOLDER`"
         )
+    if config.start:
+        try:
+            weights.open_start(config.start)
+        except UserError as error:
+            lines.append(str(error))
     if data and config.data.path != "debug" and not Path(config.data.path).is_dir():
         if "toy" in config.data.path:
             command = f"`python -m data_pipeline.toy --output={config.data.path}`"

@@ -24,7 +24,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from empatheia_jax.conversation import labels
-from empatheia_jax.conversation.answer import Part, one_line, target_parts
+from empatheia_jax.conversation.answer import EMOTION, Part, Slot, form, one_line, target_parts
 from empatheia_jax.conversation.schema import ChainOfEmpathy, Profile, Utterance
 from empatheia_jax.errors import UserError
 from empatheia_jax.tokens import AUDIO_RUN, SLOTS, VIDEO_RUN
@@ -178,6 +178,7 @@ class Encoded:
     tokens: np.ndarray  # (T,) int32
     loss_mask: np.ndarray  # (T,) bool: first token of the chain to the last signal token
     reply_mask: np.ndarray  # (T,) bool: the reply's own tokens
+    emotion_mask: np.ndarray  # (T,) bool: the tokens of the emotion's label
     prompt_length: int
     first: int  # position in the history of the oldest utterance that is left
     speech: tuple[int, ...]  # positions in the history, in the order of the <Aud> runs in `tokens`
@@ -266,7 +267,24 @@ def encode(
         reply -= 1
     reply_mask[length - after - reply : length - after] = True
     runs = tuple(tuple(i for i in positions if i >= first) for positions in (speech, video))
-    return Encoded(tokens, loss_mask, reply_mask, len(prompt), first, *runs)
+    emotion_mask = np.zeros(length, bool)
+    if target and chain is not None:
+        begin, end = _label_span(tokenizer, target_parts(chain, response or "", steps=steps)[0], steps)
+        emotion_mask[len(prompt) + begin : len(prompt) + end] = True
+    return Encoded(tokens, loss_mask, reply_mask, emotion_mask, len(prompt), first, *runs)
+
+
+def _label_span(tokenizer: Tokenizer, parts: Sequence[Part], steps: bool) -> tuple[int, int]:
+    """Which tokens of what comes before the reply write the emotion's label: the first, and the one behind the last."""
+    place = next(n for n, piece in enumerate(form(steps=steps)[0]) if isinstance(piece, Slot) and piece.key == EMOTION)
+    whole = tokenizer.encode_parts(parts)
+
+    def common(count: int) -> int:
+        """How many tokens of the first `count` parts are those of the whole: a blank at their end may join what follows."""
+        same = [mine == theirs for mine, theirs in zip(tokenizer.encode_parts(parts[:count]), whole)]
+        return same.index(False) if False in same else len(same)
+
+    return common(place), common(place + 1)
 
 
 def _longest(fits: Callable[[int], bool], most: int) -> int:

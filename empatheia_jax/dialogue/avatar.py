@@ -2,7 +2,7 @@
 
 from empatheia_jax import Empatheia
 
-avatar = Empatheia.from_run("runs/quickstart")
+avatar = Empatheia.from_pretrained("starter")   # or Empatheia.from_run("runs/quickstart")
 reply = avatar.reply("My sister offered, but I did not want to worry her.", profile="elderly male gentle")
 reply.text, reply.chain, reply.speech, reply.frames
 reply.save("out/")
@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from ml_collections import ConfigDict
 
-from empatheia_jax import settings
+from empatheia_jax import settings, weights
 from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.schema import Profile, Utterance
 from empatheia_jax.dialogue import commands
@@ -94,7 +95,7 @@ class AvatarReply:
 
 
 class Empatheia:
-    """A trained model with its generators, loaded once. Make one by `from_run`."""
+    """A trained model with its generators, loaded once. Make one by `from_pretrained` or `from_run`."""
 
     def __init__(self, responder: Responder):
         self._responder = responder
@@ -108,6 +109,17 @@ class Empatheia:
         """
         run = Run(folder)
         return cls(commands.responder(settings.resolve(run.config()), run.folder))
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike = "starter") -> Empatheia:
+        """The model of trained leaves: of those that ship with the package by their name, or of a folder of the same form.
+
+        Raises:
+            UserError: there are none of that name, they are damaged, or a weights folder that they need is missing.
+        """
+        config = ConfigDict(dict(weights.open_start(name).config))
+        config.start = str(name)
+        return cls(commands.responder(settings.resolve(config), None))
 
     def reply(
         self,

@@ -24,7 +24,7 @@ from empatheia_jax.dialogue.faces import DrawnFaces, FaceFolder
 from empatheia_jax.dialogue.replies import fields_of
 from empatheia_jax.dialogue.responder import Blend, Reply, Responder
 from empatheia_jax.dialogue.voices import Voices
-from empatheia_jax.dialogue.writer import Writer, trained
+from empatheia_jax.dialogue.writer import Writer, trained, trained_losses
 from empatheia_jax.dreamtalk import photo
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
@@ -43,14 +43,15 @@ FILES = ("reply.wav", "reply.mp4", "reply.json")
 # ---------------------------------------------------------------- what both need
 
 
-def responder(config: Experiment, workdir: Path) -> Responder:
-    """The trained model of a run with its generators.
+def responder(config: Experiment, workdir: Path | None) -> Responder:
+    """The trained model of a run, or without one that of `config.start`, with its generators.
 
     Raises:
       UserError: weights or checkpoints are missing.
     """
-    decoding, networks, run = config.decoding, config.networks, Run(workdir)
-    keep_programs(workdir)
+    decoding, networks, run = config.decoding, config.networks, None if workdir is None else Run(workdir)
+    if workdir is not None:
+        keep_programs(workdir)
     assembly = trained(config, run)
     animator = assemble.animator(config)
     drawn = photo.is_drawn(animator.config.rest_pose)
@@ -63,7 +64,7 @@ def responder(config: Experiment, workdir: Path) -> Responder:
         speaker,
         animator,
         faces,
-        blend=blend(decoding, run.trained_losses()),
+        blend=blend(decoding, trained_losses(config, run)),
         voices=Voices(speaker, Path(networks.voices) if networks.voices else None),
         reading=config.data.expression,
         style_clip=decoding.style_clip,

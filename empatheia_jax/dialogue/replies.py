@@ -18,7 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from empatheia_jax import settings
+from empatheia_jax import settings, weights
 from empatheia_jax.conversation import expression, labels, schema
 from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.schema import Conversation, Profile, Turn
@@ -122,6 +122,7 @@ def identity(config: Experiment, run: Run, source: Path) -> dict[str, Any]:
         "input": hashlib.sha256(source.read_bytes()).hexdigest(),
         "run": str(run.folder.resolve()),
         "steps": {stage: checkpoint.current_step(run.stage_folder(stage)) for stage in run.trained_stages()},
+        "start": weights.open_start(config.start).sha256 if config.start else None,
         **{name: plain[name] for name in ("data", "decoding", "seed")},
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from empatheia_jax import assemble, requirements
+from empatheia_jax import assemble, requirements, weights
 from empatheia_jax.conversation import answer, labels
 from empatheia_jax.conversation.answer import END, RESPONSE, Answer
 from empatheia_jax.conversation.policy import MODALITIES, PromptPolicy
@@ -213,17 +214,34 @@ class Writer:
         return Written(found, text, heard, states[positions], signals, np.concatenate([states[: len(ids)], signals]))
 
 
-def trained(config: Experiment, run: Run) -> assemble.Assembly:
-    """The model of a run with its tokenizer. Raises `UserError` where weights or checkpoints are missing."""
+def trained(config: Experiment, run: Run | None) -> assemble.Assembly:
+    """The model of a run with its tokenizer; without a trained stage, that of the leaves that `config.start` names.
+
+    Raises:
+      UserError: weights or checkpoints are missing, or they belong to another network.
+    """
     requirements.require(config, data=False)
-    assembly = assemble.empatheia(config, local_mesh(*config.mesh.sizes))
-    fit.require_usable(run, config, assembly.hashes)
-    if not run.load_into(assembly.model):
+    stages = [] if run is None else run.trained_stages()
+    if not stages and not config.start:
         raise UserError(
-            f"{run.folder} holds no trained stage; train first: the same command with --mode=train (or point --workdir at "
-            "a run)"
+            f"{run.folder if run else 'this config'} holds no trained stage; train first: the same command with --mode=train "
+            "(or point --workdir at a run, or begin from trained leaves with --config.start=starter)"
         )
+    if config.start:
+        fit.require_start(weights.open_start(config.start), config, prompts=not stages)
+    assembly = assemble.empatheia(config, local_mesh(*config.mesh.sizes))
+    if run is not None and stages:
+        fit.require_usable(run, config, assembly.hashes)
+        run.load_into(assembly.model)
+    elif run is not None:
+        print(f"{run.folder} holds no trained stage; the answer is that of start={config.start}", file=sys.stderr)
     return assembly
+
+
+def trained_losses(config: Experiment, run: Run | None) -> set[str]:
+    """What was minimised by the trained leaves that answer, those of `config.start` included: "emp", "ccl", "sac"."""
+    begun = set(weights.open_start(config.start).losses) if config.start else set()
+    return begun | (run.trained_losses() if run is not None and run.trained_stages() else set())
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Answer) if field.name != "complete")

@@ -20,9 +20,10 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.runs.checkpoint import belongs_to
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import STAGES, Experiment, plain, resolve
+from empatheia_jax.weights import Start
 
 HARMLESS = (
-    *("name", "schedule", "mesh.*", "decoding.*", "log_every", "keep_checkpoints", "compiler_options"),
+    *("name", "start", "schedule", "mesh.*", "decoding.*", "log_every", "keep_checkpoints", "compiler_options"),
     *("preflight_price", "profile_steps"),
     # Weights count by their hashes, features and targets by their fingerprints, examples by the position in the data.
     *("networks.weights_dir", "networks.llm", "networks.speech_encoder", "networks.video_encoder", "networks.tts"),
@@ -36,15 +37,23 @@ _TARGETS = ("data.phonemes", "data.frames")
 _STYLE = ("bridge.style_latent", "bridge.style_kind", "bridge.sharing", "bridge.style_inputs", "bridge.fuse")
 _WEIGHTS_OF_LOSSES = ("objective.alpha", "objective.beta", "objective.without")
 UNUSED: Mapping[str, tuple[str, ...]] = {
-    "coe": ("bridge.*", "objective.*", *_TARGETS, "data.reply_tokens", "data.label_map"),
-    "content": (*_STYLE, *_WEIGHTS_OF_LOSSES, "data.packing", "data.label_map"),
+    "coe": (
+        "bridge.*",
+        *_WEIGHTS_OF_LOSSES,
+        "objective.kl_weight",
+        "objective.regression",
+        *_TARGETS,
+        "data.reply_tokens",
+        "data.label_map",
+    ),
+    "content": (*_STYLE, *_WEIGHTS_OF_LOSSES, "objective.emotion_weight", "data.packing", "data.label_map"),
     # The disentangler is made after the synchronizer, so its first values depend on all of `bridge`.
-    "style": (*_WEIGHTS_OF_LOSSES, "data.packing", *_TARGETS, "data.reply_tokens"),
+    "style": (*_WEIGHTS_OF_LOSSES, "objective.emotion_weight", "data.packing", *_TARGETS, "data.reply_tokens"),
     "joint": ("data.packing",),
 }
 """Stage → keys that this stage does not depend on, beside `HARMLESS` and the blocks of other stages."""
 NETWORK = (
-    *("lora.rank", "lora.alpha", "lora.targets", "lora.rslora", "bridge.*", "weights.llm"),
+    *("lora.rank", "lora.alpha", "lora.targets", "lora.rslora", "bridge.*", "weights.llm", "weights.start"),
     *("networks.video_layer", "networks.video_pooling", "networks.frozen_int8", "data.reply_tokens"),
 )
 """Keys that must be as in the training wherever the trained parameters are put into a network."""
@@ -68,13 +77,14 @@ def fingerprint(
     Args:
       config: the settings.
       stage: the stage.
-      weights: SHA-256 of frozen weights by the name of their network; the language model's counts.
+      weights: SHA-256 of frozen weights by the name of their network; those of the language model and of the leaves that the
+        training began from count.
       features: fingerprint of each feature and target that the stage reads.
       after: `digest` of the fingerprint of each stage that was trained before it.
     """
     left_out = (*HARMLESS, *UNUSED[stage], *(f"{other}.*" for other in STAGES if other != stage))
     found = {key: value for key, value in flat(plain(config)).items() if not _matches(key, left_out)}
-    found |= {f"weights.{name}": value for name, value in weights.items() if name == "llm"}
+    found |= {f"weights.{name}": value for name, value in weights.items() if name in ("llm", "start")}
     found |= {f"features.{name}": value for name, value in features.items()}
     return found | {f"after.{name}": value for name, value in after.items()}
 
@@ -115,6 +125,27 @@ def require_usable(run: Run, config: Experiment, weights: Mapping[str, str], *, 
                 f"the stage {stage} of {run.folder} was trained with other settings ({'; '.join(lines)}); leave these "
                 f"keys out to take the run's own, or choose another --workdir"
             )
+
+
+def require_start(start: Start, config: Experiment, *, prompts: bool = True) -> None:
+    """For whatever begins from trained leaves: they go into the network that they were trained in.
+
+    Args:
+      start: the leaves.
+      config: of the network that they shall go into.
+      prompts: whether it will answer with nothing but these leaves, so that its prompts must be those of their training too.
+
+    Raises:
+      UserError: naming every key that differs.
+    """
+    globs = tuple(key for key in NETWORK + (PROMPT if prompts else ()) if not key.startswith("weights."))
+    wanted = json.loads(json.dumps(flat(plain(config))))
+    found, wanted = ({k: v for k, v in each.items() if _matches(k, globs)} for each in (flat(start.config), wanted))
+    if lines := list(_differences(found, wanted)):
+        raise UserError(
+            f"start={config.start}: {start.folder} was trained with other settings ({'; '.join(lines)}); leave these keys out to "
+            'take its own, or begin from the bare language model with --config.start=""'
+        )
 
 
 def as_trained(config: Experiment, workdir: str | os.PathLike, overrides: Collection[str]) -> Experiment:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 from flax import nnx
 
+from empatheia_jax import weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.runs import checkpoint, metrics
 from empatheia_jax.runs.integrity import read_record, write_record
@@ -85,17 +85,5 @@ class Run:
         """
         found = self.trained_stages()
         for stage in found:
-            overlay(model, checkpoint.load_trainable(self.stage_folder(stage)))
+            weights.overlay(model, checkpoint.load_trainable(self.stage_folder(stage)))
         return found
-
-
-def overlay(model: nnx.Module, flat: Mapping[str, jax.Array]) -> None:
-    """Puts trained leaves (path → array) into a model, in place. Raises `UserError` for a path that the model lacks."""
-    variables = {".".join(map(str, path)): (path, variable) for path, variable in nnx.to_flat_state(nnx.state(model))}
-    unknown = sorted(set(flat) - set(variables))
-    if unknown:
-        raise UserError(
-            f"the model has no parameter {unknown[0]!r} (and {len(unknown) - 1} more); the run is another one"
-        )
-    places = {name: variables[name] for name in flat}
-    nnx.update(model, nnx.from_flat_state([(places[name][0], places[name][1].replace(v)) for name, v in flat.items()]))

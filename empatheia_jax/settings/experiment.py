@@ -109,6 +109,7 @@ class Objective(Block):
     alpha: NotNegative
     beta: NotNegative
     kl_weight: NotNegative
+    emotion_weight: Positive
     regression: choices.Regression
     without: Annotated[tuple[choices.Loss, ...], SomeOf(get_args(choices.Loss), empty="none is left out")]
 
@@ -239,6 +240,7 @@ class Experiment(Block):
     """An experiment of the whole model."""
 
     name: Annotated[str, Text(folder=True)]
+    start: Annotated[str, Text(path=True, empty="the bare language model, adapters and bridge fresh")]
     seed: Annotated[int, SEED]
     schedule: Annotated[tuple[choices.Stage, ...], SomeOf(STAGES)]
     mesh: MeshShape

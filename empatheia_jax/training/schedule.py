@@ -1,7 +1,8 @@
 """The four stages as phases of one training (`trainer.run_phases`), in the order of a config's schedule.
 
 Where a stage starts from, in this order: its own newest checkpoint; else the trained leaves of the stages before it, in the
-order of the paper; else the converted weights (core) and fresh ones (adapters, bridge).
+order of the paper; else the leaves that `config.start` names; else the converted weights (core) and fresh ones (adapters,
+bridge).
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import batch_part, make_mesh
 from empatheia_jax.runs import fit
 from empatheia_jax.runs.checkpoint import belongs_to, load_trainable
-from empatheia_jax.runs.run import Run, overlay
+from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import Experiment, Stage, plain
 from empatheia_jax.training import loop, optimizers, partition, stages
 from empatheia_jax.training import step as steps
 from empatheia_jax.training.metrics import flops_per_token
 from empatheia_jax.training.shapes import abstract_batch
 from empatheia_jax.training.trainer import Phase, claim, run_phases
+from empatheia_jax.weights import overlay
 
 MakeBatches = Callable[..., Any]
 """`(config, stage, split, tokenizer, widths, part) → iterator of the host batches of a part` with `get_state` and
@@ -40,6 +42,7 @@ def objective(config: Experiment) -> stages.Objective:
         values.alpha,
         values.beta,
         values.kl_weight,
+        values.emotion_weight,
         values.regression,
         values.without,
         classifies=config.bridge.style_kind != "linear",

@@ -31,6 +31,8 @@ def abstract_batch(config: Experiment, stage: str, size: int, sizes: Widths) -> 
     if "sac" in needs:
         wide["speech_style"] = array(sizes.speech_style, dtype=jnp.float32)
         wide["video_style"] = array(sizes.video_style, dtype=jnp.float32)
+    if config.objective.emotion_weight != 1:
+        wide["emotion_mask"] = array(length, dtype=jnp.bool_)
     labels = {name: array() for name in ("emotion32", "emotion7", "age", "gender", "tone", "example_id", "lengths")}
     return Batch(
         tokens=array(length),

@@ -17,6 +17,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 
 from empatheia_jax.batch import Batch, required
 from empatheia_jax.bridge.style_disentangler import CLASSES
@@ -42,6 +43,7 @@ class Objective:
 
     alpha, beta     factors of L_ccl and L_sac in the joint stage (13)
     kl_weight       factor of the KL term (0: the paper's letter)
+    emotion_weight  weight in L_emp of the tokens of the emotion's label, where every other token has 1
     regression      "mse" or "l2" (Euclidean norm, as the authors' unused helper)
     without         losses left out for an ablation: any of "emp", "ccl", "sac"
     chunk           positions whose logits exist at once; None = all
@@ -51,6 +53,7 @@ class Objective:
     alpha: float = 1.0
     beta: float = 1.0
     kl_weight: float = 1e-4
+    emotion_weight: float = 1.0
     regression: Regression = "mse"
     without: tuple[Loss, ...] = ()
     chunk: int | None = 128
@@ -94,6 +97,9 @@ def loss_function(stage: str, objective: Objective):
         named: dict[str, Pair] = {}
         if "emp" in wanted:
             mask = batch.loss_mask[:, 1:] * batch.weight[:, None]
+            if objective.emotion_weight != 1:
+                label = required(batch.emotion_mask, "emotion_mask")[:, 1:]
+                mask = mask * jnp.where(label, objective.emotion_weight, 1.0)
             named["emp"], named["token_accuracy"] = chunked_cross_entropy(
                 model.logits, hidden[:, :-1], batch.tokens[:, 1:], mask, chunk=objective.chunk
             )

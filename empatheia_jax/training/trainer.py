@@ -27,7 +27,7 @@ from empatheia_jax.parallel import distributed
 from empatheia_jax.runs import report
 from empatheia_jax.runs.compilation import keep_programs
 from empatheia_jax.runs.lock import Lock
-from empatheia_jax.runs.run import Run, overlay
+from empatheia_jax.runs.run import Run
 from empatheia_jax.training import loop, partition
 from empatheia_jax.training import step as steps
 from empatheia_jax.training.checkpoints import Checkpoints
@@ -35,6 +35,7 @@ from empatheia_jax.training.losses import mean
 from empatheia_jax.training.metrics import Metrics
 from empatheia_jax.training.step import Decay, TrainStep
 from empatheia_jax.training.tables import format_table, parameter_table
+from empatheia_jax.weights import overlay
 
 
 @runtime_checkable

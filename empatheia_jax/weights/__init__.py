@@ -10,7 +10,7 @@ complete or not at all: it is written beside its place and renamed. Parameters p
 directions.
 
 Modules: `lazy` (arrays made when asked for), `tree` (a module's parameters by path), `config_json` (configs as JSON),
-`hashes`, `sums` (`SHA256SUMS`), `layout` (finding and describing folders), `write`, `read`.
+`hashes`, `sums` (`SHA256SUMS`), `layout` (finding and describing folders), `write`, `read`; `leaves` (trained leaves alone).
 """
 
 from empatheia_jax.weights.config_json import check_values, config_from_dict, config_to_dict
@@ -26,9 +26,10 @@ from empatheia_jax.weights.layout import (
     root,
 )
 from empatheia_jax.weights.lazy import Lazy, read_leaf
+from empatheia_jax.weights.leaves import Start, open_start, write_start
 from empatheia_jax.weights.read import lazy_params, load, restore, verify
 from empatheia_jax.weights.sums import SUMS_FILE, seal
-from empatheia_jax.weights.tree import flatten, materialize, unflatten, update
+from empatheia_jax.weights.tree import flatten, materialize, overlay, unflatten, update
 from empatheia_jax.weights.write import save
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "SHIPPED",
     "SUMS_FILE",
     "Lazy",
+    "Start",
     "array_hash",
     "check_values",
     "config_from_dict",
@@ -50,6 +52,8 @@ __all__ = [
     "lazy_params",
     "load",
     "materialize",
+    "open_start",
+    "overlay",
     "read_leaf",
     "restore",
     "root",
@@ -58,4 +62,5 @@ __all__ = [
     "unflatten",
     "update",
     "verify",
+    "write_start",
 ]

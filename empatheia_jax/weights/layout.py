@@ -15,7 +15,7 @@ READ_FORMATS = (1, 2)  # 1 has no SHA256SUMS: its parameters' own hashes are com
 CONFIG_FILE = "config.json"
 PARAMS_FOLDER = "params"
 ROOT_VARIABLE = "EMPATHEIA_WEIGHTS"
-SHIPPED = Path(__file__).parents[1] / "dreamtalk" / "assets"  # small weights that are part of the package
+SHIPPED = Path(__file__).parents[1] / "assets"  # small weights that are part of the package
 
 
 def root() -> Path:

@@ -60,6 +60,18 @@ def update(module: nnx.Module, flat: Mapping[str, Any]) -> None:
     nnx.update(module, unflatten(flat, module))
 
 
+def overlay(model: nnx.Module, flat: Mapping[str, Any]) -> None:
+    """Puts trained leaves (path → array) into a model, in place. Raises `UserError` for a path that the model lacks."""
+    variables = {".".join(map(str, path)): (path, variable) for path, variable in nnx.to_flat_state(nnx.state(model))}
+    unknown = sorted(set(flat) - set(variables))
+    if unknown:
+        raise UserError(
+            f"the model has no parameter {unknown[0]!r} (and {len(unknown) - 1} more); the run is another one"
+        )
+    places = {name: variables[name] for name in flat}
+    nnx.update(model, nnx.from_flat_state([(places[name][0], places[name][1].replace(v)) for name, v in flat.items()]))
+
+
 def materialize(
     construct: Callable[[], M], flat: Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]]
 ) -> M:

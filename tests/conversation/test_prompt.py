@@ -190,6 +190,25 @@ def test_training_marks_the_tokens_of_the_response_that_a_reply_takes_its_states
         assert answer.reply_positions(tokenizer, written, found.response) == marked
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("steps", [True, False])
+def test_training_marks_the_tokens_that_write_the_label_of_the_emotion(family, steps):
+    tokenizer = tokenizer_of(family)
+    for dialogue in toy.conversations("valid"):
+        turn = dialogue.turns[-1]
+        encoded = prompt.encode(
+            tokenizer, turn.history, max_length=9000, chain=turn.chain, response=turn.response, steps=steps
+        )
+        marked = encoded.tokens[encoded.emotion_mask].tolist()
+        assert tokenizer.decode(marked).strip() == turn.chain.speaker_emotion
+        assert encoded.loss_mask[encoded.emotion_mask].all() and not encoded.reply_mask[encoded.emotion_mask].any()
+
+
+def test_where_no_chain_is_known_no_label_is_marked():
+    encoded = prompt.encode(Words(), history(1), max_length=900, response=REPLY)
+    assert not encoded.emotion_mask.any()
+
+
 @pytest.mark.parametrize("change", [lambda text: text[:5], lambda text: text[3:], lambda text: ""])
 def test_a_template_that_takes_a_text_apart_is_refused(change):
     def template(messages):

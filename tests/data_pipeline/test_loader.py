@@ -138,6 +138,13 @@ def test_what_is_in_a_batch():
     assert ((batch.emotion32 >= 0) & (batch.emotion7 >= 0) & (batch.age >= 0) & (batch.tone >= 0)).all()
 
 
+def test_the_label_of_the_emotion_is_marked_where_a_loss_asks_for_it():
+    plain, marked = maker(TEXT)[0], maker(dataclasses.replace(TEXT, emotion_mask=True))[0]
+    assert plain.emotion_mask is None and (marked.emotion_mask.sum(axis=1) == 1).all()  # Words: a label is one token
+    np.testing.assert_array_equal(plain.tokens, marked.tokens)
+    assert marked.loss_mask[marked.emotion_mask].all()
+
+
 def test_an_example_is_where_its_id_says():
     examples = examples_of(toy.conversations("train"), Quarantine(0.0))
     batches = maker(MEDIA)

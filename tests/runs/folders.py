@@ -21,7 +21,8 @@ def untrained(config: Experiment, folder: Path) -> Run:
     cut = partition.split(assembly.model, stages.TRAINABLE["coe"])
     phase = schedule.phase(config, "coe", weights=assembly.hashes)
     state = phase.build_step(cut, mesh, {}).init(cut.trainable, phase.seed)
-    with Checkpoints(run.stage_folder("coe"), fingerprint=phase.fingerprint) as checkpoints:
+    known = {"weights": dict(assembly.hashes)}
+    with Checkpoints(run.stage_folder("coe"), fingerprint=phase.fingerprint, metadata=known) as checkpoints:
         checkpoints.save(state, {"batches": 1}, step=1, wait=True, first_loss=1.0)
         checkpoints.mark_complete(1, first_loss=1.0, last_loss=1.0, seconds=0.0)
     run.write_config(plain(config))

@@ -27,7 +27,7 @@ from empatheia_jax.dreamtalk.settings import DrawnFace
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media.image import png_bytes
 from empatheia_jax.runs import checkpoint
-from empatheia_jax.runs.run import Run, overlay
+from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import read
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/drawn_face.py", "The experiment.")
@@ -57,7 +57,7 @@ def assemble(config: DrawnFace, folder: Path) -> tuple[DreamTalk, dict]:
     )
     model = DreamTalk(values, rngs=nnx.Rngs(config.seed))
     for name, leaves in trained.items():
-        overlay(getattr(model, name), leaves)
+        weights.overlay(getattr(model, name), leaves)
     return model, {"made_by": "empatheia_jax.dreamtalk.drawn_face", "seed": config.seed, **steps}
 
 
