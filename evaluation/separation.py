@@ -61,3 +61,28 @@ def frechet(a: Float[np.ndarray, "N D"], b: Float[np.ndarray, "M D"]) -> float:
     first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = linalg.sqrtm(first @ second)
     return float(mean @ mean + np.trace(first + second - 2 * np.real(root)))
+
+
+def probe_accuracy(x: Float[np.ndarray, "N D"], labels: Int[np.ndarray, " N"], folds: int = 5) -> tuple[float, float]:
+    """What a linear probe reads out of embeddings: (its accuracy in cross-validation, that of always saying the most frequent
+    label).
+
+    For leakage: emotions read from P, profiles read from E. Labels with fewer than `folds` samples are left out.
+
+    Raises:
+        UserError: fewer than two labels have enough samples.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    counts = np.bincount(labels)
+    kept = counts[labels] >= folds
+    x, labels = x[kept], labels[kept]
+    if len(set(labels.tolist())) < 2:
+        raise UserError(f"fewer than two labels have {folds} samples or more; nothing can be probed")
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
+    cut = StratifiedKFold(folds, shuffle=True, random_state=0)
+    scores = cross_val_score(probe, x, labels, cv=cut)
+    return float(scores.mean()), float(np.bincount(labels).max() / len(labels))

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from empatheia_jax.errors import UserError
+from evaluation.devices import spread
 
 K1, K2, RANGE = 0.01, 0.03, 255.0
 Window = Literal["gauss11", "uniform7"]
@@ -29,57 +30,74 @@ RADIUS = {"gauss11": 5, "uniform7": 3}
 
 
 def _smooth(x: Array, taps: Sequence[float] | Sequence[int]) -> Array:
-    """A separable window over rows and columns of (N, H, W, C), edges mirrored."""
+    """A symmetric separable window over the last two axes, where it fits: both shrink by its width less one.
+
+    The barriers keep XLA from computing the first axis anew for every tap of the second one.
+    """
     radius = len(taps) // 2
-    for axis in (1, 2):
-        padding = [(0, 0)] * 4
-        padding[axis] = (radius, radius)
-        padded, size = jnp.pad(x, padding, mode="symmetric"), x.shape[axis]
-        total = taps[0] * jax.lax.slice_in_dim(padded, 0, size, axis=axis)
-        for k in range(1, len(taps)):
-            total = total + taps[k] * jax.lax.slice_in_dim(padded, k, k + size, axis=axis)
-        x = total
+    for axis in (x.ndim - 2, x.ndim - 1):
+        size = x.shape[axis] - 2 * radius
+
+        def shifted(k: int, x: Array = x, axis: int = axis, size: int = size) -> Array:
+            return jax.lax.slice_in_dim(x, k, k + size, axis=axis)
+
+        total = taps[radius] * shifted(radius)
+        for k in range(radius):
+            total = total + taps[k] * (shifted(k) + shifted(2 * radius - k))
+        x = jax.lax.optimization_barrier(total)
     return x
 
 
-def _gaussian_moments(a: Array, b: Array) -> tuple[Array, ...]:
+def _moments(a: Array, b: Array, taps: Sequence[float] | Sequence[int]) -> Array:
+    """Windowed a, b, a² + b² and a b of planes (C, H, W): SSIM needs the sum of the variances only."""
+    return _smooth(jax.lax.optimization_barrier(jnp.stack([a, b, a * a + b * b, a * b])), taps)
+
+
+def _gaussian(a: Array, b: Array) -> tuple[Array, ...]:
+    """Means of both, the sum of their variances, their covariance."""
     offsets = np.arange(-RADIUS["gauss11"], RADIUS["gauss11"] + 1)
     taps = np.exp(-0.5 * np.square(offsets / 1.5))
-    taps = (taps / taps.sum()).tolist()
     # Variances do not see a shift; around zero, float32 keeps the digits that squares would lose.
     middle = RANGE / 2
     a, b = (x.astype(jnp.result_type(float)) - middle for x in (a, b))
-    mean_a, mean_b = _smooth(a, taps), _smooth(b, taps)
-    squares = (_smooth(x, taps) for x in (a * a, b * b, a * b))
-    products = (mean_a * mean_a, mean_b * mean_b, mean_a * mean_b)
-    return (mean_a + middle, mean_b + middle, *(s - p for s, p in zip(squares, products)))
+    mean_a, mean_b, squares, product = _moments(a, b, (taps / taps.sum()).tolist())
+    return mean_a + middle, mean_b + middle, squares - mean_a * mean_a - mean_b * mean_b, product - mean_a * mean_b
 
 
-def _uniform_moments(a: Array, b: Array) -> tuple[Array, ...]:
-    """In whole numbers, so that no digit is lost: sums over 49 pixels of products of bytes fit into 32 bits."""
+def _uniform(a: Array, b: Array) -> tuple[Array, ...]:
+    """In whole numbers, so that no digit is lost: 49 times the sum over 49 pixels of two squared bytes fits into 32 bits."""
     taps = [1] * (2 * RADIUS["uniform7"] + 1)
     count = len(taps) ** 2
-    a, b = a.astype(jnp.int32), b.astype(jnp.int32)
-    sum_a, sum_b = _smooth(a, taps), _smooth(b, taps)
-    wide = jnp.result_type(float)
+    sum_a, sum_b, squares, product = _moments(a.astype(jnp.int32), b.astype(jnp.int32), taps)
+    wide, scale = jnp.result_type(float), count * (count - 1)
+    variances = ((count * squares - sum_a * sum_a) - sum_b * sum_b).astype(wide) / scale
+    covariance = (count * product - sum_a * sum_b).astype(wide) / scale
+    return sum_a.astype(wide) / count, sum_b.astype(wide) / count, variances, covariance
 
-    def covariance(x: Array, y: Array, product: Array) -> Array:
-        return (count * _smooth(product, taps) - x * y).astype(wide) / (count * (count - 1))
 
-    moments = covariance(sum_a, sum_a, a * a), covariance(sum_b, sum_b, b * b), covariance(sum_a, sum_b, a * b)
-    return (sum_a.astype(wide) / count, sum_b.astype(wide) / count, *moments)
+def _inner_map(a: Array, b: Array, window: Window) -> Array:
+    """SSIM of a pair (H, W, C) where the window fits: (C, H − 2 radius, W − 2 radius)."""
+    planes = (x.transpose(2, 0, 1) for x in (a, b))
+    mean_a, mean_b, variances, covariance = {"gauss11": _gaussian, "uniform7": _uniform}[window](*planes)
+    c1, c2 = (K1 * RANGE) ** 2, (K2 * RANGE) ** 2
+    above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    return above / ((mean_a * mean_a + mean_b * mean_b + c1) * (variances + c2))
 
 
 @functools.partial(jax.jit, static_argnames="window")
 def ssim_map(
     a: UInt8[Array, "N H W C"], b: UInt8[Array, "N H W C"], window: Window = "gauss11"
 ) -> Float[Array, "N H W C"]:
-    """SSIM at every pixel of every channel."""
-    moments = {"gauss11": _gaussian_moments, "uniform7": _uniform_moments}[window]
-    mean_a, mean_b, variance_a, variance_b, covariance = moments(a, b)
-    c1, c2 = (K1 * RANGE) ** 2, (K2 * RANGE) ** 2
-    above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    return above / ((mean_a * mean_a + mean_b * mean_b + c1) * (variance_a + variance_b + c2))
+    """SSIM at every pixel of every channel, edges mirrored."""
+    radius = RADIUS[window]
+    padding = ((0, 0), (radius, radius), (radius, radius), (0, 0))
+    pairs = jnp.pad(a, padding, mode="symmetric"), jnp.pad(b, padding, mode="symmetric")
+    return jax.lax.map(lambda pair: _inner_map(*pair, window), pairs).transpose(0, 2, 3, 1)
+
+
+@functools.partial(jax.jit, static_argnames="window")
+def _scores(a: UInt8[Array, "N H W C"], b: UInt8[Array, "N H W C"], window: Window) -> Float[Array, " N"]:
+    return jax.lax.map(lambda pair: _inner_map(*pair, window).mean(), (a, b))
 
 
 def ssim(
@@ -99,9 +117,12 @@ def ssim(
         )
     scores = []
     for first in range(0, len(a), PAIRS):
-        block = [jnp.asarray(x[first : first + PAIRS]) for x in (a, b)]
-        scores.append(ssim_map(*block, window)[:, border:-border, border:-border].mean(axis=(1, 2, 3)))
-    return np.concatenate([np.asarray(each) for each in scores])
+        block = [x[first : first + PAIRS] for x in (a, b)]
+        size = min(PAIRS, 1 << (len(block[0]) - 1).bit_length())  # few shapes, so few programs
+        padded = [np.concatenate([x, np.repeat(x[-1:], size - len(x), axis=0)]) for x in block]
+        found = _scores(*spread(*padded), window)
+        scores.append(np.asarray(found)[: len(block[0])])
+    return np.concatenate(scores)
 
 
 def psnr(a: UInt8[np.ndarray, "N H W C"], b: UInt8[np.ndarray, "N H W C"]) -> Float[np.ndarray, " N"]:

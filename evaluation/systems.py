@@ -173,8 +173,8 @@ def matched(systems: Sequence[System], questions: Mapping[str, Question], *, com
       common: keep the turns that all answered whole, instead of refusing.
 
     Raises:
-      UserError: two systems are one row; a reply answers no turn of the test file; or, without `common`, a reply is not whole, or
-        systems answer different turns.
+      UserError: two systems are one row; a reply answers no turn of the test file; or, without `common`, a reply is not whole,
+        or systems answer different turns.
     """
     lines: list[str] = []
     rows = [each.row for each in systems]

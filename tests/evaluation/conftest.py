@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation import ground_truth
+from evaluation import ground_truth, run
+from evaluation.measures import Judges
 from tests.conftest import ROOT
 from tests.evaluation import sets
 
@@ -27,3 +28,22 @@ def truth(data, tmp_path_factory):
 def vectors():
     """Small numeric vectors that ship with the tests."""
     return ROOT / "tests" / "data"
+
+
+@pytest.fixture(scope="session")
+def others(truth, tmp_path_factory):
+    """Systems with known faults: row → folder (`sets.systems`)."""
+    return sets.systems(truth, tmp_path_factory.mktemp("others"))
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Where the tests keep what they measured."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def evaluation(data, truth, others, cache):
+    """All of them, evaluated without the judges of the extra."""
+    pairs = [(None, truth), *((None, each) for each in others.values())]
+    return run.evaluate(pairs, data / "test.json", cache, judges=Judges(chosen=()), training=data / "train.json")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from data_pipeline import toy
 from data_pipeline.toy import media
 from empatheia_jax.conversation import schema
 from empatheia_jax.conversation.recordings import media_name
-from empatheia_jax.media.audio import write_wav
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.conversation.reply_folder import Manifest
+from empatheia_jax.media.audio import read_audio, write_wav
+from empatheia_jax.media.video import VideoWriter, read_frames
 
 SECONDS, SIZE = 1.0, 64
-TEST, TRAIN = 3, 2
+TEST, TRAIN = 2, 2
 """Dialogues in the splits; those of the test have two turns each."""
 
 
@@ -56,3 +59,43 @@ def build(folder: Path) -> Path:
                 for batch in frames:
                     film.write(batch)
     return folder
+
+
+def systems(truth: Path, folder: Path) -> dict[str, Path]:
+    """Systems whose faults are known, made of the recordings: row → folder.
+
+    blurred: films without detail, and one sentence for every turn. late: sound three frames late. shuffled: film, speech and
+    words of one reply are those of three. text: the words alone, half of the emotions wrong.
+    """
+    found = {name: folder / name for name in ("blurred", "late", "shuffled", "text")}
+    ids = Manifest.read(truth).ids
+    for name, where in found.items():
+        for place, each in enumerate(ids):
+            values = json.loads((truth / each / "reply.json").read_text())
+            of = {
+                kind: truth / ids[(place + shift * (name == "shuffled")) % len(ids)]
+                for kind, shift in (("wav", 2), ("mp4", 4))
+            }
+            sound, frames = read_audio(of["wav"] / "reply.wav", media.RATE), read_frames(of["mp4"] / "reply.mp4")
+            if name == "blurred":
+                values |= {"response": "I am sorry to hear that.", "speaker_emotion": "sad"}
+                frames = ndimage.gaussian_filter(frames, (0, 1, 1, 0))
+            if name == "late":
+                sound = np.roll(sound, 3 * media.RATE // 25)
+            if name == "shuffled":
+                values["response"] = json.loads((truth / ids[(place + 2) % len(ids)] / "reply.json").read_text())[
+                    "response"
+                ]
+            if name == "text" and place % 2:
+                values["speaker_emotion"] = "bogus"
+            (where / each).mkdir(parents=True)
+            if name != "text":
+                write_wav(where / each / "reply.wav", sound, media.RATE)
+                with VideoWriter(where / each / "reply.mp4", 25, (SIZE, SIZE), sound, media.RATE) as film:
+                    film.write(frames)
+            values["timings"] = {"think and write": 1.0 + place, "speak": 0.5}
+            (where / each / "reply.json").write_text(json.dumps(values))
+        modalities = ("text",) if name == "text" else ("text", "speech", "video")
+        row = {"blurred": "pipeline", "late": "empatheia", "shuffled": "shuffled", "text": "without-media"}[name]
+        Manifest(name.capitalize(), ids, modalities, row, seed=1).write(where)
+    return found

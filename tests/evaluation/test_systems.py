@@ -36,7 +36,7 @@ def match(folders, asked, **options):
 
 def test_the_recordings_of_a_split_are_a_system(truth, asked):
     found = match([truth], asked)
-    assert list(found.questions) == list(asked) and len(asked) == 6 and not found.left_out
+    assert list(found.questions) == list(asked) and len(asked) == 4 and not found.left_out
     (system,) = found.systems
     assert (system.row, system.name) == ("ground-truth", "Ground-Truth")
     for name, question in asked.items():

@@ -1,0 +1,61 @@
+"""The rows of the paper's tables as runs: what each changes, and the reading of the paper that it takes.
+
+`python launch.py --config=configs/quickstart.py --mode=evaluate --output=results [--rows=empatheia,pipeline]` trains what is
+missing, lets each row answer the test split, and makes the tables. A row is a config with the values below; runs share the
+stages that they train alike (`evaluation.rows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from configs.joint import ABLATIONS
+
+
+@dataclass(frozen=True)
+class Row:
+    """values: what the row changes. reading: why so, where the paper leaves it open. of: the row whose run it asks, with other
+    inputs;
+    withhold: the inputs that it does not get then. text: its replies have no speech and no film.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    reading: str = ""
+    of: str = ""
+    withhold: tuple[str, ...] = ()
+
+
+ROWS: Mapping[str, Row] = {
+    "empatheia": Row(reading="the full model with the backbone of the config"),
+    "empatheia-text": Row(
+        of="empatheia",
+        withhold=("speech", "video"),
+        reading="U22: Table 2 asks Empatheia with text queries only (§6.1), and has a row w/o SPC&VID: both are reported",
+    ),
+    "pipeline": Row(
+        ABLATIONS["pipeline"], "§6.1: no chain, no features passed, no joint training, one fixed style clip"
+    ),
+    "chatglm3": Row(ABLATIONS["chatglm3"], "another backbone; needs its weights"),
+    "flan-t5": Row(ABLATIONS["flan-t5"], "another backbone; needs its weights"),
+    "without-coe": Row(ABLATIONS["without-coe"], "U19: the emotion and the reply, no steps"),
+    "without-media": Row(ABLATIONS["without-media"], "U22: no recordings in training nor in use"),
+    "without-cs": Row(ABLATIONS["without-cs"], "U21: a linear map in the place of CS"),
+    "without-sd": Row(ABLATIONS["without-sd"], "U21: a linear map in the place of SD, no classifiers"),
+    "without-joint": Row(ABLATIONS["without-joint"], "U20: that sum is (13), so stage 4 is left out"),
+    "joint-only": Row(ABLATIONS["joint-only"], "U20, the other reading: stage 4 alone"),
+    "without-ccl": Row(
+        ABLATIONS["without-ccl"],
+        "no stage trains CS, so its blend is 0 and the generators hear their own encoding of the reply; the other reading, "
+        "random CS, is --config.decoding.content_blend=1",
+    ),
+    "without-sac": Row(
+        ABLATIONS["without-sac"],
+        "no stage trains SD, so its blend is 0 and voice and face take the profile's own style; the other reading, "
+        "random SD, is --config.decoding.style_blend=1",
+    ),
+}
+"""Row of the tables → its run. KEMP, CEM and CASE are trained apart and give their folders with `--folders`."""
+EMBEDDED = tuple(row for row in ROWS if row not in ("chatglm3", "flan-t5"))
+"""Rows that need no other backbone: the default of --rows."""

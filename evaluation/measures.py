@@ -1,0 +1,327 @@
+"""What is measured on the files of one reply, one measure at a time, each kept by the content of its files.
+
+A measure gets a `Clip` (the reply's sound and film in their one form) and the clip of the recording, where there is one. It
+returns numbers by column. Nothing here depends on what else is measured with it: neither batch nor device count changes a
+value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from empatheia_jax import weights
+from empatheia_jax.errors import UserError
+from empatheia_jax.media.audio import read_audio, to_pcm16
+from empatheia_jax.media.video import video_info
+from evaluation import films, lip_loudness, lip_sync, sharpness, similarity, voice
+from evaluation.frames import nearest_in_time, to_gray
+from evaluation.speech_judges import RATE, Absent, Opinion, VoicePrint, Whisper, word_errors, words
+from evaluation.store import Store, content_hash, key_of
+from evaluation.systems import Reply
+
+Values = dict[str, Any]
+
+
+class Clip:
+    """The files of a reply, read when asked for."""
+
+    def __init__(self, reply: Reply):
+        self.reply = reply
+
+    @cached_property
+    def sound(self) -> Float[np.ndarray, " N"]:
+        """The speech at 16 kHz. Raises `UserError` where it cannot be decoded."""
+        return read_audio(_there(self.reply.speech), RATE)
+
+    @cached_property
+    def frames(self) -> UInt8[np.ndarray, "N 256 256 3"]:
+        """The film in its one form (`films`). Raises `UserError` where it cannot be decoded."""
+        return films.standard(_there(self.reply.film))
+
+    @cached_property
+    def film_sound(self) -> Float[np.ndarray, " N"]:
+        """The sound of the film's own track, which its lips shall fit; the speech's where a film is silent."""
+        path = _there(self.reply.film)
+        return read_audio(path, RATE) if video_info(path).has_audio else self.sound
+
+
+def _there(path: Path | None) -> Path:
+    if path is None:
+        raise ValueError("the reply has no such file")
+    return path
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure.
+
+    columns: the numbers it gives. needs: "speech", "film", and the same of the recording with "reference" before it. version:
+    to be raised when its values change. judge: name of a judge in `JUDGES` that it asks.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    needs: tuple[str, ...]
+    function: Callable[[Clip, Clip | None, Any], Values]
+    version: int = 1
+    judge: str | None = None
+    reads_text: bool = False
+
+
+# ---------------------------------------------------------------- the measures
+
+
+def _sharpness(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    return {"cpbd": sharpness.cpbd_of_film(clip.frames)}
+
+
+def _similarity(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    assert reference is not None
+    theirs = reference.frames
+    ours = nearest_in_time(clip.frames, len(theirs))
+    return {
+        "ssim": float(similarity.ssim(ours, theirs, "gauss11").mean()),
+        "ssim_uniform7": float(similarity.ssim(ours, theirs, "uniform7").mean()),
+    }
+
+
+def _lips(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    loud = lip_loudness.loudness(clip.film_sound, RATE, len(clip.frames))
+    found = lip_loudness.score(lip_loudness.mouth(clip.frames), loud)
+    return {"lips_confidence": found.confidence, "lips_offset": found.offset}
+
+
+def _syncnet(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    pictures = np.stack([films.centre_square(each, lip_sync.SIZE) for each in clip.frames])[..., ::-1]
+    found = judge(np.ascontiguousarray(pictures), to_pcm16(clip.film_sound))
+    return {"sync_confidence": found.confidence, "sync_offset": found.offset, "sync_distance": found.distance}
+
+
+def _voice(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    found = voice.describe(clip.sound, RATE)
+    values: Values = {each.name: getattr(found, each.name) for each in dataclasses.fields(found)}
+    values["words_per_second"] = len(clip.reply.response.split()) / found.seconds
+    return {name: None if value != value else value for name, value in values.items()}
+
+
+def _appearance(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    """What the probes of `consistency` see of a face: a mean picture of 12 × 12, and how much each sixth of it moves."""
+    gray = to_gray(clip.frames).astype(np.float32)
+    edge = films.SIZE // 12
+    small = gray[:, : 12 * edge, : 12 * edge].reshape(len(gray), 12, edge, 12, edge).mean((2, 4))
+    moves = small.std(0).reshape(6, 2, 6, 2).mean((1, 3))
+    return {"appearance": [round(float(each), 3) for each in np.concatenate([small.mean(0).ravel(), moves.ravel()])]}
+
+
+def _length(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    frames, seconds = video_info(_there(clip.reply.film)).seconds, len(clip.sound) / RATE
+    return {"film_minus_speech": frames - seconds}
+
+
+def _opinion(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    return {"dnsmos": judge(clip.sound)}
+
+
+def _words(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    said, heard = words(clip.reply.response), words(judge(clip.sound))
+    return {"word_errors": word_errors(heard, said), "words_said": len(said), "heard": " ".join(heard)}
+
+
+def _voice_print(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    assert reference is not None
+    return {"voice_similarity": float(judge(clip.sound) @ judge(reference.sound))}
+
+
+def _face(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    return {"face_emotion": judge(clip.frames)}
+
+
+MEASURES = (
+    Measure("sharpness", ("cpbd",), ("film",), _sharpness),
+    Measure("similarity", ("ssim", "ssim_uniform7"), ("film", "reference film"), _similarity),
+    Measure("lips", ("lips_confidence", "lips_offset"), ("film", "speech"), _lips),
+    Measure("appearance", ("appearance",), ("film",), _appearance),
+    Measure("lengths", ("film_minus_speech",), ("film", "speech"), _length),
+    Measure(
+        "voice",
+        ("f0", "f0_range", "level", "level_range", "voiced", "seconds", "words_per_second"),
+        ("speech",),
+        _voice,
+        reads_text=True,
+    ),
+    Measure(
+        "syncnet", ("sync_confidence", "sync_offset", "sync_distance"), ("film", "speech"), _syncnet, judge="syncnet"
+    ),
+    Measure("opinion", ("dnsmos",), ("speech",), _opinion, judge="dnsmos"),
+    Measure("words", ("word_errors", "words_said", "heard"), ("speech",), _words, judge="whisper", reads_text=True),
+    Measure("voice print", ("voice_similarity",), ("speech", "reference speech"), _voice_print, judge="voice print"),
+    Measure("face", ("face_emotion",), ("film",), _face, judge="face"),
+)
+
+NOT_BUILT = {
+    "DistillMOS": "it runs in PyTorch, which nothing of ours imports; DNSMOS is measured instead",
+    "landmark distances (F-LMD, M-LMD, THEval)": "no landmark network is installed; the lips' motion is measured instead",
+    "age and gender of the face, identity kept": "no network that reads them is among the extras",
+}
+"""Companions that the evaluation does not measure, and why; printed in every report."""
+
+
+# ---------------------------------------------------------------- judges
+
+
+class _SyncNet:
+    def __init__(self) -> None:
+        try:
+            folder = weights.find("syncnet")
+        except UserError as error:
+            raise Absent(f"SyncNet's weights are missing ({error})") from None
+        self.identity = "syncnet " + str(weights.describe(folder)["sha256"])[:16]
+        network = weights.restore(folder, lip_sync.SyncNet, lip_sync.SyncNetConfig, kind=lip_sync.KIND)
+        self._judge = lip_sync.Judge(network)
+
+    def __call__(self, frames: np.ndarray, samples: np.ndarray) -> lip_sync.Sync:
+        return self._judge(frames, samples)
+
+
+class _Face:
+    """Reads the emotion of a drawn face: the judge that has seen true drawings only."""
+
+    def __init__(self, folder: Path | None):
+        from empatheia_jax.runs.run import Run
+
+        if folder is None or Run(folder).completion("judge") is None:
+            raise Absent(
+                "no judge of drawn faces; train one with `python -m benchmarks.listener_expression --folder=FOLDER` and give it "
+                "with --face-judge=FOLDER (it reads the faces that we draw, no photographs)"
+            )
+        from empatheia_jax.training.drawn_face import judge as judges
+
+        config = Run(folder).config()
+        self._reader = judges.Reader(judges.train(folder, config["steps"], config["people"], config["seed"]))
+        self.identity = f"drawn-face judge, {config['steps']} steps, {config['people']} people"
+
+    def __call__(self, frames: np.ndarray) -> str:
+        small = np.stack([films.centre_square(each, 128) for each in frames])
+        if len(small) < 8:
+            small = nearest_in_time(small, 8)
+        return self._reader.read(small)
+
+
+@dataclass
+class Judges:
+    """Judges by name, opened when asked for first. `absent`: name → why it is not there."""
+
+    face_folder: Path | None = None
+    chosen: Sequence[str] | None = None
+    opened: dict[str, Any] = dataclasses.field(default_factory=dict)
+    absent: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def get(self, name: str) -> Any | None:
+        """The judge, or None where it is not there."""
+        if name in self.absent:
+            return None
+        if self.chosen is not None and name not in self.chosen:
+            self.absent[name] = "not asked for (--judges)"
+            return None
+        if name not in self.opened:
+            makers: dict[str, Callable[[], Any]] = {
+                "syncnet": _SyncNet,
+                "dnsmos": Opinion,
+                "whisper": Whisper,
+                "voice print": VoicePrint,
+                "face": lambda: _Face(self.face_folder),
+            }
+            try:
+                self.opened[name] = makers[name]()
+            except Absent as error:
+                self.absent[name] = str(error)
+                return None
+        return self.opened[name]
+
+
+# ---------------------------------------------------------------- all of them on one reply
+
+
+def measurable(measure: Measure, reply: Reply, reference: Reply | None) -> bool:
+    """Whether the files that a measure needs are there."""
+    have = {"speech": reply.speech, "film": reply.film}
+    if reference is not None:
+        have |= {"reference speech": reference.speech, "reference film": reference.film}
+    return all(have.get(each) for each in measure.needs)
+
+
+def key(measure: Measure, reply: Reply, reference: Reply | None, judge: Any) -> str:
+    """What a value depends on: the measure, its judge, the one form of films, and the content of every file that it reads."""
+    files = {"speech": reply.speech, "film": reply.film}
+    if reference is not None:
+        files |= {"reference speech": reference.speech, "reference film": reference.film}
+    return key_of(
+        measure=measure.name,
+        version=measure.version,
+        judge=getattr(judge, "identity", None),
+        form=films.WORDS if any("film" in each for each in measure.needs) else None,
+        files={name: content_hash(_there(files[name])) for name in measure.needs},
+        text=reply.response if measure.reads_text else None,
+    )
+
+
+def measure_reply(reply: Reply, theirs: Clip | None, judges: Judges, store: Store) -> Values:
+    """All numbers of one reply, measured or found in the store; `theirs` is the recording of the same turn.
+
+    Raises:
+      UserError: a file of the reply, or of its reference, cannot be decoded.
+    """
+    ours = Clip(reply) if theirs is None or theirs.reply is not reply else theirs
+    reference = None if theirs is None else theirs.reply
+    found: Values = {}
+    for each in MEASURES:
+        if not measurable(each, reply, reference):
+            continue
+        judge = None if each.judge is None else judges.get(each.judge)
+        if each.judge is not None and judge is None:
+            continue
+        name = key(each, reply, reference, judge)
+        values = store.get(name)
+        if values is None:
+            try:
+                values = each.function(ours, theirs, judge)
+            except UserError as error:
+                raise UserError(f"{reply.id}: {each.name} cannot be measured: {error}") from None
+            store.put(name, values)
+        found |= values
+    return found
+
+
+def lips_with(film: Reply, speech: Reply, store: Store) -> float | None:
+    """The lips' confidence of one reply's film with the speech of another: how shuffled pairs are scored. None: too short."""
+    name = key_of(
+        measure="lips with another speech",
+        version=1,
+        form=films.WORDS,
+        film=content_hash(_there(film.film)),
+        speech=content_hash(_there(speech.speech)),
+    )
+    values = store.get(name)
+    if values is None:
+        clip, other = Clip(film), Clip(speech)
+        count = min(len(clip.frames), int(len(other.sound) / RATE * films.RATE))
+        try:
+            loud = lip_loudness.loudness(other.sound, RATE, count)
+            values = {"confidence": lip_loudness.score(lip_loudness.mouth(clip.frames[:count]), loud).confidence}
+        except UserError:
+            values = {"confidence": None}
+        store.put(name, values)
+    return values["confidence"]
+
+
+def collect(values: Mapping[str, Values], column: str) -> dict[str, float]:
+    """One column by id, without the replies that lack it."""
+    return {name: each[column] for name, each in values.items() if each.get(column) is not None}

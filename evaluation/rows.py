@@ -1,0 +1,215 @@
+"""`--mode=evaluate`: from a config to all tables by one command.
+
+For every row (`configs.tables`) it trains what is missing, answers the test split, and evaluates the folders. Each step is a
+command of its own (`launch.py`, `python -m evaluation`), so memory is free between them and several processes join in each as
+they always do.
+Every step resumes: what is complete is not done again.
+
+Runs share stages. A row whose settings leave a stage as another row trained it takes that stage's checkpoints as hard links:
+`coe` is trained once for all ablations that change only the bridge. Which settings a stage depends on is the trainer's own rule
+(`runs.fit.fingerprint`); the trainer compares it again, with the weights' and features' hashes, when it opens the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from configs.tables import EMBEDDED, ROWS, Row
+from data_pipeline.layout import Tree
+from empatheia_jax import settings
+from empatheia_jax.conversation.reply_folder import MANIFEST
+from empatheia_jax.errors import UserError
+from empatheia_jax.parallel.distributed import from_environment
+from empatheia_jax.runs import fit
+from empatheia_jax.runs.checkpoint import belongs_to, completion
+from empatheia_jax.runs.run import Run
+from empatheia_jax.settings import STAGES
+
+Call = Callable[[Sequence[str]], int]
+
+
+def overrides(row: Row) -> list[str]:
+    """A row's values as flags."""
+    return [f"--config.{key}={'' if value is None else value}" for key, value in row.values.items()]
+
+
+def config_of(base: ConfigDict, row: Row) -> settings.Experiment:
+    """The settings of a row."""
+    values = ConfigDict(base.to_dict())
+    values.unlock()
+    values.update_from_flattened_dict(dict(row.values))
+    return settings.resolve(values)
+
+
+def shareable(config: settings.Experiment, stage: str, donor: Run) -> bool:
+    """Whether `donor` has trained `stage` as a run of `config` would.
+
+    All settings that the stage depends on are equal, and so are the stages before it. Hashes of weights and features belong to
+    the same base config; the trainer compares them.
+    """
+    folder = donor.stage_folder(stage)
+    if completion(folder) is None:
+        return False
+    theirs = belongs_to(folder)["fingerprint"]
+    ours = fit.fingerprint(config, stage, weights={}, features={}, after={})
+    before = {f"after.{each}" for each in STAGES[: STAGES.index(stage)] if each in config.schedule}
+    left = ("weights.", "features.", "after.")
+    plain = {key: value for key, value in theirs.items() if not key.startswith(left)}
+    return _same(plain, ours) and {key for key in theirs if key.startswith("after.")} == before
+
+
+def _same(theirs: Mapping, ours: Mapping) -> bool:
+    import json
+
+    return json.loads(json.dumps(dict(theirs))) == json.loads(json.dumps(dict(ours)))
+
+
+def share(config: settings.Experiment, run: Run, donors: Sequence[Run]) -> dict[str, Path]:
+    """Links the first stages of the schedule that another run has trained alike into `run`; stage → the run it came from.
+
+    It stops at the first stage that nobody has, since later ones depend on it.
+    """
+    taken: dict[str, Path] = {}
+    for stage in (each for each in STAGES if each in config.schedule):
+        folder = run.stage_folder(stage)
+        if folder.exists():
+            if completion(folder) is None:
+                break
+            continue
+        # The stages before must be the donor's own, too: linked from it, or from the one that it was linked from.
+        known = [each for each in donors if shareable(config, stage, each) and _agree(config, stage, run, each)]
+        if not known:
+            break
+        hidden = folder.with_name(f".{stage}.linked")
+        shutil.rmtree(hidden, ignore_errors=True)
+        shutil.copytree(known[0].stage_folder(stage), hidden, copy_function=_link)
+        hidden.rename(folder)
+        taken[stage] = known[0].folder
+    return taken
+
+
+def _agree(config: settings.Experiment, stage: str, run: Run, donor: Run) -> bool:
+    """Whether the stages before `stage` are the same in both runs."""
+    for each in (e for e in STAGES[: STAGES.index(stage)] if e in config.schedule):
+        folders = [r.stage_folder(each) for r in (run, donor)]
+        if any(completion(folder) is None for folder in folders):
+            return False
+        first, second = (belongs_to(folder) for folder in folders)
+        if first["fingerprint"] != second["fingerprint"]:
+            return False
+    return True
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
+# ---------------------------------------------------------------- the command
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Runs one command of ours in a process of its own."""
+    return subprocess.run([sys.executable, *arguments], check=False).returncode
+
+
+def first_process() -> bool:
+    """Whether this is the first of the processes that the environment names: it alone touches folders between the commands."""
+    from empatheia_jax.parallel.distributed import detect
+
+    launcher = detect()
+    if launcher == "environment":
+        return from_environment(os.environ)[2] == 0
+    return launcher != "slurm" or os.environ.get("SLURM_PROCID") == "0"
+
+
+def run(
+    base: ConfigDict,
+    flags: Sequence[str],
+    output: Path,
+    *,
+    split: str = "test",
+    rows: Sequence[str] | None = None,
+    runs: Path | None = None,
+    folders: Sequence[str] = (),
+    limit: int | None = None,
+    workdir: Path | None = None,
+    launcher: str = "launch.py",
+    run_command: Call = call,
+) -> int:
+    """Trains, answers and evaluates.
+
+    Args:
+      base: the config that the rows change.
+      flags: `--config=…` and its overrides, as they were given.
+      output: replies go to OUTPUT/replies/ROW, runs to OUTPUT/runs/ROW, the tables to OUTPUT.
+      split: whose turns are answered.
+      rows: keys of `configs.tables.ROWS`; by default those that need no other backbone.
+      runs: folder of the rows' runs, if not OUTPUT/runs.
+      folders: further folders of replies, `ROW=FOLDER` or `FOLDER`: KEMP, CEM, CASE, another system.
+      limit: the first turns only.
+      workdir: a finished run that is the row `empatheia`.
+      launcher: the script that has the modes.
+      run_command: how a command is run.
+
+    Raises:
+      UserError: an unknown row, a set without recordings of its responses, or a command that failed.
+    """
+    wanted = list(EMBEDDED if rows is None else rows)
+    if unknown := [each for each in wanted if each not in ROWS]:
+        raise UserError(
+            f"--rows names {unknown[0]}; expected some of {', '.join(ROWS)} (others with --folders=ROW=FOLDER)"
+        )
+    wanted += [ROWS[each].of for each in wanted if ROWS[each].of and ROWS[each].of not in wanted]
+    data = Path(config_of(base, Row()).data.path)
+    Tree(data).split_file(split)
+    runs = runs or output / "runs"
+
+    def step(name: str, arguments: Sequence[str]) -> None:
+        print(f"== {name}", flush=True)
+        if code := run_command([str(each) for each in arguments]):
+            raise UserError(f"{name} failed with exit code {code}; see above; the same command goes on from here")
+
+    def folder_of(row: str) -> Path:
+        own = ROWS[row].of or row
+        return workdir if own == "empatheia" and workdir is not None else runs / own
+
+    trained: list[Run] = [Run(folder_of("empatheia"))]
+    for row in sorted(wanted, key=lambda each: each != "empatheia"):
+        if ROWS[row].of:
+            continue
+        config, place = config_of(base, ROWS[row]), Run(folder_of(row))
+        if not all(place.completion(stage) for stage in config.schedule):
+            if first_process():
+                for stage, donor in share(config, place, trained).items():
+                    print(f"{row}: the stage {stage} is that of {donor}")
+            step(f"train {row}", [launcher, *flags, *overrides(ROWS[row]), f"--workdir={place.folder}"])
+        if place.folder not in [each.folder for each in trained]:
+            trained.append(place)
+    given: list[str] = []
+    for row in wanted:
+        replies = output / "replies" / row
+        given.append(f"{row}={replies}")
+        if (replies / MANIFEST).is_file() and limit is None:
+            continue
+        values = ROWS[ROWS[row].of or row]
+        command = [launcher, *flags, *overrides(values), "--mode=reply", f"--input={split}", f"--output={replies}"]
+        command += [f"--workdir={folder_of(row)}"] + ([f"--limit={limit}"] if limit else [])
+        command += [f"--withhold={','.join(ROWS[row].withhold)}"] if ROWS[row].withhold else []
+        step(f"answer as {row}", command)
+    truth = output / "replies" / "ground-truth"
+    if not (truth / MANIFEST).is_file():
+        step("ground truth", ["-m", "evaluation", "truth", f"--data={data}", f"--split={split}", f"--output={truth}"])
+    evaluate = ["-m", "evaluation", "tables", f"--data={data}", f"--split={split}", f"--output={output}"]
+    evaluate += ["--common"] if limit or folders else []
+    step("evaluate", [*evaluate, f"ground-truth={truth}", *given, *folders])
+    return 0
