@@ -103,7 +103,37 @@ def split_replies(config: settings.Experiment, workdir: Path, given: flags.FlagV
     source, output = Tree(config.data.path).split_file(given.input), writable(given.output, "--output")
     folder, last = Path(config.data.path), config.data.last_turn_only
     return among_hosts(
-        lambda: split.run(config, workdir, source, output, given.limit, media=folder, last_turn_only=last), trains=False
+        lambda: split.run(
+            config,
+            workdir,
+            source,
+            output,
+            given.limit,
+            media=folder,
+            last_turn_only=last,
+            withhold=tuple(filter(None, given.withhold.split(","))),
+        ),
+        trains=False,
+    )
+
+
+def evaluate(given: flags.FlagValues, argv: list[str]) -> int:
+    """Trains and asks the rows of the paper's tables, and makes the tables; every step is a command of its own."""
+    from empatheia_jax.requirements import writable
+    from evaluation import rows
+
+    if given.output is None:
+        raise UserError("--mode=evaluate needs --output=folder")
+    return rows.run(
+        given.config,
+        rows.config_flags(argv),
+        writable(given.output, "--output"),
+        split=given.input or "test",
+        rows=given.rows and given.rows.split(","),
+        folders=given.folders.split(",") if given.folders else (),
+        limit=given.limit,
+        workdir=None if given.workdir is None else Path(given.workdir),
+        launcher=argv[0],
     )
 
 
@@ -193,6 +223,8 @@ def main(argv: list[str]) -> int:
         return train_generator(config, workdir)
     if mode == "train":
         return train(config, workdir)
+    if mode == "evaluate":
+        return evaluate(given, argv)
     if mode == "extract":
         return extract(config, workdir, given.verify)
     if mode == "preflight":

@@ -16,22 +16,23 @@ from configs.joint import ABLATIONS
 
 @dataclass(frozen=True)
 class Row:
-    """values: what the row changes. reading: why so, where the paper leaves it open. of: the row whose run it asks, with other
-    inputs;
-    withhold: the inputs that it does not get then. text: its replies have no speech and no film.
+    """One row.
+
+    values: what it changes of the config. reading: why so, where the paper leaves it open. of: the row whose run it asks, if
+    not its own. text: it is asked in text, and answers in text.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     reading: str = ""
     of: str = ""
-    withhold: tuple[str, ...] = ()
+    text: bool = False
 
 
 ROWS: Mapping[str, Row] = {
     "empatheia": Row(reading="the full model with the backbone of the config"),
     "empatheia-text": Row(
         of="empatheia",
-        withhold=("speech", "video"),
+        text=True,
         reading="U22: Table 2 asks Empatheia with text queries only (§6.1), and has a row w/o SPC&VID: both are reported",
     ),
     "pipeline": Row(

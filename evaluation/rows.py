@@ -12,6 +12,7 @@ Runs share stages. A row whose settings leave a stage as another row trained it 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -66,8 +67,6 @@ def shareable(config: settings.Experiment, stage: str, donor: Run) -> bool:
 
 
 def _same(theirs: Mapping, ours: Mapping) -> bool:
-    import json
-
     return json.loads(json.dumps(dict(theirs))) == json.loads(json.dumps(dict(ours)))
 
 
@@ -115,6 +114,17 @@ def _link(source: str, target: str) -> None:
 
 
 # ---------------------------------------------------------------- the command
+
+
+def config_flags(argv: Sequence[str]) -> list[str]:
+    """`--config` and its overrides out of a command line, in both forms (`--config.a=1`, `--config.a 1`)."""
+    found: list[str] = []
+    for place, each in enumerate(argv):
+        if each.startswith("--config"):
+            found.append(each)
+            if "=" not in each and place + 1 < len(argv):
+                found.append(argv[place + 1])
+    return found
 
 
 def call(arguments: Sequence[str]) -> int:
@@ -192,6 +202,8 @@ def run(
             if first_process():
                 for stage, donor in share(config, place, trained).items():
                     print(f"{row}: the stage {stage} is that of {donor}")
+            if config.data.path != "debug":
+                step(f"features for {row}", [launcher, *flags, *overrides(ROWS[row]), "--mode=extract"])
             step(f"train {row}", [launcher, *flags, *overrides(ROWS[row]), f"--workdir={place.folder}"])
         if place.folder not in [each.folder for each in trained]:
             trained.append(place)
@@ -204,7 +216,7 @@ def run(
         values = ROWS[ROWS[row].of or row]
         command = [launcher, *flags, *overrides(values), "--mode=reply", f"--input={split}", f"--output={replies}"]
         command += [f"--workdir={folder_of(row)}"] + ([f"--limit={limit}"] if limit else [])
-        command += [f"--withhold={','.join(ROWS[row].withhold)}"] if ROWS[row].withhold else []
+        command += ["--modalities=text"] if ROWS[row].text else []
         step(f"answer as {row}", command)
     truth = output / "replies" / "ground-truth"
     if not (truth / MANIFEST).is_file():

@@ -16,11 +16,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from tqdm import tqdm
 
 from empatheia_jax import settings, weights
 from empatheia_jax.conversation import expression, labels, schema
 from empatheia_jax.conversation.answer import Answer
+from empatheia_jax.conversation.reply_folder import MANIFEST, MODALITIES, Manifest, reply_id
 from empatheia_jax.conversation.schema import Conversation, Profile, Turn
 from empatheia_jax.dialogue.writer import Question, Writer, trained
 from empatheia_jax.errors import UserError
@@ -90,8 +92,22 @@ def run(config: Experiment, workdir: Path, source: Path, output: Path, limit: in
                 file.flush()
                 os.fsync(file.fileno())
                 bar.update(len(batch))
+    _describe(config, model, turns, source, output)
     print(f"{len(turns)} replies in {output / FILE}")
     return 0
+
+
+def _describe(config: Experiment, run: Run, turns: list[tuple[Conversation, Turn]], source: Path, output: Path) -> None:
+    """Writes the manifest that the evaluation reads; a file whose turns cannot be told apart by their ids gets none."""
+    try:
+        ids = [reply_id(conversation.conversation_id, turn.turn_id) for conversation, turn in turns]
+    except UserError as error:
+        print(f"no {MANIFEST}: {visible(str(error))}", file=sys.stderr)
+        return
+    if len(set(ids)) < len(ids):
+        print(f"no {MANIFEST}: {source} has a conversation twice", file=sys.stderr)
+        return
+    manifest(config, run, ids, source.stem, ("text",)).write(output)
 
 
 def _answered(writer: Writer, turns: list[tuple[Conversation, Turn]], reading: Expression) -> Iterator[bytes]:
@@ -142,6 +158,24 @@ def claim(output: Path, found: dict[str, Any]) -> None:
         raise UserError(
             f"{output} holds replies with another {' and '.join(other)}; choose another --output, or remove the folder"
         )
+
+
+def manifest(
+    config: Experiment, run: Run, ids: list[str], split: str, modalities: tuple[str, ...] = MODALITIES
+) -> Manifest:
+    """What a folder of a run's replies says of itself."""
+    values = json.dumps(settings.plain(config), sort_keys=True)
+    devices = jax.devices()
+    return Manifest(
+        system=config.name,
+        ids=tuple(ids),
+        modalities=modalities,
+        config=hashlib.sha256(values.encode()).hexdigest(),
+        seed=config.seed,
+        hardware=f"{len(devices)} × {devices[0].device_kind}",
+        terms="synthetic speech and faces; the terms of the run's weights and data apply",
+        extra={"split": split, "run": run.folder.name, "stages": run.trained_stages()},
+    )
 
 
 def _whole_lines(path: Path, wanted: int) -> int:

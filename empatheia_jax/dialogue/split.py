@@ -1,24 +1,23 @@
 """`--mode=reply --input=test`: every turn of a split answered in text, speech and film, as a folder of replies.
 
-The turns are dealt to the processes; each answers its own with its own devices. A turn's folder appears when it is complete, so a
-command that was stopped goes on with those that lack. A reply depends on its turn, the run and the seed, and on nothing else.
+The turns are dealt to the processes; each answers its own with its own devices. A turn's folder appears when it is complete, so
+a command that was stopped goes on with those that lack. A reply depends on its turn, the run and the seed, and on nothing else.
 """
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import itertools
-import json
 import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from empatheia_jax import settings
 from empatheia_jax.conversation import schema
-from empatheia_jax.conversation.reply_folder import MODALITIES, Manifest, reply_id
+from empatheia_jax.conversation.reply_folder import MODALITIES, reply_id
 from empatheia_jax.conversation.schema import Conversation, Turn
 from empatheia_jax.dialogue import commands, media_files, replies
 from empatheia_jax.dialogue.responder import Responder
@@ -28,6 +27,9 @@ from empatheia_jax.parallel.distributed import wait_for_all
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import Experiment
 from empatheia_jax.terminal import visible
+
+Media = Mapping[int, Mapping[str, Path]]
+"""Recordings by utterance index: {index: {"speech": wav, "video": mp4}}."""
 
 
 def run(
@@ -39,6 +41,7 @@ def run(
     *,
     media: Path | None = None,
     last_turn_only: bool = False,
+    withhold: Collection[str] = (),
 ) -> int:
     """Answers the turns of `source` into `output/ID/reply.json|wav|mp4`, and then writes the manifest.
 
@@ -49,18 +52,21 @@ def run(
       limit: the first turns only.
       media: folder below which the recordings are; by default that of `source`.
       last_turn_only: the last turn of each dialogue.
+      withhold: inputs that the model does not get, of text, speech and video: what each contributes (`evaluation.contribution`).
 
     Raises:
-      UserError: weights or checkpoints are missing, the folder holds replies to something else, a recording is unusable, or turns
-        got no reply (the others stand, and the manifest names them).
+      UserError: weights or checkpoints are missing, the folder holds replies to something else, a recording is unusable, or
+        turns got no reply (the others stand, and the manifest names them).
     """
+    if unknown := sorted(set(withhold) - set(MODALITIES)):
+        raise UserError(f"--withhold={','.join(unknown)}; expected some of {', '.join(MODALITIES)}")
     turns = _turns(source, limit, last_turn_only)
     found = media_files.Recordings(media or source.parent)
     # A model that learnt from text alone neither needs nor reads recordings.
     recordings = {c.conversation_id: found.of(c) if config.data.modalities else {} for c, _ in turns.values()}
     for conversation, _ in turns.values():
         media_files.check(recordings[conversation.conversation_id], conversation, config.data.modalities)
-    model, identity = Run(workdir), replies.identity(config, Run(workdir), source)
+    model, identity = Run(workdir), {**replies.identity(config, Run(workdir), source), "withhold": sorted(withhold)}
     if jax.process_index() == 0:
         replies.claim(output, {**identity, "last_turn_only": last_turn_only})
     wait_for_all("replies claimed")
@@ -70,8 +76,9 @@ def run(
         responder = commands.responder(config, workdir)
         with tqdm(total=len(own), initial=len(own) - len(wanted), desc="reply", unit="turn") as bar:
             for name, (conversation, turn) in wanted.items():
+                heard = recordings[conversation.conversation_id]
                 try:
-                    _answer(responder, conversation, turn, recordings[conversation.conversation_id], output / name)
+                    _answer(responder, conversation, *withheld(turn, heard, withhold), output / name)
                 except UserError as error:
                     print(f"{name} has no reply: {visible(str(error))}", file=sys.stderr)
                 bar.update()
@@ -80,7 +87,7 @@ def run(
     if not there:
         raise UserError(f"none of the {len(turns)} turns of {source} got a reply; see above")
     if jax.process_index() == 0:
-        _manifest(config, model, there, source.stem).write(output)
+        replies.manifest(config, model, there, source.stem).write(output)
     if missing := [name for name in turns if name not in there]:
         raise UserError(
             f"{len(missing)} of {len(turns)} turns have no reply, {missing[0]} say; see above; start it again"
@@ -103,7 +110,16 @@ def _turns(source: Path, limit: int | None, last_turn_only: bool) -> dict[str, t
     return dict(itertools.islice(found.items(), limit))
 
 
-def _answer(model: Responder, conversation: Conversation, turn: Turn, media, folder: Path) -> None:
+def withheld(turn: Turn, media: Media, inputs: Collection[str]) -> tuple[Turn, Media]:
+    """A turn and its recordings without some inputs: recordings are left out, the speaker's words become an ellipsis."""
+    kept = {index: {kind: path for kind, path in each.items() if kind not in inputs} for index, each in media.items()}
+    if "text" not in inputs:
+        return turn, kept
+    history = (dataclasses.replace(each, text="…") if each.role == "speaker" else each for each in turn.history)
+    return dataclasses.replace(turn, history=tuple(history)), kept
+
+
+def _answer(model: Responder, conversation: Conversation, turn: Turn, media: Media, folder: Path) -> None:
     result = model.reply(turn.history, media, conversation.listener)
     facts = {
         "conversation_id": conversation.conversation_id,
@@ -116,18 +132,3 @@ def _answer(model: Responder, conversation: Conversation, turn: Turn, media, fol
         with replacing(folder / "reply.npz") as temporary:
             np.savez(temporary, **{name: np.asarray(each, np.float32) for name, each in result.features.items()})
     commands.write_reply(result, folder, facts)  # reply.json is its last file
-
-
-def _manifest(config: Experiment, run: Run, ids: list[str], split: str) -> Manifest:
-    values = json.dumps(settings.plain(config), sort_keys=True)
-    devices = jax.devices()
-    return Manifest(
-        system=config.name,
-        ids=tuple(ids),
-        modalities=MODALITIES,
-        config=hashlib.sha256(values.encode()).hexdigest(),
-        seed=config.seed,
-        hardware=f"{len(devices)} × {devices[0].device_kind}",
-        terms="synthetic speech and faces; the terms of the run's weights and data apply",
-        extra={"split": split, "run": run.folder.name, "stages": run.trained_stages()},
-    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
-MODES = ("train", "check", "extract", "reply", "chat", "preflight")
+MODES = ("train", "check", "extract", "reply", "chat", "evaluate", "preflight")
 ASKED: Mapping[str, str] = {
     "text": "what you say",
     "speech": "a recording of it: any sound file; without words, it is transcribed",
@@ -41,6 +41,13 @@ def define(values: flags.FlagValues) -> None:
         "reply: text alone answers every turn of --input, many at once.",
         flag_values=values,
     )
+    text("withhold", "", "reply to a split: inputs that the model does not get, of text, speech and video.")
+    text(
+        "rows",
+        None,
+        "evaluate: rows of the tables, with commas between them; all that need no other backbone by default.",
+    )
+    text("folders", None, "evaluate: further folders of replies, ROW=FOLDER,ROW=FOLDER.")
     flags.DEFINE_integer("limit", None, "reply to many: the first turns only.", 1, flag_values=values)
     for name, what in ASKED.items():
         text(name, None, f"reply, chat: {what}.")

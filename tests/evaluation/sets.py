@@ -79,7 +79,7 @@ def systems(truth: Path, folder: Path) -> dict[str, Path]:
             sound, frames = read_audio(of["wav"] / "reply.wav", media.RATE), read_frames(of["mp4"] / "reply.mp4")
             if name == "blurred":
                 values |= {"response": "I am sorry to hear that.", "speaker_emotion": "sad"}
-                frames = ndimage.gaussian_filter(frames, (0, 1, 1, 0))
+                frames = ndimage.gaussian_filter(frames, (0, 0.5, 0.5, 0))
             if name == "late":
                 sound = np.roll(sound, 3 * media.RATE // 25)
             if name == "shuffled":

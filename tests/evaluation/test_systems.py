@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
 
 from empatheia_jax.conversation.reply_folder import Manifest
 from empatheia_jax.errors import UserError
-from evaluation import ground_truth, questions, systems
+from evaluation import ground_truth, questions, results, run, systems
+from evaluation.measures import Judges
+from evaluation.store import Store
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -114,3 +118,19 @@ def test_replies_to_another_file_and_two_claims_of_a_row_are_refused(folder, tru
         match([truth, truth], asked)
     with pytest.raises(UserError, match="does not ask"):
         match([folder], dict(list(asked.items())[1:]))
+
+
+def test_the_ten_lines_of_the_documentation_make_a_system_with_a_row(data, truth, asked, tmp_path, capsys):
+    page = (ROOT / "docs" / "evaluation.md").read_text()
+    (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len([line for line in lines.splitlines() if line.strip()]) <= 12 and "empatheia_jax" not in lines
+    exec(lines.replace("DATA", str(data)).replace("FOLDER", str(tmp_path / "mine")), {})
+    found = match([truth, tmp_path / "mine"], asked)
+    assert found.systems[1].row == "listener" and found.systems[1].replies.keys() == asked.keys()
+    values = {name: {} for name in asked}
+    made = run.Evaluation(
+        found.systems, asked, {}, 0, {s.row: values for s in found.systems}, Judges(chosen=()), Store(tmp_path / "c")
+    )
+    table = results.paper_tables(made)[0]
+    row = next(each for each in table.rows if each.key == "listener")
+    assert row.title == "Listener" and row.cells["distinct1"].n == 4 and row.cells["accuracy"].value is not None

@@ -1,0 +1,1 @@
+"""A study with people, without a server: rating pages, collected answers, sample sizes."""
