@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from empatheia_jax.conversation.answer import Answer
+from empatheia_jax.conversation.expression import NEUTRAL
 from empatheia_jax.conversation.schema import Profile
 from empatheia_jax.dialogue.events import ChainStep, Done, Event, Failed, Frames, Motion, SpeechPiece, TextPiece
 from empatheia_jax.dialogue.performance import Performance, Role
@@ -140,7 +141,7 @@ class _Job:
         self.performance: Performance | None = None
         self.acting: Generator[bool, None, None] | None = None
         self.emotion: dict[str, str | None] = {"written": None, "of_32": None, "of_7": None, "classified": None}
-        self.shown: tuple[str, float] = ("neutral", 1.0)
+        self.shown: tuple[str, float] = (NEUTRAL, 1.0)
         self.began, self.timings = time.perf_counter(), {}
         self.cancelled = False
 
@@ -201,25 +202,57 @@ class Engine:
         if request.mix is not None:
             raise UserError("styles cannot be mixed yet; leave mix out")
         with self._lock:
-            if self._stopped:
-                raise RuntimeError("the engine is closed")
             if sum(map(len, self._waiting.values())) >= self._queue:
                 raise Busy(self._retry_after())
-            for job in [job for job in self._jobs.values() if job.session is session]:
-                self.cancel(job.generation)
-            generation = uuid.uuid4().hex
-            session.begin(request, generation)
-            listener = request.profile or session.profile
             steps = self.responder.policy.chain_of_empathy and not request.pipeline
-            stream = Stream(self, generation)
-            job = _Job(session, request, stream, listener, steps)
-            self._jobs[generation] = job
+            job = self._enter(session, request, steps)
             self._waiting.setdefault(session.id, deque()).append(job)
-            if self._worker is None:
-                self._worker = threading.Thread(target=self._run, name="dialogue-engine", daemon=True)
-                self._worker.start()
             self._wake.notify_all()
-        return stream
+        return job.stream
+
+    def recite(self, session: Session, request: Request, text: str) -> Stream:
+        """Gives `text` as the reply, verbatim and spoken where the request asks for it; the core takes no part in it.
+
+        Its voice and face are the profile's, with `request.emotion`; `request.text` is what the user said.
+
+        Raises:
+            Busy: too many replies are performed.
+            UserError: as `stream`.
+        """
+        with self._lock:
+            if len(self._acting) >= self._queue:
+                raise Busy(self._retry_after())
+            job = self._enter(session, request, steps=False)
+            job.text = text.strip()
+            job.reader.answer = Answer(None, None, None, None, job.text, True)
+            job.shown = (request.emotion or NEUTRAL, 1.0)
+            for name in ("wait", "first_text", "text"):
+                job.mark(name)
+            self._deliver(job, TextPiece(generation=job.generation, text=job.text))
+            session.wrote(job.generation, job.answer)
+            job.pieces.extend((piece, None) for piece, _ in job.sentences.cut(job.text, ended=True))
+            job.text_ended = True
+            if request.speaks:
+                self._begin_acting(job)
+            else:
+                self._finish(job)
+            self._wake.notify_all()
+        return job.stream
+
+    def _enter(self, session: Session, request: Request, steps: bool) -> _Job:
+        """A new reply of a session, whose last one is cancelled where it is not complete. With the lock."""
+        if self._stopped:
+            raise RuntimeError("the engine is closed")
+        for job in [job for job in self._jobs.values() if job.session is session]:
+            self.cancel(job.generation)
+        generation = uuid.uuid4().hex
+        session.begin(request, generation)
+        job = _Job(session, request, Stream(self, generation), request.profile or session.profile, steps)
+        self._jobs[generation] = job
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._run, name="dialogue-engine", daemon=True)
+            self._worker.start()
+        return job
 
     def reply(self, session: Session, request: Request, on_event: Any = None) -> Reply:
         """The whole reply: what `stream` yields, collected. Frames are drawn when they are asked for.
@@ -516,14 +549,17 @@ class Engine:
     def _cast(self, job: _Job, written: Written | None, draws: bool) -> Performance:
         """Who speaks and how, decided with the first piece and kept for the whole reply."""
         responder, request = self.responder, job.request
-        assert written is not None
-        style = self._understand(job, written)
+        if written is None:  # a text that is recited: the profile's own voice and face alone
+            speech_style = video_style = np.zeros((), np.float32)
+        else:
+            style = self._understand(job, written)
+            speech_style, video_style = style.speech[0], style.video[0]
         role = Role(
             listener=job.listener or DEFAULT_LISTENER,
-            speech_style=style.speech[0],
-            video_style=style.video[0],
+            speech_style=speech_style,
+            video_style=video_style,
             shown=job.shown,
-            blend=Blend.of(0.0, 0.0) if request.pipeline else responder.blend,
+            blend=Blend.of(0.0, 0.0) if request.pipeline or written is None else responder.blend,
             seed=self._seed(job),
         )
         return Performance(responder, job.generation, role, draws=draws)
