@@ -16,7 +16,7 @@ $(VENV)/installed: setup.cfg pyproject.toml requirements/weights.txt
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed requirements/faces.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,serve,test]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/faces.txt
 	touch $@
 

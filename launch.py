@@ -3,7 +3,7 @@
 Modes: `train` (default) runs the config's schedule of stages and resumes it; `check` says at once what it would lack; `extract`
 fills the feature cache; `reply` answers what you say (`--text`, `--speech`, `--video`), a dialogue file, or every turn of a split
 (`--input=test`), with text, wav and mp4, or with `--modalities=text` in text alone; `chat` is a conversation in the terminal;
-`preflight` says whether the run fits hardware that is not there.
+`serve` opens a page and OpenAI's interface on a port; `preflight` says whether the run fits hardware that is not there.
 """
 
 from __future__ import annotations
@@ -204,6 +204,15 @@ def chat(given: flags.FlagValues, config: settings.Experiment, workdir: Path) ->
     return on_first_host(lambda: commands.chat(config, workdir, output, ask))
 
 
+def serve(given: flags.FlagValues, config: settings.Experiment, workdir: Path) -> int:
+    """A page, and an interface as OpenAI's."""
+    from empatheia_jax.requirements import writable
+    from empatheia_jax.server import command
+
+    folder = writable(given.output or workdir / "server", "--output")
+    return command.serve(config, workdir, command.options_of(given, folder))
+
+
 @main_guard
 def main(argv: list[str]) -> int:
     """Does what the command line asks for; returns the exit status."""
@@ -234,7 +243,7 @@ def main(argv: list[str]) -> int:
     from empatheia_jax.runs import fit
 
     config = fit.as_trained(config, workdir, config_flags.get_override_values(given["config"]))
-    return {"reply": reply, "chat": chat}[mode](given, config, workdir)
+    return {"reply": reply, "chat": chat, "serve": serve}[mode](given, config, workdir)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
-MODES = ("train", "check", "extract", "reply", "chat", "evaluate", "preflight")
+MODES = ("train", "check", "extract", "reply", "chat", "serve", "evaluate", "preflight")
 ASKED: Mapping[str, str] = {
     "text": "what you say",
     "speech": "a recording of it: any sound file; without words, it is transcribed",
@@ -33,7 +33,11 @@ def define(values: flags.FlagValues) -> None:
         None,
         "reply: a dialogue in the released AvaMERG layout (JSON), or train, valid, test; with --modalities=text a file of many.",
     )
-    text("output", None, "reply, chat: folder for reply.json, reply.wav, reply.mp4, or replies.jsonl.")
+    text(
+        "output",
+        None,
+        "reply, chat: folder for reply.json, reply.wav, reply.mp4, or replies.jsonl; serve: for sessions.",
+    )
     flags.DEFINE_enum(
         "modalities",
         "text,speech,video",
@@ -51,6 +55,10 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("limit", None, "reply to many: the first turns only.", 1, flag_values=values)
     for name, what in ASKED.items():
         text(name, None, f"reply, chat: {what}.")
+    text("bind", "127.0.0.1:8080", "serve: the address and port; any but this machine's own needs --token.")
+    text("token", None, "serve: what clients have to show; better in the variable EMPATHEIA_TOKEN.")
+    text("origins", "", "serve: pages of other servers that may call it, for example https://lab.example,https://…")
+    text("names", "", "serve: host names under which it may be called, beside addresses.")
     text("target", "a100-80gb:1", "preflight: hardware, for example v5e:4x4.")
     text("json", None, "preflight: also write the result to this file.")
     flags.DEFINE_bool("verify", False, "extract: read all recordings and records again.", flag_values=values)

@@ -1,0 +1,80 @@
+"""`--mode=serve`: loads a run, warms it, and opens the port."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from empatheia_jax.dialogue import commands
+from empatheia_jax.dialogue.engine import Engine
+from empatheia_jax.errors import UserError
+from empatheia_jax.server import app
+from empatheia_jax.server.house import House
+from empatheia_jax.server.options import TOKEN, Options
+from empatheia_jax.server.sockets import protocol
+from empatheia_jax.settings import Experiment
+
+
+def serve(config: Experiment, workdir: Path, options: Options) -> int:
+    """Serves until it is stopped.
+
+    Raises:
+        UserError: weights or checkpoints are missing.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    engine = Engine(commands.responder(config, workdir))
+    try:
+        house = House(engine, options, model=config.name)
+        print("warming up: every network is compiled before the port opens …", flush=True)
+        measured = house.warm()
+        print(f"the renderer draws {measured.film:.0f} frames a second; a face is sent as {measured.face} by default")
+        if not options.local:
+            print("this port speaks plain HTTP: put a proxy with TLS in front of it")
+        uvicorn_server(house).run()
+    finally:
+        engine.close()
+    return 0
+
+
+def uvicorn_server(house: House) -> uvicorn.Server:
+    """A server that is not yet running."""
+    options = house.options
+    return uvicorn.Server(
+        uvicorn.Config(
+            app.create(house),
+            host=options.host,
+            port=options.port,
+            http=protocol(options),
+            ws="none",
+            log_level="warning",
+            access_log=False,  # addresses hold ids of sessions; what is counted stands at /metrics
+            timeout_keep_alive=int(options.header_seconds),
+            timeout_graceful_shutdown=5,
+            backlog=512,
+            server_header=False,
+            lifespan="off",
+        )
+    )
+
+
+def options_of(given: Any, folder: Path) -> Options:
+    """The options that the flags give (`bind`, `token`, `origins`, `names`). Raises `UserError` where one is wrong."""
+    host, colon, port = given.bind.rpartition(":")
+    if not colon or not port.isdecimal():
+        raise UserError(f"--bind={given.bind}; expected an address and a port, for example 127.0.0.1:8080")
+
+    def listed(value: str) -> tuple[str, ...]:
+        return tuple(each.strip().rstrip("/").lower() for each in value.split(",") if each.strip())
+
+    return Options(
+        folder,
+        host=host.strip("[]"),
+        port=int(port),
+        token=given.token or os.environ.get(TOKEN) or None,
+        origins=listed(given.origins),
+        names=listed(given.names),
+    )

@@ -1,0 +1,71 @@
+"""How the server is run: where it listens, who may come in, and how much of everything it takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from pathlib import Path
+
+from empatheia_jax.errors import UserError
+
+TOKEN = "EMPATHEIA_TOKEN"
+"""Variable of the environment that holds the token; a command line is read by everybody on the machine."""
+MEGABYTE = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What `--mode=serve` is told, and the limits.
+
+    host, port: where it listens. token: what a client has to show; needed everywhere but on this machine. origins: pages of other
+    servers that may call it ("https://lab.example"). names: host names under which it may be called, beside its addresses.
+    folder: where sessions and uploads are kept.
+    """
+
+    folder: Path
+    host: str = "127.0.0.1"
+    port: int = 8080
+    token: str | None = None
+    origins: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    upload_bytes: int = 64 * MEGABYTE
+    all_uploads_bytes: int = 1024 * MEGABYTE
+    body_bytes: int = 24 * MEGABYTE
+    characters: int = 8_000
+    sessions: int = 1_000
+    sockets: int = 256
+    header_seconds: float = 10.0
+    silent_seconds: float = 10.0
+    body_seconds: float = 120.0
+
+    def __post_init__(self):
+        if not 0 <= self.port < 65_536:
+            raise UserError(f"the port is {self.port}; expected 1 to 65535, or 0 for any free one")
+        if not self.local and not self.token:
+            raise UserError(
+                f"{self.host} can be reached from other machines; set a token in {TOKEN} (or --token), and put TLS in front"
+            )
+        if self.token is not None and (
+            len(self.token) < 16 or not self.token.isascii() or not self.token.isprintable()
+        ):
+            raise UserError(
+                "the token is too short or holds odd characters; expected 16 or more printable ASCII characters"
+            )
+        for origin in self.origins:
+            if not origin.startswith(("http://", "https://")) or origin.rstrip("/").count("/") != 2:
+                raise UserError(f"the origin {origin!r} is none; expected for example https://lab.example")
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_loopback(self.host)
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a host's name or address is this machine's own."""
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
