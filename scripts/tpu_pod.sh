@@ -7,9 +7,10 @@
 # starts the same command on all hosts in the background; the log stays on each host as empatheia/run.log and is followed here.
 # SHARED is a bucket (mounted by gcsfuse) or an NFS share such as Filestore's (10.0.0.2:/share, the better choice: a bucket
 # rewrites a file for each line that is added). Weights and data lie there too: --config.networks.weights_dir=/mnt/shared/weights
-# --config.data.path=/mnt/shared/avamerg. A workdir of the form gs://… is refused: a run's folder holds a lock and files that grow.
+# --config.data.path=/mnt/shared/data/avamerg. UPLOAD="weights data/avamerg" copies these folders of this machine there first.
+# A workdir of the form gs://… is refused: a run's folder holds a lock and files that grow.
 #
-# JAX finds the peers from the TPU's metadata. Run it again after a preemption: training resumes. The slice stays until you delete
+# The hosts find each other by the TPU's metadata, as JAX does. Run it again after a preemption: training resumes. The slice stays until you delete
 # it. SPOT=1 asks for a spot slice; DRY_RUN=1 prints the commands instead.
 set -euo pipefail
 
@@ -61,6 +62,23 @@ trap 'rm -f "$archive"' EXIT
 if [ "${DRY_RUN:-0}" = 1 ] || ! "${tpu[@]}" describe "$name" --zone="$zone" >/dev/null 2>&1; then
   run "${tpu[@]}" create "$name" --zone="$zone" --accelerator-type="$type" --version="$image" ${SPOT:+--spot}
 fi
+mounted="
+set -e
+if ! mountpoint -q /mnt/shared; then
+  sudo mkdir -p /mnt/shared
+  sudo apt-get -qq update && sudo apt-get -qq install -y nfs-common gcsfuse >/dev/null || sudo apt-get -qq install -y nfs-common >/dev/null
+  $mount
+fi"
+run "${tpu[@]}" ssh "$name" --zone="$zone" --worker=all --command="$mounted"
+for folder in ${UPLOAD:-}; do
+  case "$SHARED" in
+    gs://*) run gcloud storage rsync --recursive "$folder" "$SHARED/$folder" ;;
+    *)
+      run "${tpu[@]}" ssh "$name" --zone="$zone" --worker=0 --command="mkdir -p $(printf %q "/mnt/shared/$(dirname "$folder")")"
+      run "${tpu[@]}" scp --recurse "$folder" "$name":"/mnt/shared/$folder" --zone="$zone" --worker=0
+      ;;
+  esac
+done
 run git archive --format=tar.gz --output="$archive" HEAD
 run "${tpu[@]}" scp "$archive" "$name":empatheia.tar.gz --zone="$zone" --worker=all
 flags=$(printf '%q ' "$@")
@@ -68,15 +86,10 @@ flags=$(printf '%q ' "$@")
 run "${tpu[@]}" ssh "$name" --zone="$zone" --worker=all --command="
 set -e
 mkdir -p empatheia && tar -xzf empatheia.tar.gz -C empatheia && cd empatheia
-if ! mountpoint -q /mnt/shared; then
-  sudo mkdir -p /mnt/shared
-  sudo apt-get -qq update && sudo apt-get -qq install -y nfs-common gcsfuse >/dev/null || sudo apt-get -qq install -y nfs-common >/dev/null
-  $mount
-fi
 command -v uv >/dev/null || curl -LsSf https://astral.sh/uv/install.sh | sh
 export PATH=\$HOME/.local/bin:\$PATH
 [ -x .venv/bin/python ] || uv venv -q --python 3.11 .venv
-uv pip install -q --python .venv/bin/python . 'jax[tpu]'
+uv pip install -q --python .venv/bin/python '.[tpu,demo,espeak]'
 nohup .venv/bin/python launch.py $flags >run.log 2>&1 </dev/null &
 tail --pid=\$! -n +1 -f run.log
 wait \$!"

@@ -45,11 +45,13 @@ def detect(environment: Mapping[str, str] | None = None) -> str | None:
 
     environment  `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` are set (torchrun-like launchers)
     slurm        an `srun` step of several tasks
-    tpu          a TPU slice of several hosts (GKE sets `TPU_WORKER_HOSTNAMES`, multislice `MEGASCALE_NUM_SLICES`)
+    tpu          a TPU slice of several hosts (GKE sets `TPU_WORKER_HOSTNAMES`, multislice `MEGASCALE_NUM_SLICES`; a Cloud TPU VM
+                 has neither, and its metadata server is asked)
 
     Raises:
       UserError: only some of the three `JAX_…` variables are set, or a variable does not hold what it should.
     """
+    asked = environment is None
     environment = os.environ if environment is None else environment
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     found = [name for name in names if environment.get(name)]
@@ -70,7 +72,29 @@ def detect(environment: Mapping[str, str] | None = None) -> str | None:
             raise UserError(f"SLURM_PROCID={process}; expected less than the {tasks} tasks of the step")
         return "slurm"
     hosts = [host for host in environment.get("TPU_WORKER_HOSTNAMES", "").split(",") if host]
-    return "tpu" if len(hosts) > 1 or slices > 1 else None
+    if len(hosts) > 1 or slices > 1 or (asked and not hosts and cloud_tpu_hosts() > 1):
+        return "tpu"
+    return None
+
+
+def cloud_tpu_hosts() -> int:
+    """How many hosts the TPU slice of this Cloud TPU VM has, by the metadata server, as JAX itself asks it; 1 elsewhere.
+
+    Raises:
+      UserError: this is such a VM, and the server does not answer.
+    """
+    from jax._src import cloud_tpu_init
+    from jax._src.clusters.cloud_tpu_cluster import GceTpuCluster
+
+    if not cloud_tpu_init.running_in_cloud_tpu_vm:
+        return 1
+    try:
+        return GceTpuCluster.get_process_count() if GceTpuCluster.is_env_present() else 1
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
+        raise UserError(
+            f"the metadata server of this TPU VM does not say which hosts belong together ({_first_line(error)}); set "
+            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or TPU_SKIP_MDS_QUERY=1 for one host alone"
+        ) from None
 
 
 def from_environment(environment: Mapping[str, str]) -> tuple[str, int, int]:

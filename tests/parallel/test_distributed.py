@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from jax._src import cloud_tpu_init
+from jax._src.clusters import cloud_tpu_cluster
 
 from empatheia_jax import errors
 from empatheia_jax.errors import UserError
@@ -136,3 +141,51 @@ def test_the_process_that_ends_first_notes_its_exit_code(tmp_path, monkeypatch):
         with pytest.raises(SystemExit):
             errors.leave(code)
     assert (tmp_path / "exit-code").read_text() == "2\n"
+
+
+@pytest.fixture
+def metadata(monkeypatch):
+    """The metadata server of a Cloud TPU VM, which answers what a test puts into the dictionary."""
+    answers: dict[str, str] = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            value = answers.get(self.path.rsplit("/", 1)[-1])
+            known = value is not None and self.headers["Metadata-Flavor"] == "Google"
+            self.send_response(200 if known else 404)
+            self.end_headers()
+            self.wfile.write((value or "").encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("GCE_METADATA_IP", f"127.0.0.1:{server.server_port}")
+    for name in ("JAX_COORDINATOR_ADDRESS", "SLURM_NTASKS", "TPU_WORKER_HOSTNAMES", "TPU_SKIP_MDS_QUERY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cloud_tpu_init, "running_in_cloud_tpu_vm", True)
+    monkeypatch.setattr(cloud_tpu_cluster, "running_in_cloud_tpu_vm", True)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    yield answers
+    server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "found"), [("a:0:10.0.0.1,b:1:10.0.0.2", "tpu"), ("t-w-0,t-w-1", "tpu"), ("t-w-0", None)]
+)
+def test_a_tpu_vm_asks_its_metadata_server_for_its_peers(metadata, hosts, found):
+    metadata |= {"agent-worker-number": "0", "worker-network-endpoints": hosts, "tpu-env": "ZONE: 'z'\n"}
+    assert distributed.detect() == found
+
+
+def test_another_machine_asks_nobody(monkeypatch):
+    monkeypatch.setenv("GCE_METADATA_IP", "127.0.0.1:1")  # nobody listens there
+    assert distributed.cloud_tpu_hosts() == 1
+
+
+def test_a_metadata_server_that_makes_no_sense_is_one_line(metadata):
+    metadata |= {"agent-worker-number": "0", "worker-network-endpoints": "a:b", "tpu-env": ""}
+    with pytest.raises(UserError, match="does not say which hosts belong together") as caught:
+        distributed.detect()
+    assert "\n" not in str(caught.value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,28 @@ def test_a_workdir_that_is_no_folder_is_refused_before_anything_is_rented(name):
 def test_a_pod_without_a_place_that_all_hosts_share_is_refused():
     result = run("tpu_pod.sh", *SCRIPTS["tpu_pod.sh"][0], *FLAGS, DRY_RUN="1", SHARED="")
     assert result.returncode == 2 and "gs://BUCKET or HOST:/SHARE" in result.stderr
+
+
+def test_weights_and_data_are_copied_to_where_all_hosts_see_them():
+    arguments, upload = [*SCRIPTS["tpu_pod.sh"][0], *FLAGS], "weights data/avamerg"
+    bucket = run("tpu_pod.sh", *arguments, DRY_RUN="1", UPLOAD=upload).stdout
+    assert "gcloud storage rsync --recursive data/avamerg gs://bucket/data/avamerg" in bucket
+    share = run("tpu_pod.sh", *arguments, DRY_RUN="1", UPLOAD=upload, SHARED="10.0.0.2:/share").stdout
+    assert "scp --recurse weights pod:/mnt/shared/weights" in share
+    assert share.index("mount -t nfs") < share.index("scp --recurse") < share.index("launch.py")
+
+
+def test_the_image_of_a_workload_is_the_dockerfiles_and_has_extras_that_exist():
+    made = run("tpu_xpk.sh", *SCRIPTS["tpu_xpk.sh"][0], *FLAGS, DRY_RUN="1", BUILD="1").stdout
+    assert "docker build --target=tpu --tag=gcr.io/x/y" in made and "docker push gcr.io/x/y" in made
+    text = (ROOT / "Dockerfile").read_text()
+    assert {"cuda", "tpu"} <= set(re.findall(r"FROM base AS (\w+)", text))
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    wanted = {each for found in re.findall(r"\.\[(.*?)\]", text) for each in found.split(",")}
+    assert {each.replace("${CUDA}", "cuda12") for each in wanted} <= set(setup["options.extras_require"])
+    for path in (path for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE) for path in line.split()[:-1]):
+        assert (ROOT / path).exists(), path
 
 
 # ---------------------------------------------------------------- the end of a run, by a stub of the scheduler
