@@ -34,6 +34,11 @@ class Run:
         return self.folder / "metrics" / "metrics.jsonl"
 
     @property
+    def environment_path(self) -> Path:
+        """The file that says what the run ran on."""
+        return self.folder / "environment.json"
+
+    @property
     def samples(self) -> Path:
         """The folder of the replies that the run made of itself."""
         return self.folder / "samples"
@@ -59,6 +64,17 @@ class Run:
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the run's config, whole or not at all, with a checksum of its own."""
         write_record(self.config_path, config)
+
+    def environment(self) -> dict[str, Any]:
+        """What the newest start of the run ran on, for people to read; nothing where that is unknown or damaged."""
+        try:
+            return read_record(self.environment_path, {}, "start the training again")
+        except UserError:
+            return {}
+
+    def write_environment(self, values: Mapping[str, Any]) -> None:
+        """Notes what the run runs on."""
+        write_record(self.environment_path, values)
 
     def completion(self, stage: str) -> dict[str, Any] | None:
         """How a stage ended (its step, its losses), or None while it is not complete."""

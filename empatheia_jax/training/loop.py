@@ -74,6 +74,8 @@ def run(
     flops_per_token: float | None = None,
     count_tokens: Callable[[Any], int] | None = None,
     deadline: float | None = None,
+    learning_rate: Callable[[int], float] | None = None,
+    later: float = 0.0,
     progress: bool = True,
 ) -> StageResult:
     """Trains a stage to `steps` optimizer steps, from its newest checkpoint if it has one.
@@ -91,6 +93,8 @@ def run(
       flops_per_token: for the MFU; see `metrics.MFU_RULE`.
       count_tokens: tokens in a host batch; by default the sum of its `lengths`.
       deadline: moment of `time.monotonic()` after which it saves and returns, unfinished.
+      learning_rate: of an optimizer step, counted from 0; logged and shown.
+      later: how much the stages behind this one will take, in steps of this one: for the time that is left of all.
 
     Raises:
       NonFiniteLoss: with the steps in question; the last good checkpoint stays the newest.
@@ -110,7 +114,7 @@ def run(
     if metrics is not None:
         metrics.resume(stage_name, start)
 
-    loop = _Loop(stage_name, step, checkpoints, metrics, batches, notes, start, flops_per_token)
+    loop = _Loop(stage_name, step, checkpoints, metrics, batches, notes, start, flops_per_token, learning_rate)
     bar = tqdm(
         total=steps, initial=start, desc=stage_name, unit="step", disable=not progress or jax.process_index() != 0
     )
@@ -135,10 +139,10 @@ def run(
             late = _is_late(deadline)
             stopped = asked or late
             if number % log_every == 0 or last or stopped:
-                bar.set_postfix_str(loop.log(state, number))
+                bar.set_postfix_str(loop.log(state, number, steps - number + later))
             if eval_fn is not None and (last or (eval_every and number % eval_every == 0)):
                 with loop.timer.measure("eval"):
-                    loop.write(number, {f"eval/{name}": value for name, value in eval_fn(state).items()})
+                    loop.evaluated(number, eval_fn(state))
             if last or stopped or number % save_every == 0:
                 with loop.timer.measure("save"):
                     loop.save(state, number, wait=last or stopped)
@@ -159,11 +163,12 @@ def run(
 class _Loop:
     """What the loop remembers between two lines of the log."""
 
-    def __init__(self, name, step, checkpoints, metrics, batches, notes, start, flops_per_token):
+    def __init__(self, name, step, checkpoints, metrics, batches, notes, start, flops_per_token, learning_rate):
         self.name, self.step, self.checkpoints, self.metrics, self.batches = name, step, checkpoints, metrics, batches
         self.first_loss: float | None = notes.get("first_loss")
         self.last_loss: float = notes.get("last_loss", float("nan"))
-        self.flops_per_token, self.logged = flops_per_token, start
+        self.flops_per_token, self.logged, self.learning_rate = flops_per_token, start, learning_rate
+        self.validation = ""
         self.began = time.monotonic() - notes.get("seconds", 0.0)
         self.timer, self.tokens, self.timed = StepTimer(), 0, 0
         self.window: list[dict[str, jax.Array]] = []
@@ -202,15 +207,23 @@ class _Loop:
             self.in_flight.popleft().block_until_ready()
         return state
 
-    def log(self, state: TrainState, number: int) -> str:
-        """Writes the means since the last call; returns the text for the bar."""
+    def log(self, state: TrainState, number: int, left: float) -> str:
+        """Writes the means since the last call; returns the text for the bar. `left`: steps to go, of later stages too."""
         window = jax.device_get(self.window)
         self.require_finite(state, number)
         values = {name: float(np.mean([entry[name] for entry in window])) for name in window[0] if name != "finite"}
         count = len(window)
         seconds = max(1e-9, self.timer.elapsed() - self.timer.parts.get("compile", 0.0))
         values |= self.timer.breakdown(count)
-        text = f"loss {values['loss']:.4f}"
+        text = f"loss {values['loss']:.4f}" + "".join(
+            f", {name.removesuffix('_accuracy')} {100 * value:.0f} %"
+            for name, value in values.items()
+            if name.endswith("_accuracy")
+        )
+        if self.learning_rate is not None:
+            values["learning_rate"] = float(self.learning_rate(number - 1))
+            text += f", rate {values['learning_rate']:.1e}"
+        values["data_wait"] = min(1.0, self.timer.parts.get("data", 0.0) / seconds)
         if self.timed:
             here = batch_part(self.step.mesh)
             speed = self.tokens * here.count / len(here.numbers) / seconds
@@ -219,13 +232,26 @@ class _Loop:
             if self.flops_per_token is not None and (peak := peak_flops()) is not None:
                 values["mfu"] = speed * self.flops_per_token / (peak * jax.device_count())
                 text += f", MFU {100 * values['mfu']:.1f} %"
+            values["hours_left"] = left / values["steps_per_second"] / 3600
+            text += f", waits for data {100 * values['data_wait']:.0f} %, all done in {duration(values['hours_left'])}"
         self.last_loss = values["loss"]
         if self.first_loss is None:
             self.first_loss = self.last_loss
         self.write(number, values)
         self.window, self.tokens, self.timed, self.logged = [], 0, 0, number
         self.timer.reset()
-        return text
+        return text + self.validation
+
+    def evaluated(self, number: int, values: Mapping[str, float]) -> None:
+        """Writes what an evaluation found; the bar shows it until the next one."""
+        self.write(number, {f"eval/{name}": value for name, value in values.items()})
+        shown = [f"{name} {value:.4f}" for name, value in values.items() if name == "loss"]
+        shown += [
+            f"{name.removesuffix('_accuracy')} {100 * value:.0f} %"
+            for name, value in values.items()
+            if name.endswith("_accuracy")
+        ]
+        self.validation = f"; validation: {', '.join(shown)}" if shown else ""
 
     def require_finite(self, state: TrainState, number: int) -> None:
         bad = int(state.bad_step)
@@ -260,6 +286,13 @@ class _Loop:
     def write(self, number: int, values: Mapping[str, float]) -> None:
         if self.metrics is not None:
             self.metrics.write(self.name, number, values)
+
+
+def duration(hours: float) -> str:
+    """A time in words: "3 min", "5.2 h", "2.1 days"."""
+    if hours < 1:
+        return f"{60 * hours:.0f} min"
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 @jax.jit

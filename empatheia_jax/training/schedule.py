@@ -119,6 +119,8 @@ def phase(
         loss=stages.loss_function(stage, what),
         coefficients=stages.coefficients(stage, what),
         optimizer=optimizers.build(optimizer_config(settings)),
+        learning_rate=optimizers.schedule(optimizer_config(settings)),
+        size=settings.batch,
         steps=settings.steps,
         data=data,
         fingerprint=fit.fingerprint(config, stage, weights=weights or {}, features=features or {}, after=after or {}),

@@ -24,7 +24,7 @@ from jax.sharding import Mesh
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel import distributed
-from empatheia_jax.runs import report
+from empatheia_jax.runs import environment, report
 from empatheia_jax.runs.compilation import keep_programs
 from empatheia_jax.runs.lock import Lock
 from empatheia_jax.runs.run import Run
@@ -69,6 +69,8 @@ class Phase:
     eval_every    steps between two evaluations (one more at the end); 0 = never
     deadline      moment of `time.monotonic()` at which it saves and stops, unfinished; the same command goes on. None = no end
     flops_per_token    of the partition, for the MFU; None = not reported
+    learning_rate      of an optimizer step, counted from 0; None = not reported
+    size          of a step beside one of another phase (its examples, say), for the time that is left of all
     """
 
     name: str
@@ -87,6 +89,8 @@ class Phase:
     eval_every: int = 0
     deadline: float | None = None
     flops_per_token: Callable[[partition.Partition], float] | None = None
+    learning_rate: Callable[[int], float] | None = None
+    size: int = 1
 
     def build_step(self, cut: partition.Partition, mesh: Mesh, compiler_options: Mapping[str, Any]) -> TrainStep:
         """The compiled step; `cut` may be abstract."""
@@ -199,6 +203,7 @@ def _run_phases(
     run = Run(workdir)
     if jax.process_index() == 0:
         run.write_config(config)
+        run.write_environment(environment.describe(mesh))
     keep_programs(workdir)
     metrics = Metrics(run.metrics_path.parent)
     results = []
@@ -211,7 +216,9 @@ def _run_phases(
             metadata={"config": config, **metadata},
             keep=keep_checkpoints,
         ) as checkpoints:
-            result = _train(phase, cut, step, mesh, checkpoints, metrics, log_every, profile_steps)
+            waiting = [each for each in phases[phases.index(phase) + 1 :] if run.completion(each.name) is None]
+            later = sum(each.steps * each.size for each in waiting) / phase.size
+            result = _train(phase, cut, step, mesh, checkpoints, metrics, log_every, profile_steps, later)
         overlay(model, result.state.averaged)
         results.append(result)
         if jax.process_index() == 0 and phase is not phases[-1] and not result.stopped:
@@ -244,6 +251,7 @@ def _train(
     metrics: Metrics,
     log_every: int,
     profile_steps: tuple[int, int] | tuple[()],
+    later: float,
 ) -> loop.StageResult:
     if checkpoints.complete is None and jax.process_index() == 0:
         print(f"\n{phase.name}\n{parameter_table(cut, mesh=mesh)}")
@@ -277,6 +285,8 @@ def _train(
         profile_steps=profile_steps,
         deadline=phase.deadline,
         flops_per_token=None if phase.flops_per_token is None else phase.flops_per_token(cut),
+        learning_rate=phase.learning_rate,
+        later=later,
     )
 
 
