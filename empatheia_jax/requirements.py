@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from empatheia_jax import weights
-from empatheia_jax.dreamtalk import portrait
+from empatheia_jax.dreamtalk import photo, portrait
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.image import read_image
 from empatheia_jax.parallel.mesh import mesh_shape
@@ -180,10 +180,17 @@ def faces(config: Experiment) -> list[str]:
     if not any(path.stem == "default" for path in pictures) and len(pictures) < PROFILES:
         lines.append(f"{key}: no default.png and {len(pictures)} of {PROFILES} portraits; add default.png")
     if not any(where.glob("*.mat")):
-        lines.append(f"{key}: no style clip; add neutral.mat (3DMM coefficients of a speaking face)")
+        lines.append(
+            f"{key}: no style clip, so the face speaks in no particular style; add neutral.mat (3DMM coefficients of a speaking "
+            "face)"
+        )
     for path in pictures:
         try:
-            portrait.prepare(read_image(path), 256)
+            picture = read_image(path)
+            if picture.shape[0] == picture.shape[1]:
+                portrait.prepare(picture, 256, crop=False)
+            else:
+                photo.prepare(picture, 256, path.name)
         except UserError as error:
             lines.append(f"{key}: {path.name}: {error}")
     return lines

@@ -18,7 +18,7 @@ from empatheia_jax.styletts2.config import NETWORKS, StyleTTS2Config
 from empatheia_jax.styletts2.model import KIND, StyleTTS2
 from empatheia_jax.styletts2.style_encoder import STAGES
 
-# `Utils/PLBERT/config.yml` of the original, which the configuration file of a checkpoint only points at.
+# `Utils/PLBERT/config.yml` of the original, which the configuration file of a checkpoint only points at (`PLBERT_dir`).
 PLBERT = {
     "vocab_size": 178,
     "hidden_size": 768,
@@ -342,18 +342,26 @@ def _checkpoint(path: Path) -> Path:
 
 
 def _config(path: Path, source: Source) -> StyleTTS2Config:
-    """`config.yml` beside the checkpoint (or the one .yml file there)."""
+    """`config.yml` beside the checkpoint (or the one .yml file there), and PL-BERT's own where it points at one that is there."""
     folder = path if path.is_dir() else path.parent
     found = sorted(folder.glob("*.yml"))
     chosen = folder / "config.yml" if folder / "config.yml" in found else (found[0] if len(found) == 1 else None)
     if chosen is None:
         raise UserError(f"{folder} lacks config.yml, the configuration file that is published with a checkpoint")
-    try:
-        values = yaml.safe_load(chosen.read_text(encoding="utf-8"))["model_params"]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise UserError(f"{chosen} is no StyleTTS 2 configuration: {error!r}") from error
+    values, content = _model_params(chosen)
+    bert = folder / str(content.get("PLBERT_dir", "")) / "config.yml"
+    plbert = _model_params(bert)[0] if content.get("PLBERT_dir") and bert.is_file() else PLBERT
     networks = tuple(name for name in NETWORKS if any(key.startswith(f"net.{name}.") for key in source))
-    return StyleTTS2Config.from_source(values, PLBERT, networks=networks)
+    return StyleTTS2Config.from_source(values, plbert, networks=networks)
+
+
+def _model_params(path: Path) -> tuple[dict, dict]:
+    """`model_params` of a configuration file, and all of it. Raises `UserError` where it is none."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return content["model_params"], content
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no StyleTTS 2 configuration: {error!r}") from error
 
 
 CONVERSIONS = [

@@ -164,7 +164,8 @@ def run(config: Experiment, target: str, json_path: str | os.PathLike | None = N
         rows.append(_row(found, None))
         result["extract"] = {**found.as_dict(), "clips_per_second": found.tokens_per_second}
         remarks.append(
-            f"extract: one longest clip ({config.data.frames / preflight_extract.FRAMES_PER_SECOND:.0f} s) per device at a time"
+            f"extract: {preflight_extract.BATCH} longest clips per device at a time, "
+            f"{config.data.frames / preflight_extract.FRAMES_PER_SECOND:.0f} s each"
         )
     for stage in config.schedule:
         planned = plan(config, stage, mesh)

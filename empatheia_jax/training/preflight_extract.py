@@ -1,7 +1,7 @@
-"""The program of `--mode=extract` for `preflight`: every network that makes a feature or a target, on one longest clip.
+"""The program of `--mode=extract` for `preflight`: every network that makes a feature or a target, on a batch of longest clips.
 
-`data_pipeline.extract` runs on one device per process; so every device here gets one clip of its own, and nothing moves between
-them. In fact a device encodes up to eight clips at once, whose activations take as many times as much.
+`data_pipeline.extract` runs on one device per process; so every device here gets clips of its own, as many as it encodes at once
+(`encoders.batching.BATCH`), and nothing moves between them.
 Sizes are those of the full networks (`training.released`), of which the toy ones are small copies.
 """
 
@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from empatheia_jax.dreamtalk import released as dreamtalk
 from empatheia_jax.dreamtalk.denoiser import Denoiser
 from empatheia_jax.encoders import released as encoders
+from empatheia_jax.encoders.batching import BATCH
 from empatheia_jax.encoders.clip_vision import ClipVision
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2
 from empatheia_jax.parallel import mesh as meshes
@@ -49,16 +50,19 @@ class Extractors(nnx.Module):
         self.dreamtalk = Denoiser(dreamtalk.DENOISER, **wide)
 
     def __call__(self, wave, pictures, phonemes, mel, windows, expressions):
-        """What the cache holds of one clip (leading axis 1): speech, video, C^s, S^s, C^v, S^v; also DreamTalk's rows."""
+        """What the cache holds of the clips on the leading axis: speech, video, C^s, S^s, C^v, S^v; also DreamTalk's rows."""
+        clips = len(wave)
+        together = lambda x: x.reshape(-1, *x.shape[2:])  # noqa: E731
+        apart = lambda x: x.reshape(clips, -1, *x.shape[1:])  # noqa: E731
         whole = lambda x: jnp.full(x.shape[:1], x.shape[1], jnp.int32)  # noqa: E731
         return (
             self.hubert(wave, lengths=whole(wave)).last,
-            self.clip.patch_features(pictures[0], layer=self.layer).mean(axis=1)[None],
+            apart(self.clip.patch_features(together(pictures), layer=self.layer).mean(axis=1)),
             self.text(phonemes, whole(phonemes)),
             jnp.concatenate([self.acoustic(mel), self.prosodic(mel)], axis=-1),
             # Between these two the rows of speech are gathered to windows on the host.
             self.wav2vec(wave, lengths=whole(wave)).last,
-            self.dreamtalk.content_encoder(windows[0])[None],
+            apart(self.dreamtalk.content_encoder(together(windows))),
             self.dreamtalk.style_encoder(expressions, jnp.zeros(expressions.shape[:2], bool)),
         )
 
@@ -80,8 +84,9 @@ def inputs(config: Experiment, clips: int) -> tuple[jax.ShapeDtypeStruct, ...]:
 
 
 def footprint(config: Experiment, target: Target, mesh: Mesh) -> Footprint:
-    """Compiles the extraction of one clip per device; `tokens` of the result counts clips."""
+    """Compiles the extraction of a batch of clips per device; `tokens` of the result counts clips."""
     devices = mesh.devices.size
+    count = devices * BATCH
     graph, state = nnx.split(nnx.eval_shape(lambda: Extractors(config, rngs=nnx.Rngs(0))))
     own, shared = PartitionSpec(meshes.AXES), PartitionSpec()
     program = jax.jit(
@@ -96,7 +101,7 @@ def footprint(config: Experiment, target: Target, mesh: Mesh) -> Footprint:
     put = lambda tree, spec: jax.tree.map(  # noqa: E731
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec)), tree
     )
-    weights, clips = put(state, shared), put(inputs(config, devices), own)
+    weights, clips = put(state, shared), put(inputs(config, count), own)
     return analyse(
         "extract",
         program.trace(weights, *clips),
@@ -104,7 +109,7 @@ def footprint(config: Experiment, target: Target, mesh: Mesh) -> Footprint:
         weights=weights,
         optimizer=(),
         batch=clips,
-        tokens=devices,
+        tokens=count,
         devices=1,  # the traced program is already that of one device
         share=target.count / devices if target.device.platform == "tpu" else 1.0,
     )
