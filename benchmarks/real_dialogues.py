@@ -2,19 +2,19 @@
 
     python -m benchmarks.real_dialogues --workdir=runs/quickstart --dialogues=PATH.json [--count=64]
 
-The file holds EmpatheticDialogues-like entries `{"emotion": …, "utts": [speaker, listener, speaker, …]}` that the run has
-never seen. Each gives one example: its last listener utterance is the reply. Both models read the prompt of the run's
-configuration; the loss is −log P per token of `reply` alone, so neither is paid for knowing the format around it; and of the
-whole target without the chain ("target"), where it is.
+The file holds dialogues that the run has never seen: conversations in the released layout of AvaMERG, or entries
+`{"emotion": …, "utts": [speaker, listener, speaker, …]}`. Each gives one example: its last listener utterance is the reply.
+Both models read the prompt of the run's configuration; the loss is −log P per token of `reply` alone, so neither is paid for
+knowing the format around it; and of the whole target without the chain ("target"), where it is.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ import numpy as np
 from flax import nnx
 
 from empatheia_jax import assemble
+from empatheia_jax.conversation import schema
 from empatheia_jax.conversation.policy import PromptPolicy
 from empatheia_jax.conversation.schema import Utterance
 from empatheia_jax.errors import UserError, main_guard
@@ -33,18 +34,30 @@ from empatheia_jax.training.losses import token_losses
 LENGTH = 320
 
 
-def examples(path: Path, count: int):
-    """(history, reply) of dialogues with a reply, the speaker first."""
-    found = []
-    for entry in json.loads(path.read_text()):
-        said = entry["utts"][: len(entry["utts"]) // 2 * 2]
+def said_in(entry: Any, where: str) -> list[str]:
+    """What was said in one entry of a file, the speaker first. Raises `UserError` for an entry of another form."""
+    if isinstance(entry, dict) and isinstance(entry.get("utts"), list):
+        return [str(each) for each in entry["utts"]]
+    if isinstance(entry, dict) and "turns" in entry:
+        return [each.text for each in schema.conversation_from_json(entry, where).utterances()]
+    raise UserError(f"{where} has neither 'turns' (the released layout) nor 'utts'; expected dialogues")
+
+
+def examples(path: Path, count: int) -> list[tuple[list[Utterance], str]]:
+    """(history, reply) of the first dialogues with a reply. Raises `UserError` where there is none."""
+    content, found = schema.load_json(path), []
+    for number, entry in enumerate(content if isinstance(content, list) else [content]):
+        said = said_in(entry, f"{path}, entry {number}")
+        said = said[: len(said) // 2 * 2]
         if len(said) >= 2:
-            history = [Utterance(i, ("speaker", "listener")[i % 2], text) for i, text in enumerate(said[:-1])]
+            history = [Utterance(i, schema.ROLES[i % 2], text) for i, text in enumerate(said[:-1])]
             found.append((history, said[-1]))
         if len(found) == count:
             break
     if not found:
-        raise UserError(f"{path} has no dialogue with a reply; expected entries with 'utts'")
+        raise UserError(
+            f"{path} has no dialogue with a reply; expected at least a speaker's and a listener's utterance"
+        )
     return found
 
 

@@ -1,0 +1,30 @@
+"""What the benchmarks read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import real_dialogues
+from empatheia_jax.errors import UserError
+from tests.dialogue.test_reply import DIALOGUE, SAID
+
+
+def test_real_dialogues_are_read_in_the_released_layout_and_as_plain_utterances(tmp_path):
+    path = tmp_path / "dialogues.json"
+    for content in ([DIALOGUE], [{"emotion": "sad", "utts": [SAID, "I am sorry to hear that.", "Thanks."]}]):
+        path.write_text(json.dumps(content))
+        ((history, reply),) = real_dialogues.examples(path, 5)
+        assert [(each.role, each.text) for each in history] == [
+            ("speaker", SAID)
+        ] and reply == "I am sorry to hear that."
+    for content, message in (([{"x": 1}], "neither 'turns'"), ([{"utts": ["alone"]}], "no dialogue with a reply")):
+        path.write_text(json.dumps(content))
+        with pytest.raises(UserError, match=message):
+            real_dialogues.examples(path, 5)
+
+
+def test_the_test_half_of_avamerg_is_read(shared):
+    found = real_dialogues.examples(shared / "dialogues" / "avamerg_test_half.json", 3)
+    assert len(found) == 3 and all(history[0].role == "speaker" and reply for history, reply in found)
