@@ -22,7 +22,7 @@ def networks() -> ConfigDict:
     c.dtype = "bfloat16"  # of the computation and of frozen weights
     c.frozen_int8 = False  # frozen matrices of the core as int8, one scale per output channel
     c.remat = "full"  # what the backward pass recomputes: nothing, dots, full
-    c.attention = "blocked"  # of the core; see nn.attention: xla, blocked
+    c.attention = "auto"  # of the core, see nn.attention: auto, xla, blocked, cudnn, splash
     c.video_layer = -2  # LLaVA's convention: the second-to-last layer of CLIP
     c.video_pooling = "patches"  # "patches": mean of the patches of a frame; "cls": its class token
     c.phonemizer = "auto"  # gruut, espeak, or the first of them that is installed; the targets of C^s depend on it

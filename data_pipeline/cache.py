@@ -24,7 +24,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -252,6 +252,10 @@ class FeatureCache:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        """Keys of the clips."""
+        return iter(self._places)
 
     def read(self, key: str) -> dict[str, np.ndarray]:
         """The arrays of a clip.

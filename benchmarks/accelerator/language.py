@@ -11,6 +11,7 @@ from flax import nnx
 
 from benchmarks.accelerator.sizes import Sizes, drawn, empatheia_config, llama_config
 from benchmarks.accelerator.timing import Measurement, median_seconds
+from empatheia_jax import weights
 from empatheia_jax.batch import Batch
 from empatheia_jax.core import decoding, lora
 from empatheia_jax.core.llama import Llama
@@ -28,21 +29,11 @@ SEGMENTS = 8
 
 def core(sizes: Sizes, *, packed: bool = False, remat: str = "nothing") -> Llama:
     """The language model, drawn on the device; `packed`: its matrices in eight bits."""
-
-    def construct():
-        model = Llama(
-            llama_config(sizes),
-            rngs=nnx.Rngs(0),
-            dtype=sizes.dtype,
-            param_dtype=sizes.dtype,
-            remat=remat,
-            implementation="auto",
-        )
-        if packed:
-            int8.quantise_model(model, lambda path, value: int8.is_matrix(path, value) or sizes.tiny and _kernel(path))
-        return model
-
-    return drawn(construct)
+    options: dict[str, Any] = {"dtype": sizes.dtype, "param_dtype": sizes.dtype}
+    model = drawn(lambda: Llama(llama_config(sizes), rngs=nnx.Rngs(0), remat=remat, implementation="auto", **options))
+    if packed:
+        int8.quantise_model(model, lambda path, value: int8.is_matrix(path, value) or (sizes.tiny and _kernel(path)))
+    return model
 
 
 def _kernel(path: str) -> bool:
@@ -102,23 +93,18 @@ def batch_of(sizes: Sizes, rows: int, length: int, *, segments: int = 0) -> Batc
     )
 
 
-def _whole(sizes: Sizes, packed: bool = False) -> Empatheia:
-    def construct():
-        network = Llama(
-            llama_config(sizes),
-            rngs=nnx.Rngs(0),
-            dtype=sizes.dtype,
-            param_dtype=sizes.dtype,
-            remat="full",
-            implementation="auto",
-        )
-        if packed:
-            int8.quantise_model(network, lambda path, v: int8.is_matrix(path, v) or sizes.tiny and _kernel(path))
-        rngs = nnx.Rngs(1)
-        lora.add_lora(network, LORA, rngs=rngs)
-        return Empatheia(empatheia_config(sizes), network, rngs=rngs, dtype=network.dtype)
+def whole(sizes: Sizes, packed: bool = False) -> Empatheia:
+    """The model to train: a core with adapters, and the bridge."""
+    network = core(sizes, packed=packed, remat="full")
+    graph, state = nnx.split(network)
 
-    return drawn(construct)
+    def construct():
+        abstract = nnx.merge(graph, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state))
+        rngs = nnx.Rngs(1)
+        lora.add_lora(abstract, LORA, rngs=rngs)
+        return Empatheia(empatheia_config(sizes), abstract, rngs=rngs, dtype=abstract.dtype)
+
+    return drawn(construct, known={f"core.{path}": value for path, value in weights.flatten(network).items()})
 
 
 def train(
@@ -126,7 +112,7 @@ def train(
 ) -> Measurement:
     """An optimizer step of a stage. The least arithmetic is 4 FLOPs per weight and token, 2 where the core only runs forward."""
     objective = stages.Objective(chunk=sizes.chunk)
-    model = _whole(sizes, packed)
+    model = whole(sizes, packed)
     cut = partition.split(model, stages.TRAINABLE[stage])
     del model
     mesh = make_mesh(devices=jax.devices()[:1])

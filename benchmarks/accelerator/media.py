@@ -23,7 +23,7 @@ from empatheia_jax.dreamtalk.renderer import Renderer, to_uint8
 from empatheia_jax.encoders.clip_vision import ClipVision
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2
 from empatheia_jax.parallel.preflight import count_flops
-from empatheia_jax.styletts2.durations import frame_index, whole_durations
+from empatheia_jax.styletts2.durations import frame_index
 from empatheia_jax.styletts2.model import FRAME, StyleTTS2
 
 RATE, FRAMES_PER_SECOND = 24_000, 25
@@ -85,10 +85,8 @@ class Voice:
         tokens = np.random.default_rng(1).integers(1, self.config.n_token, (1, phonemes)).astype(np.int32)
         tokens[:, 0] = 0
         encoded = self._encode(self.state, tokens, np.array([phonemes], np.int32), style)
-        durations = np.full(
-            phonemes, 4
-        )  # drawn weights do not know how long a sound is; a real voice says some 4 frames
-        whole_durations(np.asarray(encoded.durations[0]))
+        np.asarray(encoded.durations)  # a real voice waits for them; drawn weights do not know how long a sound is
+        durations = np.full(phonemes, 3)
         index = frame_index(durations, late=self.config.late)
         text = encoded.text if text is None else text
         return np.asarray(self._vocode(self.state, text, encoded.states, index, style, self.key))[0]

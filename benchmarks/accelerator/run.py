@@ -48,7 +48,7 @@ class Worker:
         code = process.poll()
         self.end()
         why = (
-            f"cut off after {seconds:.0f} s" if code is None else f"the worker ended with {code}, see {self._log.name}"
+            f"cut off after {seconds:.3g} s" if code is None else f"the worker ended with {code}, see {self._log.name}"
         )
         return {"measurement": {"left_out": why}, "failed": True, "took": time.monotonic() - started}
 
@@ -60,8 +60,11 @@ class Worker:
             self._process = None
 
     def _start(self) -> subprocess.Popen:
-        # Both sides share one card: neither takes memory before it needs it.
-        environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
+        environment = {
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # both sides share one card
+            "JAX_COMPILATION_CACHE_DIR": str(self._log.parent.resolve() / "programs"),  # planned and run: compiled once
+            **os.environ,
+        }
         if "--tiny" in self._options:  # compiling small networks takes longer than running them
             quick = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
             environment["XLA_FLAGS"] = environment.get("XLA_FLAGS", "") + quick

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
+from empatheia_jax import weights
 from empatheia_jax.bridge.content_synchronizer import SynchronizerConfig
 from empatheia_jax.bridge.style_disentangler import DisentanglerConfig
 from empatheia_jax.bridge.transformer import BlockConfig
@@ -119,7 +122,7 @@ FULL = Sizes(
     packed=4096,
     chunk=256,
     prompt=512,
-    new=64,
+    new=63,
     hubert=HUBERT_LARGE,
     clip=CLIP_LARGE_336,
     clips=8,
@@ -200,11 +203,34 @@ TINY = Sizes(
 )
 
 
-def drawn(construct: Callable[[], M]) -> M:
-    """A module whose weights are drawn on the device, in one compiled program; the seed is the constructor's."""
-    abstract = nnx.eval_shape(construct)
-    graph, _ = nnx.split(abstract)
-    return nnx.merge(graph, jax.jit(lambda: nnx.split(construct())[1])())
+def drawn(construct: Callable[[], M], seed: int = 0, known: Mapping[str, Any] | None = None) -> M:
+    """A module with weights drawn from a seed: large ones on the device, small ones on the host, since compiling the initialisers
+    of a whole network takes longer. Matrices are scaled by their fan-in, norms' scales are one, biases and LoRA's B zero.
+    `known`: values by path that exist already.
+    """
+    host, key = np.random.default_rng(seed), jax.random.key(seed)
+
+    def draw(number: int, path: str, leaf: Any) -> jax.Array:
+        if known and path in known:
+            return known[path]
+        name = path.rsplit(".", 1)[-1]
+        if not jnp.issubdtype(leaf.dtype, jnp.floating) or name in ("b", "bias"):
+            return jnp.zeros(leaf.shape, leaf.dtype)
+        if name.startswith(("scale", "alpha", "g")) and leaf.ndim < 3:
+            return jnp.ones(leaf.shape, leaf.dtype)
+        deviation = 0.5 / float(np.prod(leaf.shape[:-1]) if leaf.ndim > 1 else 4) ** 0.5
+        if leaf.size < 2**22:
+            return jnp.asarray(deviation * host.standard_normal(leaf.shape, np.float32)).astype(leaf.dtype)
+        return _normal(jax.random.fold_in(key, number), deviation, leaf.shape, leaf.dtype)
+
+    return weights.materialize(
+        construct, lambda abstract: {path: draw(k, path, leaf) for k, (path, leaf) in enumerate(abstract.items())}
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _normal(key, deviation, shape, dtype):
+    return jax.random.normal(key, shape, dtype) * jnp.asarray(deviation, dtype)
 
 
 def llama_config(sizes: Sizes) -> LlamaConfig:

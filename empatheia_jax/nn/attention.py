@@ -2,9 +2,9 @@
 
 `xla` holds all scores at once. `blocked` works on 256 queries at a time and computes their scores again in the backward
 pass: the same numbers in less memory, and with `causal` half the arithmetic, since a block leaves out the keys that none
-of its queries sees. Both run everywhere. `cudnn` (NVIDIA GPUs) and `splash` (TPUs) are fused kernels; `auto` takes the one
-of the platform. Where the one asked for cannot serve a call, `select` says why, the reason is logged once, and `blocked`
-serves it.
+of its queries sees. Both run everywhere. `cudnn` (NVIDIA GPUs) and `splash` (TPUs) are fused kernels. `auto` takes cuDNN's on
+GPUs and `blocked` elsewhere: splash does not split over a mesh by itself, so it is for those who ask for it. Where the
+one asked for cannot serve a call, `select` says why, the reason is logged once, and `blocked` serves it.
 
 Axis letters: b batch, t queries, s keys, n query heads, k key/value heads (n is a multiple of k), h channels of a head.
 Query head i is served by key/value head i // (n / k): grouped heads repeat as k0, k0, k1, k1.
@@ -57,7 +57,7 @@ def select(
     if requested not in (None, *IMPLEMENTATIONS):
         raise ValueError(f"attention implementation {requested!r}; expected one of {IMPLEMENTATIONS}")
     if requested == "auto":
-        requested = {"gpu": "cudnn", "cuda": "cudnn", "tpu": "splash"}.get(platform, "blocked")
+        requested = {"gpu": "cudnn", "cuda": "cudnn"}.get(platform, "blocked")
     if requested in (None, "xla", "blocked"):
         return Selection(requested or "xla", "")
     if requested == "cudnn":

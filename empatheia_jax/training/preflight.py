@@ -21,6 +21,7 @@ from empatheia_jax.batch import Batch
 from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
+from empatheia_jax.nn.platform import target_platform
 from empatheia_jax.parallel import targets
 from empatheia_jax.parallel.mesh import batch_shards, make_mesh
 from empatheia_jax.parallel.preflight import Footprint, analyse
@@ -153,6 +154,11 @@ def run(config: Experiment, target: str, json_path: str | os.PathLike | None = N
       UserError: an unknown target, a compiler that is not installed, a mesh or a config that does not work.
     """
     wanted = targets.parse(target)
+    with target_platform("gpu" if wanted.device.platform == "cuda" else wanted.device.platform):
+        return _run(config, wanted, json_path)
+
+
+def _run(config: Experiment, wanted: targets.Target, json_path: str | os.PathLike | None) -> int:
     devices = targets.devices(wanted)
     mesh = make_mesh(
         *config.mesh.sizes, devices=devices[: max(wanted.count, 1)] if wanted.device.platform == "cuda" else devices

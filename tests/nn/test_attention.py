@@ -103,7 +103,8 @@ FORM = {"dtype": jnp.bfloat16, "head_dim": 128, "queries": 256, "keys": 256}
     [
         (None, "gpu", {}, "xla", ""),
         ("auto", "gpu", {}, "cudnn", ""),
-        ("auto", "tpu", {}, "splash", ""),
+        ("auto", "tpu", {}, "blocked", ""),
+        ("splash", "tpu", {}, "splash", ""),
         ("auto", "cpu", {}, "blocked", ""),
         ("cudnn", "cpu", {}, "blocked", "NVIDIA GPU"),
         ("cudnn", "gpu", {"dtype": jnp.float32}, "blocked", "float32"),
