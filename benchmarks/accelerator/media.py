@@ -11,14 +11,13 @@ import numpy as np
 from flax import nnx
 
 from benchmarks.accelerator.language import core
-from benchmarks.accelerator.sizes import Sizes, drawn, empatheia_config
+from benchmarks.accelerator.sizes import Sizes, denoiser, drawn, empatheia_config
 from benchmarks.accelerator.timing import Measurement, median_seconds
 from empatheia_jax.bridge.content_synchronizer import ContentSynchronizer
 from empatheia_jax.bridge.style_disentangler import StyleDisentangler
 from empatheia_jax.core import decoding
 from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.dreamtalk.compiled import Compiled
-from empatheia_jax.dreamtalk.denoiser import Denoiser
 from empatheia_jax.dreamtalk.renderer import Renderer, to_uint8
 from empatheia_jax.encoders.clip_vision import ClipVision
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2
@@ -108,7 +107,7 @@ def speech(sizes: Sizes) -> Measurement:
 def motion(sizes: Sizes) -> Measurement:
     """Expression of all frames by guided DDIM."""
     c = sizes.denoiser
-    model = drawn(lambda: Denoiser(c, rngs=nnx.Rngs(0)))
+    model = denoiser(c)
     shapes = ((1, sizes.video_frames, c.window_slots, c.d_model), (1, c.d_model), (1, sizes.video_frames, c.face3d_dim))
     inputs = tuple(jax.random.normal(jax.random.key(k), shape) for k, shape in enumerate(shapes))
 
@@ -149,7 +148,7 @@ def reply(sizes: Sizes) -> Measurement:
         drawn(lambda: StyleDisentangler(config.disentangler, rngs=nnx.Rngs(7), **kinds)), lambda m, s, v: m(s, v)
     )
     voice, c = Voice(sizes), sizes.denoiser
-    denoiser = Compiled(drawn(lambda: Denoiser(c, rngs=nnx.Rngs(0))), _motion)
+    mover = Compiled(denoiser(c), _motion)
     renderer = Compiled(
         drawn(lambda: Renderer(sizes.renderer, rngs=nnx.Rngs(0), dtype=sizes.dtype)),
         lambda m, p, w: to_uint8(m(p, w).image),
@@ -188,7 +187,7 @@ def reply(sizes: Sizes) -> Measurement:
         frames = min(frames, sizes.video_frames)
         _, seen = synchronizer(text, np.array([count]), sizes=(sizes.phonemes, sizes.video_frames))
         noise = np.random.default_rng(3).standard_normal((1, sizes.video_frames, c.face3d_dim), np.float32)
-        moves = np.asarray(denoiser(seen, style.video, noise))[0]
+        moves = np.asarray(mover(seen, style.video, noise))[0]
         moves = np.pad(moves, ((r.window_radius, r.window_radius), (0, r.coefficient_dim - c.face3d_dim)), mode="edge")
         for begin in range(0, frames, sizes.render_batch):
             picked = [min(begin + k, frames - 1) for k in range(sizes.render_batch)]

@@ -18,6 +18,9 @@ from empatheia_jax.bridge.style_disentangler import DisentanglerConfig
 from empatheia_jax.bridge.transformer import BlockConfig
 from empatheia_jax.core.llama import LlamaConfig
 from empatheia_jax.dreamtalk import released
+from empatheia_jax.dreamtalk.config import DenoiserConfig
+from empatheia_jax.dreamtalk.denoiser import Denoiser
+from empatheia_jax.dreamtalk.diffusion import VarianceSchedule
 from empatheia_jax.empatheia import EmpatheiaConfig
 from empatheia_jax.encoders.released import CLIP_LARGE_336, HUBERT_LARGE
 from empatheia_jax.styletts2.config import SYNTHESIS, BertConfig, DecoderConfig, StyleTTS2Config
@@ -214,7 +217,7 @@ def drawn(construct: Callable[[], M], seed: int = 0, known: Mapping[str, Any] | 
         if known and path in known:
             return known[path]
         name = path.rsplit(".", 1)[-1]
-        if not jnp.issubdtype(leaf.dtype, jnp.floating) or name in ("b", "bias"):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating) or name in ("b", "bias") or name.endswith("padding"):
             return jnp.zeros(leaf.shape, leaf.dtype)
         if name.startswith(("scale", "alpha", "g")) and leaf.ndim < 3:
             return jnp.ones(leaf.shape, leaf.dtype)
@@ -231,6 +234,13 @@ def drawn(construct: Callable[[], M], seed: int = 0, known: Mapping[str, Any] | 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _normal(key, deviation, shape, dtype):
     return jax.random.normal(key, shape, dtype) * jnp.asarray(deviation, dtype)
+
+
+def denoiser(config: DenoiserConfig, **kinds: Any) -> Denoiser:
+    """DreamTalk's denoiser; the tables of its schedule are what they are, and not drawn."""
+    tables = weights.flatten(VarianceSchedule(config.diffusion_steps, config.beta_first, config.beta_last))
+    known = {f"schedule.{path}": value for path, value in tables.items()}
+    return drawn(lambda: Denoiser(config, rngs=nnx.Rngs(0), **kinds), known=known)
 
 
 def llama_config(sizes: Sizes) -> LlamaConfig:
