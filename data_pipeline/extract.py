@@ -166,7 +166,8 @@ def extractors(config: Experiment, wanted: Sequence[str] = tuple(NETWORK)) -> li
             return animator.style_of(coefficients)
 
         if "video_content" in wanted:
-            batched("video_content", "audio", lambda clip: clip.samples(), animator.contents)
+            compute = animator.contents if config.bridge.video_target == "content" else animator.speech_frames
+            batched("video_content", "audio", lambda clip: clip.samples(), compute)
         if "video_style" in wanted:
             per_clip("video_style", ("motion",), video_style)
     return [made[what] for what in wanted]

@@ -31,12 +31,14 @@ def fingerprints(config: Experiment, wanted: Sequence[str] = tuple(NETWORK)) -> 
     hashes = {n: weights.describe(requirements.folder(config, n))["sha256"] for n in {NETWORK[what] for what in wanted}}
     networks = config.networks
     spelt = {"phonemizer": phonemes.name_in_use(networks.phonemizer)}
-    settings = {
+    settings: dict[str, dict[str, object]] = {
         "speech_content": spelt,
         "speech_style": spelt,
         "speech": {"slots": SLOTS},
         "video": {"slots": SLOTS, "layer": networks.video_layer, "pooling": networks.video_pooling},
     }
+    if config.bridge.video_target != "content":
+        settings["video_content"] = {"target": config.bridge.video_target}
     return {
         what: hashlib.sha256(
             json.dumps(

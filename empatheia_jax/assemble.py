@@ -84,19 +84,31 @@ class Assembly:
 def widths(config: Experiment) -> Widths:
     """Feature widths and target shapes from the folders' configs."""
     if is_debug(config):
-        return Widths(**tiny.WIDTHS)
+        window, channels = video_target(config, dataclasses.asdict(tiny.DREAMTALK.denoiser))
+        return dataclasses.replace(Widths(**tiny.WIDTHS), video_window=window, video_content=channels)
     of = {network: weights.describe(folder(config, network))["config"] for network in NETWORKS if network != "llm"}
     speech, video, tts, head = (of[n] for n in ("speech_encoder", "video_encoder", "tts", "talking_head"))
     denoiser = head["denoiser"]
+    window, channels = video_target(config, denoiser)
     return Widths(
         speech=speech["width"],
         video=video["width"],
         speech_content=tts["hidden_dim"],
         speech_style=2 * tts["style_dim"],
-        video_window=2 * denoiser["window_radius"] + 1,
-        video_content=denoiser["d_model"],
+        video_window=window,
+        video_content=channels,
         video_style=denoiser["d_model"],
     )
+
+
+def video_target(config: Experiment, denoiser: Mapping[str, Any]) -> tuple[int, int]:
+    """Rows and channels of a frame of C^v: tokens of the content encoder, or rows of the speech features before it.
+
+    denoiser: sizes of the talking head's denoiser, by the names of its config.
+    """
+    if config.bridge.video_target == "speech":
+        return denoiser["audio_rows_per_frame"], denoiser["audio_feature_dim"]
+    return 2 * denoiser["window_radius"] + 1, denoiser["d_model"]
 
 
 def words_of(network: LanguageModel) -> tuple[str, ...]:

@@ -7,12 +7,21 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+import tests.shapes  # noqa: F401  the hook finds it by name
 
 # Most of the time of the suite is compiling small programs that run once. LLVM's passes do not change what is computed beyond the
 # order of roundings; `converters.parity` and the benchmarks run with all of them. Set XLA_FLAGS (to "", say) to test otherwise.
 # What a start remembers for the next one (checksums found right) goes to a folder of this run, not to the user's.
 os.environ["EMPATHEIA_CACHE"] = tempfile.mkdtemp(prefix="empatheia-cache-")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true")
+
+# Shapes in signatures are checked wherever a network is called, so that a wrong axis fails where it happens.
+install_import_hook(
+    [f"empatheia_jax.{room}" for room in ("nn", "core", "bridge")],
+    "tests.shapes.checked",
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -54,7 +54,7 @@ class Style:
     video: Float[Array, "B V"]
     emotion: Float[Array, "B D"] | None
     profile: Float[Array, "B D"] | None
-    logits: dict[str, Float[Array, "B K"]]
+    logits: dict[str, Float[Array, "B _"]]
     kl: Float[Array, " B"]
 
 

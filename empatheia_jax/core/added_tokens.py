@@ -70,5 +70,5 @@ class AddedTokens(nnx.Module):
         """Scores of the base vocabulary followed by those of the added tokens."""
         base = model.logits(hidden)
         rows = self.embedding if self.head is None else self.head
-        extra = head_product(hidden.astype(self.dtype), rows[...].T)
+        extra = head_product(hidden.astype(self.dtype), jnp.asarray(rows[...]).T)
         return jnp.concatenate([base, extra.astype(base.dtype)], axis=-1)

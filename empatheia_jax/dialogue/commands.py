@@ -68,6 +68,7 @@ def responder(config: Experiment, workdir: Path | None) -> Responder:
         voices=Voices(speaker, Path(networks.voices) if networks.voices else None),
         reading=config.data.expression,
         style_clip=decoding.style_clip,
+        video_target=config.bridge.video_target,
         guidance=decoding.guidance,
         seed=config.seed,
     )

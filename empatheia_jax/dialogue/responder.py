@@ -31,7 +31,7 @@ from empatheia_jax.dialogue.writer import Question, Writer, Written
 from empatheia_jax.empatheia import Signals
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import frames_for
-from empatheia_jax.settings.choices import Expression
+from empatheia_jax.settings.choices import Expression, VideoTarget
 from empatheia_jax.styletts2.joins import SAMPLE_RATE
 from empatheia_jax.styletts2.voices import MANNERS, Voice
 from empatheia_jax.tokens import SIGNALS
@@ -95,6 +95,7 @@ class Responder:
       voices: the generator's own voices by profile (`dialogue.voices`); by default those of the speaker's table.
       blend: see `Blend`.
       reading: what the listener shows for the speaker's emotion (`conversation.expression`).
+      video_target: what C^v was trained to be; speech features go through the talking head's content encoder.
       style_clip: an expression that is shown always, whatever the emotion ("neutral", or a clip's name); "" = none.
     """
 
@@ -109,13 +110,14 @@ class Responder:
         voices: Voices | None = None,
         reading: Expression = "empathic",
         style_clip: str = "",
+        video_target: VideoTarget = "content",
         guidance: float = 1.0,
         seed: int = 0,
     ):
         self.writer, self.model, self.policy = writer, writer.model, writer.policy
         self.speaker, self.animator, self.faces = speaker, animator, faces
         self.voices, self.reading, self.style_clip = voices or Voices(speaker), reading, style_clip
-        self.blend, self.guidance, self.seed = blend, guidance, seed
+        self.blend, self.guidance, self.seed, self.video_target = blend, guidance, seed, video_target
         graph, self._state = nnx.split(writer.model)
         self._style = jax.jit(lambda state, signals: nnx.merge(graph, state).style(signals))
         self._content_speech = jax.jit(
@@ -224,7 +226,8 @@ class Responder:
     def video_content(self, signals: Signals, count: int) -> Float[np.ndarray, "count W D"]:
         """C^v for so many frames of the response's film."""
         content = self._content_video(self._state, signals, jnp.asarray([count]), bucket(count))
-        return np.asarray(content[0, :count], np.float32)
+        content = np.asarray(content[0, :count], np.float32)
+        return self.animator.content_of(content) if self.video_target == "speech" else content
 
     def voice(
         self,

@@ -106,13 +106,31 @@ class Animator:
         step = self.config.denoiser.audio_rows_per_frame
         return self._content_of(self.features(wave), features.frames_of(len(wave), step) if frames is None else frames)
 
-    def contents(self, waves: Sequence[Float[np.ndarray, " samples"]]) -> list[Float[np.ndarray, "frames W D"]]:
+    def contents(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Float[np.ndarray, "_ W D"]]:
         """`content` of several sounds, whose speech features are computed together."""
         step = self.config.denoiser.audio_rows_per_frame
         return [
             self._content_of(rows, features.frames_of(len(wave), step))
             for wave, rows in zip(waves, self._speech.many(waves), strict=True)
         ]
+
+    def speech_frames(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Float[np.ndarray, "_ rows C"]]:
+        """Speech features of several sounds by video frame: the other target of Empatheia's C^v (reading U8).
+
+        A last frame whose rows the sound does not fill ends in zeros, as the content encoder sees it.
+        """
+        step = self.config.denoiser.audio_rows_per_frame
+        made = []
+        for wave, rows in zip(waves, self._speech.many(waves), strict=True):
+            frames = features.frames_of(len(wave), step)
+            padded = np.zeros((max(frames * step, len(rows)), rows.shape[1]), np.float32)
+            padded[: len(rows)] = rows
+            made.append(padded[: frames * step].reshape(frames, step, -1))
+        return made
+
+    def content_of(self, speech: Float[np.ndarray, "frames rows C"]) -> Float[np.ndarray, "frames W D"]:
+        """Content tokens of speech features by video frame, by the frozen content encoder."""
+        return self._content_of(speech.reshape(-1, speech.shape[-1]), len(speech))
 
     def _content_of(self, rows: Float[np.ndarray, "rows C"], frames: int) -> Float[np.ndarray, "frames W D"]:
         return np.concatenate([self._content_piece(rows, *span) for span in self._pieces(frames)])
@@ -217,7 +235,7 @@ class Animator:
         moves: Float[np.ndarray, "frames 73"],
         start: int = 0,
         stop: int | None = None,
-    ) -> Iterator[UInt8[np.ndarray, "n H W 3"]]:
+    ) -> Iterator[UInt8[np.ndarray, "_ _ _ 3"]]:
         """Frames of a motion, in batches as they are made.
 
         Args:

@@ -26,7 +26,7 @@ class MappingNet(nnx.Module):
             for _ in range(config.mapping_layers)
         )
 
-    def hidden(self, windows: Float[Array, "B T C"]) -> list[Float[Array, "B t D"]]:
+    def hidden(self, windows: Float[Array, "B T C"]) -> list[Float[Array, "B _ D"]]:
         """What leaves each convolution, before the mean."""
         x = self.first(windows)
         states = [x]

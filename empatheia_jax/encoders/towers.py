@@ -50,7 +50,7 @@ class SpeechTower:
         """Features of a whole utterance. A sound too short for one row is padded to it."""
         return self.many([wave])[0]
 
-    def many(self, waves: Sequence[Float[np.ndarray, " samples"]]) -> list[Float[np.ndarray, "24 C"]]:
+    def many(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Float[np.ndarray, "24 C"]]:
         """Features of several utterances; those of as many whole seconds are encoded together."""
         lengths = [max(len(wave), 400) for wave in waves]
         found: dict[int, Float[np.ndarray, "24 C"]] = {}

@@ -69,7 +69,7 @@ class StyleEncoder(nnx.Module):
         self.head = SpectralConv2d(widths[-1], widths[-1], (5, 5), **kinds)
         self.unshared = linear(widths[-1], style_dim, **kinds)
 
-    def trunk(self, mel: Float[Array, "B T 80"]) -> list[Float[Array, "B M U C"]]:
+    def trunk(self, mel: Float[Array, "B T 80"]) -> list[Float[Array, "B _ _ _"]]:
         """Outputs of the stem, of every block and of the last convolution, as (batch, mel, time, channels)."""
         x = self.stem(jnp.swapaxes(mel, 1, 2)[..., None])
         outputs = [x]

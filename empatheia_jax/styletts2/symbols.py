@@ -136,7 +136,7 @@ class SymbolTable:
             raise UserError("no phonemes to say; expected at least one symbol")
         return [self.pad, *numbers, *([self.pad] if self.closed else [])]
 
-    def pieces(self, numbers: Int[np.ndarray, " T"]) -> list[Int[np.ndarray, " t"]]:
+    def pieces(self, numbers: Int[np.ndarray, " T"]) -> list[Int[np.ndarray, " _"]]:
         """Cuts the numbers of several pieces, one after the other, into those of each."""
         numbers = np.asarray(numbers)
         starts = numbers[1:] == self.pad

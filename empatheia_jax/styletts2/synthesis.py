@@ -131,8 +131,8 @@ class Synthesis:
         return np.asarray(self._programs["frames"](self._state, tokens, lengths))[0, : lengths[0]]
 
     def prosody(
-        self, rows: Sequence[Int[np.ndarray, " T"]], styles: Float[np.ndarray, "B 256"]
-    ) -> list[tuple[Float[np.ndarray, "T C"], Float[np.ndarray, "T D"], Float[np.ndarray, " T"]]]:
+        self, rows: Sequence[Int[np.ndarray, " _"]], styles: Float[np.ndarray, "B 256"]
+    ) -> list[tuple[Float[np.ndarray, "_ C"], Float[np.ndarray, "_ D"], Float[np.ndarray, " _"]]]:
         """Per piece: text frames, prosody states, expected durations in frames before rounding."""
         tokens, lengths = self._padded_tokens(rows)
         prosodic = np.asarray(styles, np.float32)[:, styles.shape[1] // 2 :]
@@ -141,7 +141,7 @@ class Synthesis:
 
     def sample_styles(
         self,
-        rows: Sequence[Int[np.ndarray, " T"]],
+        rows: Sequence[Int[np.ndarray, " _"]],
         reference: Float[np.ndarray, " 256"] | None,
         steps: int,
         guidance: float,
@@ -171,13 +171,13 @@ class Synthesis:
 
     def wave(
         self,
-        asr: Sequence[Float[np.ndarray, "F C"]],
-        en: Sequence[Float[np.ndarray, "F D"]],
+        asr: Sequence[Float[np.ndarray, "_ C"]],
+        en: Sequence[Float[np.ndarray, "_ D"]],
         styles: Float[np.ndarray, "B 256"],
         pitch: float,
         seed: int,
         index: Sequence[int],
-    ) -> list[Float[np.ndarray, " 600*F"]]:
+    ) -> list[Float[np.ndarray, " _"]]:
         """Frames (text, prosody), repeated by duration → samples. `index` numbers the pieces, for the noise."""
         lengths = np.array([len(row) for row in asr], np.int32)
         size = self._frames.choose(int(lengths.max()), len(asr))

@@ -79,7 +79,7 @@ class Voice:
 class VoiceTable:
     """The voices of a weights folder."""
 
-    def __init__(self, tables: Mapping[str, Float[np.ndarray, "rows 256"]]):
+    def __init__(self, tables: Mapping[str, Float[np.ndarray, "_ 256"]]):
         self._tables = {}
         for name, table in tables.items():
             table = np.asarray(table, np.float32).reshape(len(table), -1)

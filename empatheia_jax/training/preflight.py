@@ -78,7 +78,8 @@ def _widths(config: Experiment) -> assemble.Widths:
     others = [name for name in requirements.NETWORKS if name != "llm"]
     if all((requirements.folder(config, name) / weights.CONFIG_FILE).is_file() for name in others):
         return assemble.widths(config)
-    return released.WIDTHS
+    window, channels = assemble.video_target(config, released.DENOISER)
+    return dataclasses.replace(released.WIDTHS, video_window=window, video_content=channels)
 
 
 @dataclasses.dataclass(frozen=True)

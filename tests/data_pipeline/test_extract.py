@@ -14,6 +14,7 @@ from data_pipeline import extract as extraction
 from data_pipeline import loader
 from data_pipeline.cache import ContentHashes, FeatureCache, clip_key
 from data_pipeline.features import needed
+from data_pipeline.fingerprints import fingerprints
 from data_pipeline.layout import Tree
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax import assemble, tiny
@@ -110,6 +111,26 @@ def test_only_what_the_schedule_needs_is_extracted(tmp_path):
 def test_each_feature_is_known_by_what_it_reads_and_nothing_else(tmp_path, monkeypatch):
     made = toy_extractors(config_for(small_tree(tmp_path / "set", 1)), monkeypatch)
     assert {each.what: each.reads for each in made} == READS
+
+
+def test_the_target_of_the_video_content_is_chosen_and_known_by_its_fingerprint(tmp_path, monkeypatch):
+    root, made = small_tree(tmp_path / "set", 1), {}
+    tree = Tree(root)
+    clip = tree.clips(next(iter(schema.read(root / "train.json"))))[0]
+    for target, shape in {"content": (3, 16), "speech": (2, 20)}.items():
+        values = debug.get_config()
+        values.data.path, values.bridge.video_target = str(root), target
+        config = resolve(values)
+        monkeypatch.setattr(extraction, "fingerprints", lambda config, wanted: dict.fromkeys(wanted, "tiny"))
+        (extractor,) = extraction.extractors(config, ("video_content",))
+        found = extractor([clip])[0]["video_content"]
+        sizes = assemble.widths(config)
+        assert found.shape[1:] == (sizes.video_window, sizes.video_content) == shape
+        monkeypatch.undo()
+        monkeypatch.setattr("empatheia_jax.weights.describe", lambda folder: {"sha256": "0" * 64})
+        made[target] = fingerprints(config, ("video_content",))
+        monkeypatch.undo()
+    assert made["content"] != made["speech"]
 
 
 def test_motion_that_comes_later_costs_its_own_feature_alone(tmp_path, monkeypatch):

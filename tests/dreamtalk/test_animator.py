@@ -59,6 +59,16 @@ def test_the_seed_decides_and_longer_speech_begins_like_shorter(animator):
     assert np.abs(animator.motion(content, seed=4) - moves).max() > 1e-4
 
 
+def test_the_speech_features_of_frames_become_the_content_of_the_sound(animator):
+    waves = [speech(0.8), speech(0.5)]
+    for frames, content in zip(animator.speech_frames(waves), animator.contents(waves), strict=True):
+        assert frames.shape == (len(content), 2, DENOISER.audio_feature_dim)
+        found = animator.content_of(frames)
+        whole = len(content) - DENOISER.window_radius  # the last windows may see a row that fills no frame
+        np.testing.assert_allclose(found[:whole], content[:whole], atol=1e-6)
+        assert found.shape == content.shape
+
+
 def test_content_and_style_may_come_from_elsewhere(animator):
     clip = np.random.default_rng(2).normal(size=(12, 10)).astype(np.float32)
     code = animator.style_of(clip)
