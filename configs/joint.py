@@ -7,16 +7,18 @@ one; the ablations of Tables 2 and 3 have names too (`ABLATIONS`).
 
 from __future__ import annotations
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs import common, debug
 
-CORES = {
+CORES: dict[str, dict[str, Any]] = {
     # The paper's other backbones. LoRA's targets are those that `peft` takes for such a model by itself.
     "chatglm3": {"networks.llm": "chatglm3-6b", "lora.targets": "query_key_value"},
     "flan-t5": {"networks.llm": "flan-t5-xxl", "lora.targets": "q,v"},
 }
-ABLATIONS = {
+ABLATIONS: dict[str, dict[str, Any]] = {
     "": {},
     "paper": {"objective.kl_weight": 0.0, "bridge.style_inputs": "speech", "data.expression": "mirror"},
     # Tables 2 and 3, row by row

@@ -148,6 +148,7 @@ def run(
     output: Path,
     *,
     split: str = "test",
+    data: Path | None = None,
     rows: Sequence[str] | None = None,
     runs: Path | None = None,
     folders: Sequence[str] = (),
@@ -163,6 +164,7 @@ def run(
       flags: `--config=…` and its overrides, as they were given.
       output: replies go to OUTPUT/replies/ROW, runs to OUTPUT/runs/ROW, the tables to OUTPUT.
       split: whose turns are answered.
+      data: the data set of the evaluation, if not the one of the training.
       rows: keys of `configs.tables.ROWS`; by default those that need no other backbone.
       runs: folder of the rows' runs, if not OUTPUT/runs.
       folders: further folders of replies, `ROW=FOLDER` or `FOLDER`: KEMP, CEM, CASE, another system.
@@ -180,7 +182,7 @@ def run(
             f"--rows names {unknown[0]}; expected some of {', '.join(ROWS)} (others with --folders=ROW=FOLDER)"
         )
     wanted += [ROWS[each].of for each in wanted if ROWS[each].of and ROWS[each].of not in wanted]
-    data = Path(config_of(base, Row()).data.path)
+    data, elsewhere = data or Path(config_of(base, Row()).data.path), data is not None
     Tree(data).split_file(split)
     runs = runs or output / "runs"
 
@@ -216,6 +218,7 @@ def run(
         values = ROWS[ROWS[row].of or row]
         command = [launcher, *flags, *overrides(values), "--mode=reply", f"--input={split}", f"--output={replies}"]
         command += [f"--workdir={folder_of(row)}"] + ([f"--limit={limit}"] if limit else [])
+        command += [f"--config.data.path={data}"] if elsewhere else []
         command += ["--modalities=text"] if ROWS[row].text else []
         step(f"answer as {row}", command)
     truth = output / "replies" / "ground-truth"

@@ -92,12 +92,12 @@ def ssim_map(
     radius = RADIUS[window]
     padding = ((0, 0), (radius, radius), (radius, radius), (0, 0))
     pairs = jnp.pad(a, padding, mode="symmetric"), jnp.pad(b, padding, mode="symmetric")
-    return jax.lax.map(lambda pair: _inner_map(*pair, window), pairs).transpose(0, 2, 3, 1)
+    return jax.lax.map(lambda pair: _inner_map(pair[0], pair[1], window), pairs).transpose(0, 2, 3, 1)
 
 
 @functools.partial(jax.jit, static_argnames="window")
 def _scores(a: UInt8[Array, "N H W C"], b: UInt8[Array, "N H W C"], window: Window) -> Float[Array, " N"]:
-    return jax.lax.map(lambda pair: _inner_map(*pair, window).mean(), (a, b))
+    return jax.lax.map(lambda pair: _inner_map(pair[0], pair[1], window).mean(), (a, b))
 
 
 def ssim(

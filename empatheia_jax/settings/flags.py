@@ -31,7 +31,8 @@ def define(values: flags.FlagValues) -> None:
     text(
         "input",
         None,
-        "reply: a dialogue in the released AvaMERG layout (JSON), or train, valid, test; with --modalities=text a file of many.",
+        "reply: a dialogue as AvaMERG has it (JSON), or train, valid, test; with --modalities=text a file of many. evaluate: a "
+        "split, or the folder of another data set.",
     )
     text(
         "output",
