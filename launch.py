@@ -211,7 +211,8 @@ def serve(given: flags.FlagValues, config: settings.Experiment, workdir: Path) -
     from empatheia_jax.server import command
 
     folder = writable(given.output or workdir / "server", "--output")
-    return command.serve(config, workdir, command.options_of(given, folder))
+    texts = None if given.texts is None else Path(given.texts)
+    return command.serve(config, workdir, command.options_of(given, folder), texts)
 
 
 @main_guard

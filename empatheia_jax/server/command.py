@@ -9,26 +9,35 @@ from typing import Any
 
 import uvicorn
 
+from empatheia_jax.care.texts import Texts
 from empatheia_jax.dialogue import commands
 from empatheia_jax.dialogue.engine import Engine
 from empatheia_jax.errors import UserError
 from empatheia_jax.server import app
+from empatheia_jax.server.care import Care
 from empatheia_jax.server.house import House
 from empatheia_jax.server.options import TOKEN, Options
 from empatheia_jax.server.sockets import protocol
 from empatheia_jax.settings import Experiment
 
 
-def serve(config: Experiment, workdir: Path, options: Options) -> int:
+def serve(config: Experiment, workdir: Path, options: Options, texts: Path | None = None) -> int:
     """Serves until it is stopped.
 
+    Args:
+        config: of the run.
+        workdir: the run's folder.
+        options: where it listens, and its limits.
+        texts: what is said in a crisis (`care.texts`); None takes the file that comes with the package.
+
     Raises:
-        UserError: weights or checkpoints are missing.
+        UserError: weights or checkpoints are missing, or the texts are wrong.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    care = Care.of_texts(Texts.read(texts))  # a file that is wrong is refused before anything is loaded
     engine = Engine(commands.responder(config, workdir))
     try:
-        house = House(engine, options, model=config.name)
+        house = House(engine, options, model=config.name, care=care)
         print("warming up: every network is compiled before the port opens …", flush=True)
         measured = house.warm()
         print(f"the renderer draws {measured.film:.0f} frames a second; a face is sent as {measured.face} by default")

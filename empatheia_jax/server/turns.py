@@ -227,7 +227,8 @@ class Turns:
         """The engine's stream of a reply, or, in a crisis, an institution's text spoken. Raises `Refusal`."""
         request = turn.request
         try:
-            answer = None if request.again else self.care.before(request.text or "", LOCALE)
+            words = "\n".join(filter(None, (request.text, *request.chain_edits.values())))
+            answer = self.care.before(words, LOCALE)
             if answer is not None:
                 return turn.instead(answer, self)
             return self.engine.stream(turn.session, request)

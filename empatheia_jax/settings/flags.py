@@ -60,6 +60,9 @@ def define(values: flags.FlagValues) -> None:
     text("token", None, "serve: what clients have to show; better in the variable EMPATHEIA_TOKEN.")
     text("origins", "", "serve: pages of other servers that may call it, for example https://lab.example,https://…")
     text("names", "", "serve: host names under which it may be called, beside addresses.")
+    text(
+        "texts", None, "serve: what is said in a crisis, a file as empatheia_jax/care/texts.toml; that one by default."
+    )
     text("target", "a100-80gb:1", "preflight: hardware, for example v5e:4x4.")
     text("json", None, "preflight: also write the result to this file.")
     flags.DEFINE_bool("verify", False, "extract: read all recordings and records again.", flag_values=values)

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from empatheia_jax.care.texts import Texts
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.image import png_bytes
 from empatheia_jax.server.care import Answered, Care
@@ -256,6 +257,25 @@ def test_a_crisis_is_answered_with_an_institutions_words_and_not_the_models(tmp_
         )
         assert not engine.asked
         assert events(client, session, text="I want tea.")[0][-1]["response"] == REPLY
+
+
+def test_the_rules_and_texts_of_care_are_what_the_server_takes(tmp_path):
+    texts = Texts.read()
+    engine = ScriptedEngine("Just kill yourself.")
+    with (
+        served(engine, tmp_path, care=Care.of_texts(texts)) as (address, _),
+        httpx.Client(base_url=address, timeout=20) as client,
+    ):
+        session = client.post("/api/sessions", json={}).json()["id"]
+        for words in (
+            "I want to kill myself tonight.",
+            "This deadline is killing me.",
+        ):  # the second one: what the model wrote
+            found, _ = events(client, session, text=words, sound=False)
+            assert found[-1]["response"] == texts.text("self-harm")
+            assert texts.verified_at("self-harm") in of("instead", found)[0]["notice"]
+        assert len(engine.asked) == 1
+        assert client.get("/api/info").json()["notices"] == texts.notices()
 
 
 def test_what_the_model_wrote_is_checked_before_it_goes_out(tmp_path):
