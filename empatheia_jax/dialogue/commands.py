@@ -64,7 +64,7 @@ def responder(config: Experiment, workdir: Path | None) -> Responder:
         speaker,
         animator,
         faces,
-        blend=blend(decoding, trained_losses(config, run)),
+        blend=blend(decoding, trained_losses(config, run), begun=run is not None and bool(run.trained_stages())),
         voices=Voices(speaker, Path(networks.voices) if networks.voices else None),
         reading=config.data.expression,
         style_clip=decoding.style_clip,
@@ -74,13 +74,20 @@ def responder(config: Experiment, workdir: Path | None) -> Responder:
     )
 
 
-def blend(decoding: Decoding, trained: Collection[str]) -> Blend:
+def blend(decoding: Decoding, trained: Collection[str], *, begun: bool = True) -> Blend:
     """How much of the bridge reaches the generators: as the config says, else all of what the run's losses trained.
 
     A path that no loss has trained (L_ccl for content, L_sac for style) gives what its random weights make of the core's states;
     the paper's rows without these losses do not say what the generators hear then. By default they hear their own encoding.
+
+    Args:
+      decoding: with the shares that are asked for.
+      trained: the losses that were minimised.
+      begun: whether stages of a run answer. Where `config.start` answers alone, the config's shares, which are for the stages
+        that follow, count only for what has been trained.
     """
     chosen = {"ccl": decoding.content_blend, "sac": decoding.style_blend}
+    chosen = {loss: share if begun or loss in trained else None for loss, share in chosen.items()}
     content, style = (float(loss in trained) if share is None else share for loss, share in chosen.items())
     return Blend.of(content, style)
 

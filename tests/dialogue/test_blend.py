@@ -52,3 +52,9 @@ def test_a_share_that_is_asked_for_is_given(tmp_path):
     config = settings.resolve(joint.get_config("without-ccl"))
     asked = dataclasses.replace(config.decoding, content_blend=1.0, style_blend=0.25)
     assert blend(asked, run_of(tmp_path, config, config.schedule).trained_losses()) == Blend.of(1.0, 0.25)
+
+
+def test_where_the_start_answers_alone_a_bridge_that_nothing_trained_says_nothing(tmp_path):
+    asked = dataclasses.replace(settings.resolve(joint.get_config()).decoding, content_blend=0.5, style_blend=0.25)
+    assert blend(asked, {"emp"}, begun=False) == Blend.of(0, 0)
+    assert blend(asked, {"emp", "sac"}, begun=False) == Blend.of(0, 0.25)

@@ -15,6 +15,7 @@ FOLDER = Path(joint.__file__).parent
 ARGUMENTS = [
     *(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "common", "drawn_face")),
     *(f"joint.py:{variant}" for variant in joint.ABLATIONS if variant),
+    "quickstart.py:bare",
     *("joint.py:debug", *(f"joint.py:debug-{core}" for core in joint.CORES)),
 ]
 EVERY = ("coe", "content", "style", "joint")
