@@ -462,10 +462,7 @@ def rating_tables(evaluation: Evaluation, row: str = "empatheia") -> list[Table]
     others = [each for each in ratings.systems() if each != row]
     if row in ratings.systems() and others:
         pairs = {
-            (o, s): found
-            for o in others
-            for s in ratings.scales()
-            if (found := ratings.compared(row, o, s)) is not None
+            (o, s): pair for o in others for s in ratings.scales() if (pair := ratings.compared(row, o, s)) is not None
         }
         adjusted = dict(zip(pairs, opinion.holm([each.wilcoxon_p for each in pairs.values()])))
         heads = [c for s in ratings.scales() for c in (Column(s, s, 2, 0), Column(f"{s} p", "p", 4, 0))]

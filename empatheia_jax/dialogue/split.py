@@ -11,6 +11,7 @@ import itertools
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -129,6 +130,7 @@ def _answer(model: Responder, conversation: Conversation, turn: Turn, media: Med
     }
     folder.mkdir(parents=True, exist_ok=True)
     if result.features:
+        features: dict[str, Any] = {name: np.asarray(each, np.float32) for name, each in result.features.items()}
         with replacing(folder / "reply.npz") as temporary:
-            np.savez(temporary, **{name: np.asarray(each, np.float32) for name, each in result.features.items()})
+            np.savez(temporary, **features)
     commands.write_reply(result, folder, facts)  # reply.json is its last file
