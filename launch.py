@@ -3,7 +3,8 @@
 Modes: `train` (default) runs the config's schedule of stages and resumes it; `check` says at once what it would lack; `extract`
 fills the feature cache; `reply` answers what you say (`--text`, `--speech`, `--video`), a dialogue file, or every turn of a split
 (`--input=test`), with text, wav and mp4, or with `--modalities=text` in text alone; `chat` is a conversation in the terminal;
-`serve` opens a page and OpenAI's interface on a port; `preflight` says whether the run fits hardware that is not there.
+`serve` opens a page and OpenAI's interface on a port; `export` makes a release for PyTorch of a trained run; `preflight` says
+whether the run fits hardware that is not there.
 """
 
 from __future__ import annotations
@@ -215,6 +216,18 @@ def serve(given: flags.FlagValues, config: settings.Experiment, workdir: Path) -
     return command.serve(config, workdir, command.options_of(given, folder), texts)
 
 
+def export(given: flags.FlagValues, config: settings.Experiment, workdir: Path) -> int:
+    """A trained run as a folder that PyTorch loads."""
+    from converters.release import export as release
+    from empatheia_jax.parallel.distributed import on_first_host
+    from empatheia_jax.requirements import writable
+
+    if given.output is None:
+        raise UserError("--mode=export needs --output=folder")
+    output = writable(given.output, "--output")
+    return on_first_host(lambda: release.run(config, workdir, output, given.parts))
+
+
 @main_guard
 def main(argv: list[str]) -> int:
     """Does what the command line asks for; returns the exit status."""
@@ -245,7 +258,7 @@ def main(argv: list[str]) -> int:
     from empatheia_jax.runs import fit
 
     config = fit.as_trained(config, workdir, config_flags.get_override_values(given["config"]))
-    return {"reply": reply, "chat": chat, "serve": serve}[mode](given, config, workdir)
+    return {"reply": reply, "chat": chat, "serve": serve, "export": export}[mode](given, config, workdir)
 
 
 if __name__ == "__main__":

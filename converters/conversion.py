@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,13 @@ class Conversion:
       open: input path → source; renames and unwraps here what is needed.
       files: (input path, source) → {name in the weights folder: path to copy, or bytes}.
       tensor_file: name of the tensors' file in an export.
+      place: key → (the file that it has in an export, its place in the nested dictionaries of a torch file); None: all
+        tensors are in `tensor_file`.
+      keys: (our config, keys by the table) → the keys of a release, in their order, where a weights folder does not know them
+        from its source; a release may hold a tensor twice, or leave a prefix out. None: those by the table.
+      export_table: our config → table of an export, where it differs from `table`.
+      export_files: our config → {name: content} of further files of an export.
+      code: {name: content} of files that every export has and no weights folder keeps.
       release: (our config) → (name of the conversion whose form a release of these weights has, its `config.json`), for
         formats that no library loads as a folder (GGUF); None: the release has the form that was read.
       config_class: the config's dataclass, which reads it back from a weights folder; None for plain dictionaries.
@@ -53,6 +60,11 @@ class Conversion:
     open: Callable[[Path], Source] = open_source
     files: Callable[[Path, Source], Mapping[str, str | Path | bytes]] = _no_files
     tensor_file: str = "model.safetensors"
+    place: Callable[[str], tuple[str, tuple[str, ...]]] | None = None
+    keys: Callable[[Any, Iterable[str]], list[str]] | None = None
+    export_table: Callable[[Any], Table] | None = None
+    export_files: Callable[[Any], Mapping[str, bytes]] | None = None
+    code: Callable[[], Mapping[str, bytes]] = dict
     config_class: type | None = None
     release: Callable[[Any], tuple[str, dict[str, Any]]] | None = None
     default_input: Callable[[], Path] | None = None

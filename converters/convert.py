@@ -15,8 +15,9 @@ import json
 import shutil
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes  # noqa: F401  (makes NumPy know "bfloat16" by name)
 import numpy as np
@@ -73,20 +74,24 @@ def to_release(conversion: Conversion, folder: Path, output: Path, shard_bytes: 
         name, released = conversion.release(config)
         conversion = find_conversion(name)
         made["config.json"] = (json.dumps(released, indent=1) + "\n").encode()
-    table = conversion.table(config)
+    table = (conversion.export_table or conversion.table)(config)
+    if conversion.export_files is not None:
+        made |= conversion.export_files(config)
     keys = None
     if description["provenance"].get("source") == conversion.name and MANIFEST_FILE in description["files"]:
         keys = list(json.loads((folder / MANIFEST_FILE).read_text()))
+    elif conversion.keys is not None:
+        keys = conversion.keys(config, interpreter.export_manifest(parameters, table))
     manifest = interpreter.export_manifest(parameters, table, keys)
+    ordered = {key: manifest[key] for key in keys or manifest}
     temporary = output.parent / f".{output.name}.{uuid.uuid4().hex[:8]}.tmp"
     temporary.mkdir(parents=True)
     try:
-        tensors = interpreter.export(parameters, table, keys)
-        if conversion.tensor_file.endswith(".pt"):
-            ordered = {key: manifest[key] for key in keys or manifest}
-            write_torch_file(temporary / conversion.tensor_file, tensors, ordered)
-        else:
-            write_safetensors(temporary, tensors, manifest, conversion.tensor_file, shard_bytes)
+        for file, places in files_of(conversion, ordered).items():
+            tensors = interpreter.export(parameters, table, keys, only=places.keys())
+            write_tensors(temporary / file, tensors, ordered, places, shard_bytes)
+        for name, content in conversion.code().items():
+            (temporary / name).write_bytes(content)
         for name in description["files"]:
             if name == MANIFEST_FILE:
                 continue
@@ -99,6 +104,32 @@ def to_release(conversion: Conversion, folder: Path, output: Path, shard_bytes: 
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return output
+
+
+def files_of(conversion: Conversion, keys: Iterable[str]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """{file of an export: {key: its place in there}}, in the order of the keys."""
+    place = conversion.place or (lambda key: (conversion.tensor_file, (key,)))
+    files: dict[str, dict[str, tuple[str, ...]]] = {}
+    for key in keys:
+        file, inside = place(key)
+        files.setdefault(file, {})[key] = inside
+    return files
+
+
+def write_tensors(
+    path: Path,
+    tensors: Iterable[tuple[str, np.ndarray]],
+    manifest: Mapping[str, Mapping[str, Any]],
+    places: Mapping[str, tuple[str, ...]],
+    shard_bytes: int = DEFAULT_SHARD_BYTES,
+) -> None:
+    """Writes the tensors that `places` names, as a file of torch.save (`.pt`, `.pth`) or as safetensors."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in (".pt", ".pth"):
+        write_torch_file(path, tensors, {key: manifest[key] for key in places}, places)
+        return
+    named = {place[-1]: manifest[key] for key, place in places.items()}
+    write_safetensors(path.parent, ((places[key][-1], a) for key, a in tensors), named, path.name, shard_bytes)
 
 
 def _config(conversion: Conversion, values: dict):

@@ -21,6 +21,7 @@ import numpy as np
 
 from converters import interpreter
 from converters.registry import conversions, find_conversion, recognize
+from converters.release import layout
 from converters.tables import peft_adapter
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError, main_guard
@@ -85,7 +86,7 @@ def _differs(path: str, ours: Mapping[str, Any], stored: Mapping[str, Any]) -> b
     return path not in ours or path not in stored or tuple(ours[path].shape) != tuple(stored[path]["shape"])
 
 
-def _inspect_release(path: Path, name: str | None, base: Path | None, keys: bool) -> int:
+def _inspect_release(path: Path, name: str | None, base: Path | None, keys: bool, verify: bool) -> int:
     if name:
         conversion = find_conversion(name)
         source = conversion.open(path)
@@ -97,6 +98,8 @@ def _inspect_release(path: Path, name: str | None, base: Path | None, keys: bool
         raise UserError(f"--base belongs to adapters, and {path} is of the source {conversion.name}")
     print(f"{path}: {conversion.name}, {conversion.about}")
     print(f"  {_sizes(source.manifest())}")
+    if conversion.kind == layout.KIND:
+        print(f"  {layout.told_format(path)}")
     if keys:
         _print_keys(source.manifest())
     config, table, abstract = conversion.describe(path, source)
@@ -106,6 +109,9 @@ def _inspect_release(path: Path, name: str | None, base: Path | None, keys: bool
         print(f"  {line}")
     for line in report.lines():
         print(f"  {line}")
+    if verify and (path / weights.SUMS_FILE).is_file():
+        weights.sums.check(path)
+        print("  every checksum is right")
     if report.ok:
         print("  fits exactly: nothing missing, nothing unexpected, every shape right")
     return 0 if report.ok else 1
@@ -121,11 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--base", type=Path, help="of an adapter: its base model, as a weights folder or as the original release"
     )
     parser.add_argument("--keys", action="store_true", help="list every tensor")
-    parser.add_argument("--verify", action="store_true", help="recompute the hashes of a weights folder")
+    parser.add_argument("--verify", action="store_true", help="recompute the hashes of a weights folder or a release")
     options = parser.parse_args(arguments)
     if _is_weights_folder(options.path):
         return _inspect_weights(options.path, options.keys, options.verify)
-    return _inspect_release(options.path, options.source, options.base, options.keys)
+    return _inspect_release(options.path, options.source, options.base, options.keys, options.verify)
 
 
 def _is_weights_folder(path: Path) -> bool:

@@ -300,7 +300,7 @@ def _bits(array: np.ndarray) -> np.ndarray:
 
 
 def export(
-    flat: Mapping[str, Any], table: Table, keys: Collection[str] | None = None
+    flat: Mapping[str, Any], table: Table, keys: Collection[str] | None = None, only: Collection[str] | None = None
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Our parameters → (source key, array), one at a time; the exact inverse of `load`.
 
@@ -309,6 +309,7 @@ def export(
       table: the correspondence.
       keys: the key list wanted, which chooses between spellings and adds tensors that equal others (`Same`); None takes
         each row's first spelling. Keys that the table ignores are not written.
+      only: those of the keys that are yielded; parameters that none of them needs are not read. None = all.
     Raises: ConversionError where `keys` cannot be served exactly, before anything is yielded.
     """
     report = Report()
@@ -327,7 +328,7 @@ def export(
         manifest = {key: manifest.get(key, {"shape": ()}) for key in keys}
         chosen = _match_sources(groups, table, manifest, report)
     report.raise_if_bad("the list of tensors to write" if keys is not None else "the table")
-    return _export(flat, chosen, _twins_of(table, keys or ()))
+    return _export(flat, chosen, _twins_of(table, keys or ()), only)
 
 
 def _twins_of(table: Table, keys: Collection[str]) -> dict[str, list[str]]:
@@ -341,16 +342,30 @@ def _twins_of(table: Table, keys: Collection[str]) -> dict[str, list[str]]:
     return twins
 
 
-def _export(flat: Mapping[str, Any], chosen, twins: Mapping[str, list[str]]) -> Iterator[tuple[str, np.ndarray]]:
+def _export(
+    flat: Mapping[str, Any], chosen, twins: Mapping[str, list[str]], only: Collection[str] | None
+) -> Iterator[tuple[str, np.ndarray]]:
     for group, keys_of_slots in chosen:
+        written = [key for keys in keys_of_slots for key in keys]
+        written += [twin for key in written for twin in twins.get(key, ())]
+        if only is not None and not any(key in only for key in written):
+            continue
         leaves = [read_leaf(flat[target]) for target in group.targets]
         for slot, keys in zip(group.slots, keys_of_slots):
             arrays = group.row.transform.to_source([leaf[slot.position] for leaf in leaves])
             for key, array in zip(keys, arrays):
-                array = np.ascontiguousarray(array).reshape(array.shape)
-                yield key, array
-                for twin in twins.get(key, ()):
-                    yield twin, array
+                names = [each for each in (key, *twins.get(key, ())) if only is None or each in only]
+                if names:
+                    array = np.ascontiguousarray(array).reshape(array.shape)
+                yield from ((name, array) for name in names)
+
+
+def export_groups(flat: Mapping[str, Any], table: Table) -> list[list[str]]:
+    """Source keys in the order of `export`, those together that come from the same parameters."""
+    report = Report()
+    groups = _plan(table, flat, report)
+    report.raise_if_bad("the table")
+    return [[key for slot in group.slots for key in slot.spellings[0]] for group in groups]
 
 
 def export_manifest(flat: Mapping[str, Any], table: Table, keys: Collection[str] | None = None) -> dict[str, dict]:
@@ -379,6 +394,7 @@ __all__ = [
     "Report",
     "check",
     "export",
+    "export_groups",
     "export_manifest",
     "lazy",
     "load",

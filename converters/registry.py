@@ -13,6 +13,7 @@ from pathlib import Path
 import converters.tables
 from converters.conversion import Conversion
 from converters.formats.source import Source
+from converters.release import layout
 from converters.sources import open_source
 from empatheia_jax.errors import UserError
 
@@ -43,6 +44,7 @@ def recognize(path: Path) -> tuple[Conversion, Source]:
 
     Raises: UserError where no conversion, or more than one, recognizes it.
     """
+    layout.require_complete(path)
     found = []
     source = open_source(path)
     for conversion in conversions().values():

@@ -21,7 +21,7 @@ from empatheia_jax.bridge.content_synchronizer import SynchronizerConfig
 from empatheia_jax.bridge.style_disentangler import DisentanglerConfig
 from empatheia_jax.bridge.transformer import BlockConfig
 from empatheia_jax.core import lora
-from empatheia_jax.core.adapter_folder import start
+from empatheia_jax.core.adapter_folder import RELEASE_KIND, start, start_whole
 from empatheia_jax.core.chatglm import ChatGLM, ChatGLMConfig
 from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.core.llama import Llama, LlamaConfig
@@ -208,13 +208,17 @@ def empatheia(config: Experiment, mesh: Mesh) -> Assembly:
 
 
 def start_adapter(config: Experiment, model: Empatheia) -> dict[str, str]:
-    """Starts the core's adapter from `config.networks.adapter`, in place; its hash, nothing where none is named.
+    """Starts the core's adapter from `config.networks.adapter`, in place; its hash, nothing where none is named. A release
+    starts everything that it trained.
 
     Raises: UserError where it does not fit the core or `config.lora`.
     """
     if not config.networks.adapter:
         return {}
     place = adapter_folder(config)
+    if weights.describe(place)["kind"] == RELEASE_KIND:
+        start_whole(model, model.core, place, lora_config(config))
+        return {"adapter": weights.describe(place)["sha256"]}
     left_out = start(model.core, place, lora_config(config))
     if left_out:
         print(f"{place}: left out, for our model has no place for them: {', '.join(left_out)}", file=sys.stderr)

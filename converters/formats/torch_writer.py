@@ -10,7 +10,7 @@ import math
 import pickle
 import struct
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +79,38 @@ class _Pickle:
         self.name("collections", "OrderedDict")
         self.write(pickle.EMPTY_TUPLE, pickle.REDUCE, pickle.TUPLE, pickle.REDUCE)
 
+    def dictionary(self, tree: Mapping[str, Any], tensor: Callable[[str], None]) -> None:
+        """Nested dictionaries; a leaf is the key of a tensor, which `tensor` describes."""
+        self.write(pickle.EMPTY_DICT, pickle.MARK)
+        for name, value in tree.items():
+            self.text(name)
+            if isinstance(value, str):
+                tensor(value)
+            else:
+                self.dictionary(value, tensor)
+        self.write(pickle.SETITEMS)
+
     def close(self) -> bytes:
         self.write(pickle.STOP)
         return self._out.getvalue()
 
 
+def _tree(places: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """{key: its place} as nested dictionaries with the keys as leaves."""
+    tree: dict[str, Any] = {}
+    for key, place in places.items():
+        inner = tree
+        for name in place[:-1]:
+            inner = inner.setdefault(name, {})
+        inner[place[-1]] = key
+    return tree
+
+
 def write_torch_file(
-    path: Path, tensors: Iterable[tuple[str, np.ndarray]], manifest: Mapping[str, Mapping[str, Any]]
+    path: Path,
+    tensors: Iterable[tuple[str, np.ndarray]],
+    manifest: Mapping[str, Mapping[str, Any]],
+    places: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Path:
     """Writes a dictionary of tensors, one at a time, in any order.
 
@@ -93,19 +118,21 @@ def write_torch_file(
       path: the file.
       tensors: (key, array); every key of `manifest` exactly once.
       manifest: {key: {"shape", "dtype"}}, in the order that the dictionary shall have.
+      places: {key: its names in nested dictionaries}; None = one dictionary by key.
 
     Raises: UserError for a type that PyTorch has no storage for, or tensors that do not fit the manifest.
     """
     numbers = {key: str(number) for number, key in enumerate(manifest)}
     program = _Pickle()
-    program.write(pickle.EMPTY_DICT, pickle.MARK)
-    for key, entry in manifest.items():
+
+    def describe(key: str) -> None:
+        entry = manifest[key]
         kind = np.dtype(entry["dtype"]).name
         if kind not in _STORAGES:
             raise UserError(f"{key} has the type {kind}, which a file of torch.save cannot hold")
-        program.text(key)
         program.tensor(numbers[key], kind, tuple(int(n) for n in entry["shape"]))
-    program.write(pickle.SETITEMS)
+
+    program.dictionary(_tree({key: (key,) for key in manifest} if places is None else dict(places)), describe)
     left = set(manifest)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(f"{path.stem}/data.pkl", program.close())

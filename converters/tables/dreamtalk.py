@@ -268,6 +268,15 @@ def whole(config: DreamTalkConfig) -> Table:
     return Table(rows)
 
 
+def _export_place(key: str) -> tuple[str, tuple[str, ...]]:
+    """Where the original's loaders look for a tensor of the whole folder."""
+    part, _, inner = key.partition("/")
+    if part == "speech":
+        return "speech/model.safetensors", (inner,)
+    file, root = {"denoiser": (DENOISER_FILE, "model_state_dict"), "renderer": (RENDERER_FILE, "net_G_ema")}[part]
+    return file, (root, inner)
+
+
 def _holds(source: Source, beginning: str) -> bool:
     return any(key.startswith(beginning) for key in source)
 
@@ -282,6 +291,7 @@ CONVERSIONS = [
         table=whole,
         recognizes=lambda path, source: _holds(source, _PARTS["denoiser"]) and _holds(source, _PARTS["renderer"]),
         open=_open_folder,
+        place=_export_place,
         config_class=DreamTalkConfig,
     ),
     Conversion(
@@ -293,6 +303,7 @@ CONVERSIONS = [
         table=denoiser,
         recognizes=lambda path, source: _holds(source, f"model_state_dict.{DENOISER_PREFIX}"),
         open=_open_denoiser,
+        place=lambda key: (DENOISER_FILE, ("model_state_dict", key)),
         config_class=DenoiserConfig,
     ),
     Conversion(
@@ -304,6 +315,7 @@ CONVERSIONS = [
         table=renderer,
         recognizes=lambda path, source: _holds(source, "net_G_ema.warpping_net."),
         open=_open_renderer,
+        place=lambda key: (RENDERER_FILE, ("net_G_ema", key)),
         config_class=RendererConfig,
     ),
     Conversion(

@@ -31,6 +31,8 @@ from empatheia_jax.core.lora import LoRAConfig, adapters, add_lora, linears, rem
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import read_json_object
 
+ADAPTER = "default"
+"""What an adapter is called in a model, where it is not said."""
 TENSOR_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
 _READ = frozenset(
@@ -340,7 +342,8 @@ def release(
         else:
             keys = [*interpreter.export_manifest(flat, table), f"{PREFIX}{released['lm_head']}.weight"]
     tensors = dict(interpreter.export(flat, table, keys))
-    config = released_config(base, model, dataclasses.replace(settings, targets=tuple(paths)), saved, added, task=task)
+    count = added.count if added is not None else 0
+    config = released_config(base, model, dataclasses.replace(settings, targets=tuple(paths)), saved, count, task=task)
     return config, tensors
 
 
@@ -349,20 +352,20 @@ def released_config(
     model: LanguageModel,
     settings: LoRAConfig,
     saved: Sequence[str] = (),
-    added: Any = None,
+    added_count: int = 0,
     *,
     task: str = "CAUSAL_LM",
     base_name: str | None = None,
 ) -> dict[str, Any]:
-    """`adapter_config.json` of an adapter whose targets are our paths. The model and `added` may be abstract."""
+    """`adapter_config.json` of an adapter whose targets are our paths. The model may be abstract."""
     names, released = _module_names(base, model), _saved_names(base)
     paths = sorted(settings.targets)
     # the shortest suffix that means exactly these modules
     short = {names[path].rsplit(".", 1)[-1] for path in paths}
     targets = sorted(short) if _resolve(sorted(short), names) == paths else sorted(names[path] for path in paths)
     tokens = None
-    if added is not None and not saved:
-        rows = list(range(model.config.vocab_size, model.config.vocab_size + added.count))
+    if added_count and not saved:
+        rows = list(range(model.config.vocab_size, model.config.vocab_size + added_count))
         kept = [ours for ours in _SAVED if ours == "embed_tokens" or model.lm_head is not None]
         tokens = {released[ours].rsplit(".", 1)[-1]: rows for ours in kept}
     return {

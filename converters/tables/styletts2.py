@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import yaml
 
 from converters.conversion import Conversion
 from converters.formats.source import Source
 from converters.sources import open_source
-from converters.table import Ignore, Row, Same, Table, chain, conv1d, conv2d, permute, prefixed, squeeze, transpose
+from converters.table import (
+    Arrays,
+    Ignore,
+    Row,
+    Same,
+    Shape,
+    Table,
+    Transform,
+    chain,
+    conv1d,
+    conv2d,
+    permute,
+    prefixed,
+    squeeze,
+    transpose,
+)
 from converters.tables import albert
 from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2.config import NETWORKS, StyleTTS2Config
@@ -38,6 +56,35 @@ vector3 = chain(squeeze(2), squeeze(1))  # (channels, 1, 1) → (channels,)
 channel_vector = chain(squeeze(2), squeeze(0))  # (1, channels, 1) → (channels,)
 
 
+EXPAND: Any = "expand"
+"""In place of `weight_norm`: a folded kernel here, its two parts g and v in the file."""
+
+
+def weight_norm_parts(kernel: Transform) -> Transform:
+    """The parts g and v of a weight norm (over all axes but the first, as in PyTorch) → the kernel g v / ‖v‖, by `kernel`.
+
+    Back again v is the kernel itself and g its norm.
+    """
+
+    def norm(v: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.sum(np.square(v), axis=tuple(range(1, v.ndim)), keepdims=True))
+
+    def shapes(targets: Sequence[Shape]) -> Sequence[Shape]:
+        (v,) = kernel.source_shapes(targets)
+        return [(v[0], *(1,) * (len(v) - 1)), v]
+
+    def to_source(arrays: Arrays) -> Arrays:
+        (v,) = kernel.to_source(arrays)
+        return [norm(v), v]
+
+    return Transform(
+        f"weight_norm_parts then {kernel}",
+        lambda arrays: kernel.to_target([arrays[1] * (arrays[0] / norm(arrays[1]))]),
+        to_source,
+        shapes,
+    )
+
+
 def linear(source: str, target: str, bias: bool = True) -> Rows:
     """A dense layer."""
     rows: Rows = [Row(f"{source}.weight", f"{target}.kernel", transpose)]
@@ -46,8 +93,11 @@ def linear(source: str, target: str, bias: bool = True) -> Rows:
 
 def conv(source: str, target: str, weight_norm: bool, bias: bool = True, kernel=conv1d) -> Rows:
     """A 1-D convolution, weight-normed or plain."""
-    if weight_norm:
-        rows: Rows = [
+    if weight_norm is EXPAND:
+        parts = (f"{source}.weight_g", f"{source}.weight_v")
+        rows: Rows = [Row(parts, f"{target}.kernel", weight_norm_parts(kernel))]
+    elif weight_norm:
+        rows = [
             Row(f"{source}.weight_g", f"{target}.g", vector3),
             Row(f"{source}.weight_v", f"{target}.v", kernel),
         ]
@@ -332,6 +382,89 @@ def table(config: StyleTTS2Config) -> Table:
     return Table(rows + [Ignore("optimizer.*", "state of the training")])
 
 
+# ------------------------------------------------------------------------------------------------ for the original repository
+
+RELEASE_FILE = "epochs_2nd_exported.pth"
+UNWRAPPED = ("mpd", "msd", "wd")
+"""Networks that the original does not wrap for data parallelism."""
+
+
+def export_table(config: StyleTTS2Config) -> Table:
+    """Rows for the original's modules, which keep both parts of weight norm."""
+    return table(config if config.weight_norm else dataclasses.replace(config, weight_norm=EXPAND))
+
+
+def export_keys(config: StyleTTS2Config, keys: Iterable[str]) -> list[str]:
+    """Keys as the original's `state_dict`s have them: its discriminators are not wrapped, its denoiser is there twice."""
+    found = []
+    for key in keys:
+        network = key.split(".")[1]
+        key = key.replace(".module.", ".", 1) if network in UNWRAPPED else key
+        found.append(key)
+        if ".diffusion.net." in key:
+            found.append(key.replace(".diffusion.net.", ".unet."))
+    order = {name: place for place, name in enumerate(NETWORKS)}
+    return sorted(found, key=lambda key: order[key.split(".")[1]])
+
+
+def source_config(config: StyleTTS2Config) -> dict[str, Any]:
+    """`model_params` of the configuration file that belongs to these weights; what no weight depends on is as published."""
+    decoder = {key: value for key, value in dataclasses.asdict(config.decoder).items() if value is not None}
+    for ours, theirs in (("n_fft", "gen_istft_n_fft"), ("hop", "gen_istft_hop_size")):
+        if ours in decoder:
+            decoder[theirs] = decoder.pop(ours)
+    diffusion, slm = config.diffusion, config.slm
+    shape = {"num_layers": 3, "num_heads": 8, "head_features": 64, "multiplier": 2}
+    if diffusion is not None:
+        shape = {name: getattr(diffusion, name) for name in shape}
+    names = (
+        "multispeaker",
+        "dim_in",
+        "hidden_dim",
+        "max_conv_dim",
+        "n_layer",
+        "n_mels",
+        "n_token",
+        "max_dur",
+        "style_dim",
+    )
+    return {
+        **{name: getattr(config, name) for name in names},
+        "dropout": 0.2,
+        "decoder": json.loads(json.dumps(decoder)),
+        "slm": {
+            "model": "microsoft/wavlm-base-plus",
+            "sr": 16000,
+            "hidden": 768 if slm is None else slm.hidden,
+            "nlayers": 13 if slm is None else slm.layers,
+            "initial_channel": 64 if slm is None else slm.channels,
+        },
+        "diffusion": {
+            "embedding_mask_proba": 0.1,
+            "transformer": shape,
+            "dist": {
+                "sigma_data": 0.2 if diffusion is None else diffusion.sigma_data,
+                "estimate_sigma_data": False,
+                "mean": -3.0,
+                "std": 1.0,
+            },
+        },
+    }
+
+
+def export_files(config: StyleTTS2Config) -> dict[str, bytes]:
+    """`config.yml`, and PL-BERT's parameters, which the original keeps in a folder of their own."""
+    bert = {name: getattr(config.bert, name) for name in PLBERT if name != "dropout"} | {"dropout": 0.1}
+    files = {"config.yml": source_config(config), "plbert_config.yml": bert}
+    return {name: yaml.safe_dump({"model_params": values}, sort_keys=False).encode() for name, values in files.items()}
+
+
+def export_place(key: str) -> tuple[str, tuple[str, ...]]:
+    """Where the original's `load_checkpoint` looks for a tensor."""
+    _, network, rest = key.split(".", 2)
+    return RELEASE_FILE, ("net", network, rest)
+
+
 def _checkpoint(path: Path) -> Path:
     if path.is_file():
         return path
@@ -374,6 +507,10 @@ CONVERSIONS = [
         table=table,
         recognizes=lambda path, source: any(key.startswith("net.predictor.") for key in source),
         open=lambda path: open_source(_checkpoint(path)),
+        place=export_place,
+        keys=export_keys,
+        export_table=export_table,
+        export_files=export_files,
         config_class=StyleTTS2Config,
     )
 ]

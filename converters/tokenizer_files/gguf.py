@@ -46,6 +46,30 @@ def _pre_tokenizer(name: str) -> pre_tokenizers.PreTokenizer:
     )
 
 
+def rule_of(spec: Mapping[str, Any]) -> str:
+    """The name in GGUF of the rule by which a `tokenizer.json` cuts a text into words; the inverse of reading it.
+
+    Raises: UserError where it cuts by none that is known.
+    """
+    found = json.loads(json.dumps(spec.get("pre_tokenizer")))
+    for name in ("gpt-2", "smollm", *_WORDS):
+        backend = tokenizers.Tokenizer(models.BPE())
+        backend.pre_tokenizer = _pre_tokenizer(name)
+        if _same_rule(json.loads(backend.to_str())["pre_tokenizer"], found):
+            return name
+    raise UserError("the tokenizer cuts words by a rule that has no name in GGUF; leave gguf out of --parts")
+
+
+def _same_rule(one: Any, other: Any) -> bool:
+    """Whether two pre-tokenizers cut alike; `trim_offsets` and `add_prefix_space=None` do not count."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = (one.keys() | other.keys()) - {"trim_offsets"}
+        return all(_same_rule(one.get(key), other.get(key)) for key in keys)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same_rule, one, other))
+    return one == other
+
+
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise UserError("tokenizer.ggml.merges of the GGUF file is no list")
@@ -82,7 +106,10 @@ def tokenizer_files(metadata: Mapping[str, Any]) -> dict[str, bytes]:
     if field("model") != "gpt2":
         raise UserError(f"the GGUF's tokenizer is of the kind {field('model')!r}; implemented is gpt2 (byte-level BPE)")
     tokens, kinds = field("tokens"), field("token_type")
-    merges = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else () for merge in _list(field("merges"))]
+    merges = [
+        tuple(merge.split(" ", 1)) if isinstance(merge, str) else ()
+        for merge in _list(metadata.get("tokenizer.ggml.merges", []))
+    ]
     _check(tokens, kinds, merges)
     pairs = [(left, right) for left, right in merges]
     vocabulary = {token: i for i, token in enumerate(tokens)}

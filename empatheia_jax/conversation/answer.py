@@ -34,6 +34,9 @@ _STEPS = (
     (RESPONSE, "Step-5 empathetic response:"),
 )
 
+FIELDS = tuple(key for key, _ in _STEPS)
+"""The fields of an answer, in the order of the steps."""
+
 Part = tuple[str, bool]
 """A text, and whether control tokens written in it are meant (`core.tokenizer.Tokenizer.encode_parts`)."""
 

@@ -1,4 +1,4 @@
-"""Starts the adapter of a language model from a weights folder: a converted PEFT adapter, or the authors' baseline.
+"""Starts the adapter of a language model from a weights folder: a converted PEFT adapter, the authors' baseline, or a release.
 
 Both keep `….lora.default.a` and `.b`, and where vocabulary tables were trained, the tables. What belongs to neither (the
 baseline's projection of other features, rows of its own tokens) has no place in our model and is left out by name.
@@ -7,18 +7,21 @@ baseline's projection of other features, rows of its own tokens) has no place in
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from empatheia_jax import weights
 from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.core.lora import LoRAConfig
 from empatheia_jax.errors import UserError
 
-PEFT_KIND, BASELINE_KIND = "lora-adapter", "avamerg-baseline"
+PEFT_KIND, BASELINE_KIND, RELEASE_KIND = "lora-adapter", "avamerg-baseline", "empatheia"
 _PREFIXES = {PEFT_KIND: "", BASELINE_KIND: "core."}
 _TABLES = ("embed_tokens.embedding", "lm_head.kernel")
 
@@ -37,19 +40,7 @@ def start(network: LanguageModel, folder: Path, lora: LoRAConfig, name: str = "d
     kind, values, flat = weights.load(folder)
     if kind not in _PREFIXES:
         raise UserError(f"networks.adapter: {folder} holds a {kind!r}; expected {' or '.join(_PREFIXES)}")
-    base = json.loads(json.dumps(weights.config_to_dict(network.config)))
-    if values.get("core") != base:
-        other = sorted(key for key in base if values.get("core", {}).get(key) != base[key])
-        raise UserError(
-            f"networks.adapter: {folder} belongs to another language model; they differ in {', '.join(other)}"
-        )
-    stated = values.get("lora", {})
-    for key in ("rank", "alpha", "rslora"):
-        if stated.get(key) != getattr(lora, key):
-            raise UserError(
-                f"lora.{key} is {getattr(lora, key)}, and the adapter in {folder} has {stated.get(key)}; set "
-                f"--config.lora.{key}={stated.get(key)}"
-            )
+    _require_fit(folder, values, network, lora)
     prefix = _PREFIXES[kind]
     found = {path.removeprefix(prefix): value for path, value in flat.items() if path.startswith(prefix)}
     found = {path.replace(".lora.default.", f".lora.{name}."): value for path, value in found.items()}
@@ -67,6 +58,47 @@ def start(network: LanguageModel, folder: Path, lora: LoRAConfig, name: str = "d
     chosen = wanted | tables
     weights.update(network, ours | {path: _like(found[path], ours[path]) for path in chosen})
     return sorted(set(flat) - {prefix + path.replace(f".lora.{name}.", ".lora.default.") for path in chosen})
+
+
+def _require_fit(folder: Path, values: Mapping[str, Any], network: LanguageModel, lora: LoRAConfig) -> None:
+    """Raises UserError where a folder belongs to another language model or another size of adapter."""
+    base = json.loads(json.dumps(weights.config_to_dict(network.config)))
+    if values.get("core") != base:
+        other = sorted(key for key in base if values.get("core", {}).get(key) != base[key])
+        raise UserError(
+            f"networks.adapter: {folder} belongs to another language model; they differ in {', '.join(other)}"
+        )
+    stated = values.get("lora", {})
+    for key in ("rank", "alpha", "rslora"):
+        if stated.get(key) != getattr(lora, key):
+            raise UserError(
+                f"lora.{key} is {getattr(lora, key)}, and the adapter in {folder} has {stated.get(key)}; set "
+                f"--config.lora.{key}={stated.get(key)}"
+            )
+
+
+def start_whole(model: nnx.Module, network: LanguageModel, folder: Path, lora: LoRAConfig) -> None:
+    """Puts everything that a converted release trained into `model`, in place: adapter, added rows, projections and bridge.
+
+    Args:
+      model: the whole around `network`, with a `config`.
+      network: its language model, with the adapter on it.
+      folder: weights folder of kind `empatheia`.
+      lora: the run's own sizes, which must be the folder's.
+
+    Raises: UserError where the folder belongs to another language model, or to a bridge of other sizes.
+    """
+    _, values, flat = weights.load(folder)
+    _require_fit(folder, values, network, lora)
+    ours = weights.flatten(model)
+    wrong = sorted(p for p, v in flat.items() if p not in ours or tuple(ours[p].shape) != tuple(v.shape))
+    wrong += sorted(p for p in ours if p not in flat and (not p.startswith("core.") or ".lora." in p))
+    if wrong:
+        raise UserError(
+            f"networks.adapter: {folder} was trained with other settings ({wrong[0]} and {len(wrong) - 1} more do not fit); take "
+            "lora.*, bridge.* and networks.* from the release's training_config.json"
+        )
+    weights.update(model, ours | {path: _like(value, ours[path]) for path, value in flat.items()})
 
 
 def _like(value: np.ndarray, leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:

@@ -120,6 +120,32 @@ class Tokenizer:
         """Base rows and added tokens together."""
         return self.vocab_size + len(self.added_tokens) + len(self.words)
 
+    @property
+    def names(self) -> dict[str, str | None]:
+        """`bos_token`, `eos_token`, `pad_token` by name, as the checkpoint calls them."""
+        return dict(self._names)
+
+    def to_json(self) -> str:
+        """`tokenizer.json` in which every added token has its own id. Rows of the base that no token has get one that stands
+        for nothing, since the format numbers tokens without gaps.
+        """
+        if all(inner == outer for inner, outer in self._inner.items()):
+            return self._backend.to_str()
+        spec = json.loads(self._backend.to_str())
+        mine = {*self.added_tokens, *self.words}
+        spec["added_tokens"] = [entry for entry in spec["added_tokens"] if entry["content"] not in mine]
+        backend = tokenizers.Tokenizer.from_str(json.dumps(spec))
+        unused = range(backend.get_vocab_size(), self.vocab_size)
+        backend.add_special_tokens([AddedToken(f"<|unused_row_{row}|>", normalized=False) for row in unused])
+        backend.add_special_tokens([AddedToken(token, normalized=False) for token in self.added_tokens])
+        backend.add_tokens([AddedToken(word, normalized=False) for word in self.words])
+        wrong = [token for token in mine if backend.token_to_id(token) != self.token_id(token)]
+        if wrong:
+            raise UserError(
+                f"the base's tokenizer numbers its tokens with gaps, so that {wrong[0]} cannot get its id in tokenizer.json"
+            )
+        return backend.to_str()
+
     @cached_property
     def frame(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The BOS token where the checkpoint names one and wants it; otherwise what its tokenizer puts around a text by

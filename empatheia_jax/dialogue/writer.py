@@ -44,13 +44,14 @@ class Question:
 class Written:
     """What the model wrote.
 
-    answer: its fields; the response may be empty where the model wrote freely. text: all of it. heard: the kinds of
-    recordings that it answers to. response (r, H): final-norm states at the response's tokens; signals (32, H): at the
+    answer: its fields; the response may be empty where the model wrote freely. text: all of it; tokens: its ids. heard: the
+    kinds of recordings that it answers to. response (r, H): final-norm states at the response's tokens; signals (32, H): at the
     signal tokens behind it; states (n, H): at everything that it wrote, the signal tokens included.
     """
 
     answer: Answer
     text: str
+    tokens: tuple[int, ...]
     heard: tuple[str, ...]
     response: np.ndarray
     signals: np.ndarray
@@ -211,7 +212,9 @@ class Writer:
             positions = np.flatnonzero(slots == self.form.names.index(RESPONSE)).tolist()
         positions = positions[: self.model.config.reply_tokens]
         states, signals = generation.hidden[row], generation.forced_hidden[row]
-        return Written(found, text, heard, states[positions], signals, np.concatenate([states[: len(ids)], signals]))
+        return Written(
+            found, text, tuple(ids), heard, states[positions], signals, np.concatenate([states[: len(ids)], signals])
+        )
 
 
 def trained(config: Experiment, run: Run | None) -> assemble.Assembly:

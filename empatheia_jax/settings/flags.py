@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
-MODES = ("train", "check", "extract", "reply", "chat", "serve", "evaluate", "preflight")
+MODES = ("train", "check", "extract", "reply", "chat", "serve", "evaluate", "export", "preflight")
 ASKED: Mapping[str, str] = {
     "text": "what you say",
     "speech": "a recording of it: any sound file; without words, it is transcribed",
@@ -37,8 +37,9 @@ def define(values: flags.FlagValues) -> None:
     text(
         "output",
         None,
-        "reply, chat: folder for reply.json, reply.wav, reply.mp4, or replies.jsonl; serve: for sessions.",
+        "reply, chat: folder for reply.json, reply.wav, reply.mp4, or replies.jsonl; serve: for sessions; export: the release.",
     )
+    text("parts", None, "export: of merged,base_with_tokens,gguf,speech,face; all that licences allow by default.")
     flags.DEFINE_enum(
         "modalities",
         "text,speech,video",

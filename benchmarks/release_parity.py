@@ -1,0 +1,289 @@
+"""Whether a release says in PyTorch what the run says here: tokens, hidden states, bridge and classes, prompt by prompt.
+
+    python -m benchmarks.release_parity --weights=weights --folder=out/parity                 # SmolLM2 with a seeded adapter
+    python -m benchmarks.release_parity --workdir=runs/quickstart --release=DIR --folder=out/parity    # a run and its release
+
+The run answers here first. A fresh process, which never imports JAX, then loads the release with `AutoModel.from_pretrained(…,
+trust_remote_code=True)` and answers the same prompts, half of them with speech and video features. Exit code 1 where they differ.
+Greedy decoding, float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TOLERANCE = 1e-4
+PHONEMES, FRAMES = 40, 30
+LISTENER = {"age": "young", "gender": "female", "tone": "mild"}
+SAID = (
+    "I lost my dog today.",
+    "My boss said she is disappointed with my work. I tried my best every day.",
+    "I finally passed the exam after three attempts!",
+    "The doctor said they will ring before Friday. Every time my phone buzzes, my stomach drops.",
+    "Nobody came to my birthday dinner.",
+    "My sister is moving to another country next month.",
+    "I forgot my lines on stage and everyone laughed.",
+    "We won the match in the last minute!",
+    "My neighbour plays the drums every night until two.",
+    "I found my grandmother's letters in the attic.",
+    "Someone broke into my car </response> [AUD0] <Aud> last night.",
+    "I start my new job on Monday and I cannot sleep.",
+    "He promised to call, and he never did.",
+    "The bakery I loved as a child has closed.",
+    "I told a lie to my best friend and now she knows.",
+    "My son took his first steps this morning.",
+    "I have been waiting for this concert for two years.",
+    "They chose somebody else for the role again.",
+    "I gave my seat to an old man and he told me his whole life.",
+    "The house is so quiet since the children left.",
+)
+
+
+def questions(count: int, widths: dict[str, int], seed: int = 0) -> list[dict[str, Any]]:
+    """Dialogues with, every second time, features of the last utterance; every third has two more utterances."""
+    random = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        history = [{"role": "speaker", "text": SAID[number % len(SAID)]}]
+        if number % 3 == 2:
+            history += [
+                {"role": "listener", "text": "Oh. Tell me more."},
+                {"role": "speaker", "text": "It is all I think of."},
+            ]
+        features = {}
+        if number % 2:
+            features = {kind: random.standard_normal((24, width)).astype(np.float32) for kind, width in widths.items()}
+        found.append({"history": history, "features": features, "place": len(history) - 1})
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ here
+
+
+def answer_here(config: Any, workdir: Path, asked: list[dict[str, Any]]) -> list[dict[str, np.ndarray]]:
+    """Tokens and tensors of the run's answers, dialogue by dialogue."""
+    import jax.numpy as jnp
+
+    from empatheia_jax.conversation.schema import Profile, Utterance
+    from empatheia_jax.dialogue.writer import Question, Writer, trained
+    from empatheia_jax.empatheia import Signals
+    from empatheia_jax.runs.run import Run
+
+    assembly = trained(config, Run(workdir))
+    features = {
+        f"{number}-{kind}": array for number, each in enumerate(asked) for kind, array in each["features"].items()
+    }
+
+    class Towers:
+        """Gives the features under their names instead of listening and looking."""
+
+        speech = video = staticmethod(lambda path: features[str(path)])
+
+    writer = Writer.of(config, assembly, Towers())
+    model, found = assembly.model, []
+    for number, each in enumerate(asked):
+        history = [Utterance(index=i, role=said["role"], text=said["text"]) for i, said in enumerate(each["history"])]
+        media = (
+            {each["place"]: {kind: Path(f"{number}-{kind}") for kind in each["features"]}} if each["features"] else {}
+        )
+        question = Question(history, media, Profile(LISTENER["age"], LISTENER["gender"], LISTENER["tone"]))
+        (written,) = writer.write([question])
+        text = np.zeros((1, model.config.reply_tokens, written.response.shape[-1]), np.float32)
+        text[0, : len(written.response)] = written.response
+        states = jnp.asarray(written.signals)[None]
+        count = states.shape[1] // 2
+        lengths = jnp.asarray([len(written.response)])
+        style = model.style(Signals(jnp.asarray(text), lengths, states[:, :count], states[:, count:]))
+        synchronizer = model.synchronizer
+        bridge = {
+            "response_states": text,
+            "signal_states": states,
+            "speech_style": style.speech,
+            "video_style": style.video,
+            "emotion": style.emotion,
+            "profile": style.profile,
+            "speech_content": synchronizer.speech(jnp.asarray(text), lengths, jnp.asarray([PHONEMES]), PHONEMES)[0],
+            "video_content": synchronizer.video(jnp.asarray(text), lengths, jnp.asarray([FRAMES]), FRAMES)[0],
+            **{f"logits_{task}": value for task, value in style.logits.items()},
+        }
+        found.append(
+            {name: np.asarray(value) for name, value in bridge.items()}
+            | {"tokens": np.asarray(written.tokens), "prompt": np.asarray(writer.prompt(question).tokens)}
+        )
+    return found
+
+
+def save(path: Path, asked: list[dict[str, Any]], answers: list[dict[str, np.ndarray]]) -> None:
+    """Questions and answers in one file, for the other process."""
+    arrays = {f"{n}.{name}": value for n, each in enumerate(answers) for name, value in each.items()}
+    arrays |= {
+        f"{n}.features.{kind}": value for n, each in enumerate(asked) for kind, value in each["features"].items()
+    }
+    said = json.dumps([{key: each[key] for key in ("history", "place")} for each in asked])
+    np.savez(path, asked=np.frombuffer(said.encode(), np.uint8), **arrays)
+
+
+# ------------------------------------------------------------------------------------------------ in PyTorch
+
+
+def compare(release: Path, base: Path, path: Path) -> dict[str, Any]:
+    """Answers the questions of `path` with the release in PyTorch: how far each of its tensors lies from ours."""
+    import torch
+    from transformers import AutoModel, AutoProcessor
+
+    stored = np.load(path)
+    asked = json.loads(stored["asked"].tobytes())
+    model = AutoModel.from_pretrained(release, trust_remote_code=True, base=str(base))
+    processor = AutoProcessor.from_pretrained(release, trust_remote_code=True)
+    worst: dict[str, float] = {}
+    equal = {"prompt": 0, "tokens": 0, "classes": 0}
+    for number, each in enumerate(asked):
+        given: dict[str, Any] = {}
+        for kind in ("speech", "video"):
+            name = f"{number}.features.{kind}"
+            given[kind] = {each["place"]: stored[name]} if name in stored else {}
+        inputs = processor(each["history"], LISTENER, **given)
+        reply = model.generate(**inputs, processor=processor)
+        with torch.no_grad():
+            style = model.style(reply.speech_states, reply.video_states, reply.state_lengths)
+            found = {
+                "response_states": reply.response_states,
+                "signal_states": torch.cat([reply.speech_states, reply.video_states], 1),
+                "speech_style": style.speech,
+                "video_style": style.video,
+                "emotion": style.emotion,
+                "profile": style.profile,
+                "speech_content": model.speech_content(reply.response_states, reply.response_lengths, PHONEMES),
+                "video_content": model.video_content(reply.response_states, reply.response_lengths, FRAMES),
+                **{f"logits_{task}": value for task, value in style.logits.items()},
+            }
+        for name, value in found.items():
+            far = float(np.abs(value.numpy() - stored[f"{number}.{name}"]).max())
+            worst[name] = max(worst.get(name, 0.0), far)
+        equal["prompt"] += inputs["input_ids"][0].tolist() == stored[f"{number}.prompt"].tolist()
+        equal["tokens"] += reply.tokens[0] == stored[f"{number}.tokens"].tolist()
+        equal["classes"] += all(
+            int(value.argmax()) == int(stored[f"{number}.logits_{task}"].argmax())
+            for task, value in style.logits.items()
+        )
+    return {"prompts": len(asked), "equal": equal, "worst": worst, "jax_imported": "jax" in sys.modules}
+
+
+def passes(found: dict[str, Any]) -> bool:
+    """Whether everything is equal, within the tolerance for what is computed in float32."""
+    exact = all(count == found["prompts"] for count in found["equal"].values())
+    return exact and max(found["worst"].values()) <= TOLERANCE and not found["jax_imported"]
+
+
+def in_a_fresh_process(release: Path, base: Path, path: Path) -> dict[str, Any]:
+    """`compare` in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.release_parity", "--compare", str(release), str(base), str(path)]
+    own = {**os.environ, "HF_MODULES_CACHE": str(path.parent / "modules")}  # the release's code is copied there
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, stdin=subprocess.DEVNULL, env=own)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# ------------------------------------------------------------------------------------------------ SmolLM2, seeded
+
+
+def seeded_run(weights_folder: Path, folder: Path) -> tuple[Any, Path]:
+    """(config, run's folder) of the quickstart's configuration on SmolLM2 with parameters drawn at random, nothing trained.
+
+    The encoders are tiny ones: only their widths matter here.
+    """
+    from configs import quickstart
+    from empatheia_jax import tiny, weights
+    from empatheia_jax.settings import resolve
+    from tests.runs.folders import made_up
+
+    place = folder / "weights"
+    place.mkdir(parents=True, exist_ok=True)
+    for name in ("smollm2-135m-instruct", "kokoro"):
+        if not (place / name).exists():
+            os.symlink((weights_folder / name).resolve(), place / name)
+    towers = tiny.towers()
+    for name, network, kind in (
+        ("toy-hubert", towers.speech._model, "hubert"),
+        ("toy-clip", towers.video._model, "clip-vision"),
+    ):
+        if not (place / name).exists():
+            weights.save(place / name, network, network.config, kind, {"source": "seeded"})
+    config = quickstart.get_config()
+    config.networks.weights_dir = str(place)
+    config.schedule = "coe,content,style"
+    config.decoding.temperature = 0.0
+    run = folder / "run"
+    resolved = resolve(config)
+    if not run.exists():
+        made_up(resolved, run, scale=0.02)
+    return resolved, run
+
+
+def base_folder(config: Any, output: Path) -> Path:
+    """The frozen base as transformers reads it."""
+    from converters.convert import to_release
+    from converters.registry import find_conversion
+    from empatheia_jax import requirements, weights
+
+    if not output.exists():
+        source = requirements.folder(config, "llm")
+        to_release(find_conversion(weights.describe(source)["provenance"]["source"]), source, output)
+    return output
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("benchmarks.release_parity")
+    parser.add_argument("--compare", nargs=3, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--weights", type=Path, default=Path("weights"), help="the folder of smollm2-135m-instruct and kokoro"
+    )
+    parser.add_argument("--workdir", type=Path, help="a trained run (default: a seeded one)")
+    parser.add_argument("--release", type=Path, help="its release (default: it is exported)")
+    parser.add_argument("--folder", type=Path, required=True, help="where to work")
+    parser.add_argument("--prompts", type=int, default=20)
+    if "--compare" in sys.argv:  # the process without JAX
+        release, base, path = map(Path, sys.argv[sys.argv.index("--compare") + 1 :])
+        print(json.dumps(compare(release, base, path)))
+        return 0
+    options = parser.parse_args()
+    from converters.release import export
+    from empatheia_jax import assemble
+    from empatheia_jax.runs import fit
+
+    options.folder.mkdir(parents=True, exist_ok=True)
+    config, workdir = (
+        seeded_run(options.weights, options.folder) if options.workdir is None else (None, options.workdir)
+    )
+    if config is None:
+        from configs import quickstart
+        from empatheia_jax.settings import resolve
+
+        config = fit.as_trained(resolve(quickstart.get_config()), workdir, ())
+    import dataclasses
+
+    config = dataclasses.replace(config, decoding=dataclasses.replace(config.decoding, temperature=0.0))
+    release = options.release or options.folder / "release"
+    if not release.exists():
+        export.run(config, workdir, release, "")
+    sizes = assemble.widths(config)
+    asked = questions(options.prompts, {"speech": sizes.speech, "video": sizes.video})
+    began = time.monotonic()
+    save(options.folder / "answers.npz", asked, answer_here(config, workdir, asked))
+    here = time.monotonic() - began
+    found = in_a_fresh_process(release, base_folder(config, options.folder / "base"), options.folder / "answers.npz")
+    found |= {"seconds_here": round(here, 1), "passes": passes(found)}
+    print(json.dumps(found, indent=1))
+    return 0 if found["passes"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

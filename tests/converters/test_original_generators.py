@@ -1,0 +1,113 @@
+"""StyleTTS2 and DreamTalk go out in the files that their original repositories load, with exactly their keys and shapes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from flax import nnx
+
+from converters import convert
+from converters.interpreter import export_manifest
+from converters.parity.networks.styletts2.comparison import published_config
+from converters.registry import find_conversion
+from converters.release import generators
+from converters.tables import styletts2
+from empatheia_jax import tiny, weights
+from empatheia_jax.dreamtalk import released
+from empatheia_jax.dreamtalk.model import KIND, DreamTalkConfig
+from empatheia_jax.errors import UserError
+from empatheia_jax.styletts2.config import NETWORKS
+from empatheia_jax.styletts2.model import KIND as VOICE
+from empatheia_jax.styletts2.model import StyleTTS2
+
+
+def seeded(abstract):
+    """Numbers of the right shapes and types, quickly made."""
+    random = np.random.default_rng(0)
+    return {
+        path: weights.Lazy(tuple(leaf.shape), np.dtype(leaf.dtype), lambda leaf=leaf: draw(random, leaf))
+        for path, leaf in abstract.items()
+    }
+
+
+def draw(random, leaf):
+    if np.dtype(leaf.dtype).kind != "f":
+        return np.zeros(leaf.shape, leaf.dtype)
+    return random.standard_normal(leaf.shape, np.float32).astype(leaf.dtype)
+
+
+def test_the_keys_and_shapes_of_styletts2_are_the_published_ones(shared, name="libritts"):
+    config = published_config(name)
+    abstract = find_conversion("styletts2").abstract(config)
+    table = styletts2.export_table(config)
+    keys = styletts2.export_keys(config, export_manifest(abstract, table))
+    found = export_manifest(abstract, table, keys)
+    expected = {}
+    for network in NETWORKS:
+        path = shared / "parity" / "styletts2" / "manifests" / name / f"{network}.json"
+        expected |= {f"net.{network}.{key}": entry for key, entry in json.loads(path.read_text()).items()}
+    assert {key: tuple(found[key]["shape"]) for key in keys} == {k: tuple(e["shape"]) for k, e in expected.items()}
+    assert len(keys) == len(set(keys))
+
+
+def test_a_trained_styletts2_is_a_file_that_torch_loads_without_trusting_it_and_comes_back(tmp_path):
+    model = tiny.made_up(lambda: StyleTTS2(tiny.STYLE_TTS2, rngs=nnx.Rngs(0)))
+    folder = weights.save(tmp_path / "w", model, tiny.STYLE_TTS2, VOICE, {"trained_by": "us"})
+    out = generators.write(folder, tmp_path / "out")
+    state = torch.load(out / styletts2.RELEASE_FILE, weights_only=True)
+    assert set(state) == {"net"} and set(state["net"]) == set(tiny.STYLE_TTS2.networks)
+    assert all(key.startswith("module.") for network in state["net"].values() for key in network)
+    # Our kernels are folded; the original's modules keep weight norm in two parts.
+    decoder = state["net"]["decoder"]
+    v, g = decoder["module.generator.conv_post.weight_v"], decoder["module.generator.conv_post.weight_g"]
+    layer = torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv1d(v.shape[1], v.shape[0], v.shape[2]))
+    layer.parametrizations.weight.original0.data, layer.parametrizations.weight.original1.data = g, v
+    kernel = model.decoder.generator.conv_post.kernel[...]
+    np.testing.assert_allclose(layer.weight.detach().numpy(), np.transpose(kernel, (2, 1, 0)), rtol=1e-6)
+    assert yaml.safe_load((out / "config.yml").read_text())["model_params"]["decoder"]["gen_istft_hop_size"] == 5
+
+
+def test_kokoros_weights_go_out_with_the_keys_that_are_known_of_them(shared, tmp_path):
+    known = json.loads((shared / "parity" / "kokoro" / "kokoro_f32.manifest.json").read_text())
+    config = find_conversion("kokoro").config(tmp_path, None)
+    abstract = find_conversion("kokoro").abstract(config)
+    manifest = export_manifest(abstract, styletts2.export_table(config))
+    found = {}
+    for key in styletts2.export_keys(config, manifest):
+        plain = key.removeprefix("net.").replace(".module.", ".", 1)
+        if not plain.endswith(".weight_g"):
+            found[plain.replace(".weight_v", ".weight")] = tuple(manifest[key]["shape"])
+    assert found == {key: tuple(entry["shape"]) for key, entry in known.items()}
+
+
+def test_dreamtalks_files_have_the_published_keys_and_come_back_bit_by_bit(shared, tmp_path):
+    config = DreamTalkConfig(None, released.DENOISER, released.RENDERER, released.STILL_POSE)
+    flat = seeded(find_conversion("dreamtalk").abstract(config))
+    folder = weights.save(tmp_path / "w", flat, config, KIND, {"trained_by": "us"})
+    out = generators.write(folder, tmp_path / "out")
+    files = {"denoiser": ("denoising_network.pth", "model_state_dict"), "renderer": ("renderer.pt", "net_G_ema")}
+    for part, (file, root) in files.items():
+        state = torch.load(out / file, weights_only=True, mmap=True)
+        assert list(state) == [root]
+        manifest = json.loads((shared / "parity" / "dreamtalk" / f"{part}.manifest.json").read_text())
+        found = {key: (tuple(value.shape), str(value.dtype)[6:]) for key, value in state[root].items()}
+        assert found == {key: (tuple(entry["shape"]), entry["dtype"]) for key, entry in manifest.items()}
+        assert convert.main([f"--input={out / file}", f"--output={tmp_path / part}"]) == 0
+        original = weights.lazy_params(folder)
+        for path, leaf in list(weights.lazy_params(tmp_path / part).items())[::20]:
+            np.testing.assert_array_equal(leaf.read(), original[f"{part}.{path}"].read(), err_msg=path)
+
+
+def test_one_network_that_was_trained_here_goes_out_alone_and_other_weights_are_refused(tmp_path):
+    denoiser = tiny.DREAMTALK.denoiser
+    flat = seeded(find_conversion("dreamtalk-denoiser").abstract(denoiser))
+    folder = weights.save(tmp_path / "w", flat, denoiser, "dreamtalk-denoiser", {"trained_by": "dreamtalk_denoiser"})
+    out = generators.write(folder, tmp_path / "out")
+    assert [path.name for path in out.iterdir()] == ["denoising_network.pth"]
+    other = weights.save(tmp_path / "v", {"a": np.ones(1)}, {}, "hubert", {})
+    with pytest.raises(UserError, match="holds a 'hubert'; expected a generator"):
+        generators.write(other, tmp_path / "no")
