@@ -104,7 +104,7 @@ def run(rows: Sequence[Row], output: Path, tiny: bool, seconds: float, sides: Se
                 if left < LEAST_SECONDS:
                     entry[side] = {"left_out": "no time was left"}
                     continue
-                if row.fresh:
+                if row.fresh and not tiny:  # whose memory nobody asks for
                     workers[side].end()
                 answer = workers[side].ask(row.name, left if tiny else min(row.seconds, left))
                 entry[side] = answer["measurement"]

@@ -72,7 +72,7 @@ def main() -> None:
 
                 side = side or theirs.Torch(sizes)
                 reply = {"measurement": theirs.measure(side, name).as_dict()}
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             reply = {"measurement": Measurement(left_out=f"{error.name} is not installed").as_dict()}
         except Exception as error:
             traceback.print_exc()
