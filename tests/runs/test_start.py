@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 import launch
 from configs import debug, quickstart, starter
@@ -142,6 +143,16 @@ def test_replies_know_what_they_began_from(folder, tmp_path):
     source.write_text("[]")
     found = replies.identity(settings(start=str(folder)), Run(tmp_path / "none"), source)
     assert found["start"] == weights.open_start(folder).sha256
+
+
+def test_the_shipped_starter_is_the_quickstarts_and_reads_as_settings():
+    """A new setting fails here: write its value into `start.json` with `weights.write_start`, and seal the folder."""
+    config, shipped = resolve(quickstart.get_config()), weights.open_start("starter")
+    fit.require_start(shipped, config)
+    assert resolve(ConfigDict(dict(shipped.config))).bridge == config.bridge
+    assert sum(path.stat().st_size for path in shipped.folder.iterdir()) < 12e6
+    leaves = shipped.leaves()
+    assert {path.split(".")[0] for path in leaves} >= {"core", "added", "speech_projection", "video_projection"}
 
 
 def test_the_starter_and_the_quickstart_have_the_same_networks():
