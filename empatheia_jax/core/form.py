@@ -123,11 +123,17 @@ class Form:
         options = options.at[rows, jnp.where(possible < 0, vocab, possible)].set(True, mode="drop")
         return jnp.where(choice[:, None], options, jnp.where((free & ~state["wrote"])[:, None], opening, True))
 
-    def advance(self, state: dict[str, Any], token: Int[Array, " b"]):
-        """(the token that is written, its slot or `FIXED`, the state after it) from the token that the model chose."""
+    def advance(self, state: dict[str, Any], token: Int[Array, " b"], caps: Int[Array, "b k"] | None = None):
+        """(the token that is written, its slot or `FIXED`, the state after it) from the token that the model chose.
+
+        caps: the most tokens of each free slot, row by row, where that is less than its limit.
+        """
         node, count = state["node"], state["count"]
         fixed, free, choice, slot, trie = self._where(node)
-        kind = jnp.where(count >= self.limits[slot], ENDS, self.kinds[slot, token])
+        limit = self.limits[slot]
+        if caps is not None:
+            limit = jnp.minimum(limit, jnp.take_along_axis(caps, slot[:, None], axis=1)[:, 0])
+        kind = jnp.where(count >= limit, ENDS, self.kinds[slot, token])
         closes = free & (kind == ENDS)
         forced = fixed | closes  # a fixed token also stands in place of the token that ends a slot
         at = jnp.where(closes, self.closing[slot, 0], jnp.where(fixed, node, 0))
@@ -143,6 +149,78 @@ class Form:
             "wrote": same & (state["wrote"] | ~self.blank[token]),
         }
         return written, jnp.where(forced, FIXED, self.slot_of_node[node]), after
+
+    # ------------------------------------------------------------------------------------------------ its nodes
+
+    def node_after(self, slot: int) -> int:
+        """The node that follows a slot, by its number: where a form goes on whose slots up to this one are filled."""
+        f, k = self.fixed.shape[0], self.limits.shape[0]
+        own = np.flatnonzero(np.asarray(self.slot_of_node) == slot)
+        if own[0] < f + k:
+            return int(self.closing[own[0] - f, 0])
+        following = np.asarray(self.trie_following)[own - f - k]
+        written = np.asarray(self.trie_tokens)[own - f - k] >= 0
+        return int(next(node for node in following[written] if node not in own))
+
+    def free_slot(self, slot: int) -> int:
+        """The place of a free slot, by its number, among the free slots (an axis of `caps`)."""
+        f = self.fixed.shape[0]
+        return int(np.flatnonzero(np.asarray(self.slot_of_node) == slot)[0]) - f
+
+    @staticmethod
+    def beside(forms: Sequence[Form]) -> tuple[Form, tuple[int, ...], tuple[int, ...]]:
+        """One form that holds several, so that rows of one batch can fill different ones.
+
+        Returns the form, and of each of the forms the node with which it begins and the number of its first slot.
+        """
+        f, k, s = (
+            np.cumsum([0, *(size(form) for form in forms)])
+            for size in (
+                lambda form: form.fixed.shape[0],
+                lambda form: form.limits.shape[0],
+                lambda form: form.trie_tokens.shape[0],
+            )
+        )
+        names = np.cumsum([0, *(len(form.names) for form in forms)])
+        end = int(f[-1] + k[-1] + s[-1])
+        edges = max(form.trie_tokens.shape[1] for form in forms)
+        slot_of_node = np.full(end + 1, FIXED)
+
+        def moved(number: int, nodes) -> np.ndarray:
+            form, nodes = forms[number], np.asarray(nodes)
+            own_f, own_k = form.fixed.shape[0], form.limits.shape[0]
+            fixed, free = f[number] + nodes, f[-1] + k[number] + nodes - own_f
+            trie = f[-1] + k[-1] + s[number] + nodes - own_f - own_k
+            inner = np.where(nodes < own_f, fixed, np.where(nodes < own_f + own_k, free, trie))
+            return np.where(nodes == form.end, end, inner)
+
+        def padded(array, value: int) -> np.ndarray:
+            array = np.asarray(array)
+            return np.pad(array, ((0, 0), (0, edges - array.shape[1])), constant_values=value)
+
+        for number, form in enumerate(forms):
+            own = np.asarray(form.slot_of_node)[: form.end]
+            slot_of_node[moved(number, np.arange(form.end))] = np.where(own < 0, FIXED, own + names[number])
+        joined = Form(
+            names=tuple(name for form in forms for name in form.names),
+            longest=max(form.longest for form in forms),
+            first=int(moved(0, forms[0].first)),
+            fixed=jnp.concatenate([form.fixed for form in forms]),
+            after_fixed=jnp.asarray(
+                np.concatenate([moved(n, form.after_fixed) for n, form in enumerate(forms)]), jnp.int32
+            ),
+            slot_of_node=jnp.asarray(slot_of_node, jnp.int32),
+            limits=jnp.concatenate([form.limits for form in forms]),
+            kinds=jnp.concatenate([form.kinds for form in forms]),
+            blank=forms[0].blank,
+            closing=jnp.asarray(np.concatenate([moved(n, form.closing) for n, form in enumerate(forms)]), jnp.int32),
+            trie_tokens=jnp.asarray(np.concatenate([padded(form.trie_tokens, -1) for form in forms]), jnp.int32),
+            trie_following=jnp.asarray(
+                np.concatenate([padded(moved(n, form.trie_following), end) for n, form in enumerate(forms)]), jnp.int32
+            ),
+        )
+        starts = tuple(int(moved(number, form.first)) for number, form in enumerate(forms))
+        return joined, starts, tuple(int(number) for number in names[:-1])
 
     # ------------------------------------------------------------------------------------------------ from texts
 

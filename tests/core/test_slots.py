@@ -1,0 +1,217 @@
+"""Continuous batching says in any company what `generate` says alone, and compiles nothing for the next request."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from empatheia_jax import tiny
+from empatheia_jax.conversation import answer, labels
+from empatheia_jax.core import slots
+from empatheia_jax.core.added_tokens import AddedTokens
+from empatheia_jax.core.decoding import DecodingSettings, generate
+from empatheia_jax.core.form import Choice, Form, Free
+from empatheia_jax.core.slots import SlotDecoder
+
+FORCED = (258, 259, 260)
+LONGEST_PROMPT = 64
+
+
+def form_of(tokenizer, *, steps: bool) -> Form:
+    """The form of an answer with short slots."""
+
+    def piece(each):
+        if isinstance(each, str):
+            return each
+        return Choice(each.key, labels.EMOTIONS_32) if each.key == answer.EMOTION else Free(each.key, 6)
+
+    return Form.of(tokenizer, [[piece(each) for each in part] for part in answer.form(steps=steps)])
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tiny.tokenizer()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.llm()
+
+
+@pytest.fixture(scope="module")
+def added(model):
+    return AddedTokens.for_model(model, 34, rngs=nnx.Rngs(4))
+
+
+@pytest.fixture(scope="module")
+def form(tokenizer):
+    return form_of(tokenizer, steps=True)
+
+
+CHOICE = DecodingSettings(
+    max_new_tokens=32, temperature=0.9, top_k=40, top_p=0.95, repetition_penalty=1.2, no_repeat_ngram=3,
+    banned_ids=(256, 257, *FORCED), forced_ids=FORCED,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def decoder(model, added, form):
+    return SlotDecoder(
+        model, added, CHOICE, form=form, longest_prompt=LONGEST_PROMPT, forced=len(FORCED), places=4, chunk=5
+    )
+
+
+def prompt(seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return random.integers(0, 256, random.integers(1, LONGEST_PROMPT))
+
+
+def embedded(model, ids) -> jax.Array:
+    padded = np.zeros((1, LONGEST_PROMPT), np.int32)
+    padded[0, : len(ids)] = ids
+    return model.embed(jnp.asarray(padded))
+
+
+@pytest.fixture(scope="module")
+def alone(model, added, form):
+    """What `generate` writes for a prompt by itself: (tokens, slots, states, states of the forced tokens)."""
+    known = {}
+
+    def said(seed: int):
+        if seed not in known:
+            ids = prompt(seed)
+            out = generate(
+                model, added, embedded(model, ids), [len(ids)], CHOICE, jax.random.key(seed), form=form,
+                prompt_ids=np.full((1, LONGEST_PROMPT), -1),
+            )  # fmt: skip
+            count = out.lengths[0]
+            known[seed] = out.row(0), out.slots[0, :count].tolist(), out.hidden[0, :count], out.forced_hidden[0]
+        return known[seed]
+
+    return said
+
+
+class Written:
+    """Collects what a row writes."""
+
+    def __init__(self, seed: int, row: int):
+        self.seed, self.row, self.tokens, self.slots, self.hidden = seed, row, [], [], []
+
+    def take(self, wrote) -> bool:
+        self.tokens += wrote.tokens.tolist()
+        self.slots += wrote.slots.tolist()
+        self.hidden += list(wrote.hidden)
+        return wrote.ended
+
+
+def begin(decoder, model, seed: int) -> Written:
+    ids = prompt(seed)
+    return Written(seed, decoder.admit(embedded(model, ids), len(ids), seed=seed))
+
+
+def check(decoder, written: Written, alone) -> None:
+    tokens, places, hidden, forced = alone(written.seed)
+    assert (written.tokens, written.slots) == (tokens, places)
+    np.testing.assert_allclose(np.stack(written.hidden), hidden, atol=1e-4)
+    keep = len(prompt(written.seed)) + len(tokens)
+    np.testing.assert_allclose(decoder.probe(written.row, keep, FORCED), forced, atol=1e-4)
+
+
+# The seeds repeat, so that few answers are decoded alone; when each begins, and beside whom, is what varies.
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.booleans()), min_size=1, max_size=9), st.integers(1, 5)
+)
+def test_an_answer_depends_neither_on_its_neighbours_nor_on_when_it_came(decoder, model, alone, arrivals, steps):
+    """arrivals: (prompt, chunks to wait before it comes, whether it is cancelled half-way)."""
+    waiting, running, finished = list(arrivals), [], 0
+    pause = waiting[0][1]
+    while waiting or running:
+        while waiting and decoder.free and pause <= 0:
+            seed, _, cancelled = waiting.pop(0)
+            running.append((begin(decoder, model, seed), cancelled))
+            pause = waiting[0][1] if waiting else 0
+        pause -= 1
+        found = {wrote.row: wrote for wrote in decoder.step(steps)}
+        for written, cancelled in list(running):
+            ended = written.take(found[written.row])
+            if ended:
+                check(decoder, written, alone)
+            if ended or (cancelled and len(written.tokens) > 20):
+                decoder.drop(written.row)
+                running.remove((written, cancelled))
+                finished += 1
+    assert finished == len(arrivals) and decoder.free == decoder.places
+
+
+def test_what_one_request_compiled_serves_all_others(decoder, model):
+    for seed, temperature in ((7, 0.9), (8, 0.0), (9, 1.4)):
+        ids = prompt(seed)
+        chosen = DecodingSettings(max_new_tokens=9, temperature=temperature, top_p=0.5, top_k=seed)
+        if seed == 8:
+            before = decoder.compilations
+        row = decoder.admit(embedded(model, ids), len(ids), seed=seed, settings=chosen)
+        while not decoder.step(5)[0].ended:
+            pass
+        decoder.probe(row, len(ids), FORCED)
+        decoder.drop(row)
+    assert decoder.compilations == before
+
+
+def test_rows_stay_what_they_are_when_the_cache_is_full_again_and_again(decoder, model, alone, monkeypatch):
+    """Somebody is always writing, so the cache does not begin anew: only moving tokens together makes room."""
+    moved, move = [], decoder.compact
+    monkeypatch.setattr(decoder, "compact", lambda: (moved.append(1), move()))
+    running, begun, chunks = [], 0, 0
+    while begun < 14 or running:
+        if begun < 14 and chunks % 8 == 0 and decoder.free:
+            running.append(begin(decoder, model, begun % 6))
+            begun += 1
+        chunks += 1
+        found = {wrote.row: wrote for wrote in decoder.step(5)}
+        for written in list(running):
+            if written.take(found[written.row]):
+                check(decoder, written, alone)
+                decoder.drop(written.row)
+                running.remove(written)
+    assert len(moved) >= 2
+
+
+def test_a_row_may_begin_within_the_form_and_have_a_shorter_reply(decoder, model, form, tokenizer):
+    edited = form.names.index("emotion_cause")
+    cap = np.full(form.limits.shape[0], slots.UNLIMITED)
+    cap[form.free_slot(form.names.index("response"))] = 2
+    row = decoder.admit(embedded(model, prompt(3)), 5, node=form.node_after(edited), caps=cap)
+    written = Written(3, row)
+    while not written.take(decoder.step(5)[0]):
+        pass
+    decoder.drop(row)
+    assert tokenizer.decode(written.tokens).startswith("\nStep-4 goal to response:")
+    assert set(written.slots) == {-1, form.names.index("goal_to_response"), form.names.index("response")}
+    assert written.slots.count(form.names.index("response")) == 2
+
+
+def test_forms_beside_each_other_are_filled_as_each_by_itself(tokenizer, form):
+    plain = form_of(tokenizer, steps=False)
+    both, starts, first_slots = Form.beside([form, plain])
+    random = np.random.default_rng(0)
+    chosen = random.integers(0, 256, (80, 4))
+    for own, start, first in zip((form, plain), starts, first_slots):
+        states = own.start(4), {**both.start(4), "node": jnp.full(4, start, jnp.int32)}
+        for token in chosen:
+            (allowed, _), (also, _) = ((each.allowed(state, 290), 0) for each, state in zip((own, both), states))
+            np.testing.assert_array_equal(allowed, also)
+            token = jnp.where(allowed[jnp.arange(4), token], token, jnp.argmax(allowed, axis=1))
+            (written, slot, a), (same, moved, b) = (
+                each.advance(state, token) for each, state in zip((own, both), states)
+            )
+            states = a, b
+            np.testing.assert_array_equal(written, same)
+            np.testing.assert_array_equal(jnp.where(slot < 0, slot, slot + first), moved)
+            np.testing.assert_array_equal(own.filled(a), both.filled(b))
+        assert own.filled(a).all() or states[0]["node"].max() > 0
