@@ -143,6 +143,15 @@ class Empatheia(nnx.Module):
         """S^s, S^v, fused E and P, and the classifiers' logits."""
         return self.disentangler(signals.speech, signals.video, key, signals.lengths)
 
+    def mixed_style(
+        self, signals: Signals, other: Signals, emotion: Float[Array, ""], profile: Float[Array, ""]
+    ) -> Style:
+        """`style` with shares of another answer's E^m (`emotion`) and P^m (`profile`), before they are joined to S^m."""
+        own, kl = self.disentangler.parts(signals.speech, signals.video, None, signals.lengths)
+        others, _ = self.disentangler.parts(other.speech, other.video, None, other.lengths)
+        shares = (emotion, emotion, profile, profile)  # in the order of `QUERIES`
+        return self.disentangler.style(tuple((1 - t) * a + t * b for a, b, t in zip(own, others, shares)), kl)
+
 
 def place(x: Float[Array, "B T H"], mask: Bool[Array, "B T"], features: Float[Array, "B N H"]) -> Float[Array, "B T H"]:
     """Row by row, the k-th True of `mask` takes the k-th feature; positions beyond N features keep what they had."""

@@ -119,15 +119,28 @@ class StyleDisentangler(nnx.Module):
         lengths: Int[Array, " B"] | None = None,
     ) -> Style:
         """`key` samples the latents (training), None takes their means; `lengths`: valid states of each row, None = all."""
+        if self.config.kind == "vae":
+            return self.style(*self.parts(speech, video, key, lengths))
+        video = speech if self.config.inputs == "speech" else video
+        speech, video = self.input(speech), self.input(video)
+        valid = jnp.ones(speech.shape[:2], bool) if lengths is None else length_mask(lengths, speech.shape[1])
+        mean = (lambda x: x.mean(1)) if lengths is None else (lambda x: jnp.mean(x, 1, where=valid[..., None]))
+        styles = self.speech_style(mean(speech)), self.video_style(mean(video))
+        return Style(*styles, None, None, {}, jnp.zeros(speech.shape[0]))
+
+    def parts(
+        self,
+        speech: Float[Array, "B G H"],
+        video: Float[Array, "B G H"],
+        key: Array | None = None,
+        lengths: Int[Array, " B"] | None = None,
+    ) -> tuple[tuple[Float[Array, "B D"], ...], Float[Array, " B"]]:
+        """(E^s, E^v, P^s, P^v), before they are joined, and the KL per example; arguments as of a call."""
         config = self.config
         video = speech if config.inputs == "speech" else video
         speech, video = self.input(speech), self.input(video)
         batch = speech.shape[0]
         valid = jnp.ones(speech.shape[:2], bool) if lengths is None else length_mask(lengths, speech.shape[1])
-        if config.kind == "linear":
-            mean = (lambda x: x.mean(1)) if lengths is None else (lambda x: jnp.mean(x, 1, where=valid[..., None]))
-            styles = self.speech_style(mean(speech)), self.video_style(mean(video))
-            return Style(*styles, None, None, {}, jnp.zeros(batch))
         states = jnp.stack([speech, video, speech, video])  # in the order of QUERIES
         count = len(self.vaes)
         keys = [None] * count if key is None else list(jax.random.split(key, count))
@@ -139,7 +152,12 @@ class StyleDisentangler(nnx.Module):
             kl = kl + part
             for row, query in enumerate(range(index, len(QUERIES), count)):
                 out[query] = result[row]
-        emotion_s, emotion_v, profile_s, profile_v = (out[query] for query in range(len(QUERIES)))
+        return tuple(out[query] for query in range(len(QUERIES))), kl
+
+    def style(self, parts: tuple[Float[Array, "B D"], ...], kl: Float[Array, " B"]) -> Style:
+        """Styles, fused E and P and logits of `parts`, which may be mixtures."""
+        config = self.config
+        emotion_s, emotion_v, profile_s, profile_v = parts
         both = jnp.concatenate([emotion_s, emotion_v], -1), jnp.concatenate([profile_s, profile_v], -1)
         if config.fuse == "linear":
             emotion, profile = self.fuse_emotion(both[0]), self.fuse_profile(both[1])

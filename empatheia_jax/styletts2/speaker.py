@@ -160,6 +160,10 @@ class Speaker:
         """Programs compiled so far; a second sentence of a similar length adds none."""
         return self._synthesis.compilations
 
+    def warm(self) -> None:
+        """Compiles the programs that speak pieces of up to half a minute, by speaking silence."""
+        self._synthesis.warm()
+
     # --- text ---------------------------------------------------------------------------------------------------
 
     def passages(self, text: str, *, ipa: bool = False) -> Iterator[Passage]:

@@ -26,6 +26,7 @@ from empatheia_jax.styletts2.sentences import bucket
 from empatheia_jax.styletts2.source import HARMONICS
 
 TOKENS = (64, 128, 256, 512)
+WARM_TOKENS, WARM_FRAMES = (128, 512), (160, 320, 640, 1280)
 FRAMES = (160, 240, 320, 480, 640, 960, 1280, MAX_FRAMES)
 
 
@@ -117,6 +118,22 @@ class Synthesis:
     def compilations(self) -> int:
         """Programs compiled so far."""
         return sum(program._cache_size() for program in self._programs.values())
+
+    def warm(self) -> None:
+        """Runs the programs of one piece, of sizes that then serve all lengths up to 1,280 frames (32 s): see `Buckets`."""
+        styles = np.zeros((1, 2 * self.config.style_dim), np.float32)
+        for size in WARM_TOKENS:
+            found = self.prosody([np.zeros(size, np.int32)], styles)
+        text, states, _ = found[0]
+        for size in WARM_FRAMES:
+            self.wave(
+                [np.resize(text, (size, text.shape[1]))],
+                [np.resize(states, (size, states.shape[1]))],
+                styles,
+                1.0,
+                0,
+                [0],
+            )
 
     def _padded_tokens(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         lengths = np.array([len(row) for row in rows], np.int32)
