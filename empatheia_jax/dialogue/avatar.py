@@ -25,13 +25,13 @@ from ml_collections import ConfigDict
 
 from empatheia_jax import settings, weights
 from empatheia_jax.conversation.answer import Answer
-from empatheia_jax.conversation.schema import Profile, Utterance
+from empatheia_jax.conversation.schema import Profile
 from empatheia_jax.dialogue import commands
+from empatheia_jax.dialogue.engine import Engine
 from empatheia_jax.dialogue.responder import Reply, Responder
+from empatheia_jax.dialogue.session import Request, Session
 from empatheia_jax.errors import UserError
 from empatheia_jax.runs.run import Run
-
-ROLES = ("speaker", "listener")
 
 
 class AvatarReply:
@@ -98,7 +98,7 @@ class Empatheia:
     """A trained model with its generators, loaded once. Make one by `from_pretrained` or `from_run`."""
 
     def __init__(self, responder: Responder):
-        self._responder = responder
+        self._engine = Engine(responder, places=1)
 
     @classmethod
     def from_run(cls, folder: str | os.PathLike) -> Empatheia:
@@ -143,11 +143,7 @@ class Empatheia:
         """
         if not text.strip():
             raise UserError("there are no words to answer; expected text (a recording alone is not transcribed)")
-        if len(history) % 2:
-            raise UserError(f"the history has {len(history)} utterances; expected an even number, the avatar's last")
-        said = [*history, text]
-        utterances = [Utterance(index, ROLES[index % 2], each) for index, each in enumerate(said)]
-        media = {kind: Path(path) for kind, path in (("speech", speech), ("video", video)) if path is not None}
         listener = Profile.parse(profile) if isinstance(profile, str) else profile
-        found = {len(said) - 1: media} if media else {}
-        return AvatarReply(self._responder.reply(utterances, found, listener), text)
+        session = Session.of(history, listener, seed=self._engine.responder.seed)
+        request = Request(text, speech, video, modalities=("speech", "motion"), early=False)
+        return AvatarReply(self._engine.reply(session, request), text)

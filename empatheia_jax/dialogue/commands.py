@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import shutil
@@ -20,9 +21,12 @@ from empatheia_jax.conversation import labels, schema
 from empatheia_jax.conversation.schema import Conversation, Profile, Turn, Utterance
 from empatheia_jax.dialogue import asking, look, media_files
 from empatheia_jax.dialogue.asking import Ask
+from empatheia_jax.dialogue.engine import Engine
+from empatheia_jax.dialogue.events import ChainStep, Event, TextPiece
 from empatheia_jax.dialogue.faces import DrawnFaces, FaceFolder
 from empatheia_jax.dialogue.replies import fields_of
 from empatheia_jax.dialogue.responder import Blend, Reply, Responder
+from empatheia_jax.dialogue.session import Request, Session
 from empatheia_jax.dialogue.voices import Voices
 from empatheia_jax.dialogue.writer import Writer, trained, trained_losses
 from empatheia_jax.dreamtalk import photo
@@ -72,6 +76,11 @@ def responder(config: Experiment, workdir: Path | None) -> Responder:
         guidance=decoding.guidance,
         seed=config.seed,
     )
+
+
+def engine(config: Experiment, workdir: Path) -> Engine:
+    """The engine of one conversation with a run's model; close it at the end. Raises `UserError` as `responder`."""
+    return Engine(responder(config, workdir), places=1)
 
 
 def blend(decoding: Decoding, trained: Collection[str], *, begun: bool = True) -> Blend:
@@ -142,29 +151,32 @@ def reply(config: Experiment, workdir: Path, source: Path, output: Path) -> int:
     conversation, turn = last_turn(source)
     media = media_files.of_conversation(source.parent, conversation)
     media_files.check(media, conversation, config.data.modalities)
-    answer_turn(responder(config, workdir), conversation, turn, media, output)
+    with contextlib.closing(engine(config, workdir)) as own:
+        answer_turn(own, conversation, turn, media, output)
     return 0
 
 
 def reply_to(config: Experiment, workdir: Path, ask: Ask, output: Path) -> int:
     """Answers what a person asked by flags; prints where the answer is."""
-    model = _look(responder(config, workdir), ask)
-    answer(model, ask.utterances(), ask.media(), ask.profile, output, ask.facts())
+    with contextlib.closing(engine(config, workdir)) as own:
+        model = _look(own.responder, ask)
+        answer(own, model, ask.utterances(), ask.media(), ask.profile, output, ask.facts())
     return 0
 
 
-def answer_turn(model: Responder, conversation: Conversation, turn: Turn, media, output: Path) -> Path:
+def answer_turn(own: Engine, conversation: Conversation, turn: Turn, media, output: Path) -> Path:
     """The reply to a turn of a data set, on disk."""
     facts = {
         "conversation_id": conversation.conversation_id,
         "turn_id": turn.turn_id,
         "asked": turn.history[-1].text,
     }
-    answer(model, turn.history, media, conversation.listener, output, facts)
+    answer(own, own.responder, turn.history, media, conversation.listener, output, facts)
     return output
 
 
 def answer(
+    own: Engine,
     model: Responder,
     history: Sequence[Utterance],
     media: Mapping[int, Mapping[str, Path]],
@@ -172,9 +184,11 @@ def answer(
     output: Path,
     facts: Mapping[str, Any],
 ) -> Reply:
-    """One reply on disk, with its text on the terminal while it is written."""
+    """One reply on disk, with its chain and text on the terminal while they are written; `model` performs it."""
     print(f"> {visible(history[-1].text)}\n")
-    result = model.reply(history, media, listener, on_text=_show)
+    session = Session.of_utterances(history, media, listener, seed=model.seed)
+    request = Request(modalities=("speech", "motion"), early=False)
+    result = own.reply(session, request, on_event=_show_event, responder=model)
     print()
     write_reply(result, output, {**facts, "heard": list(result.heard)})
     print(f"\n{visible(result.answer.response)}\n")
@@ -207,7 +221,8 @@ def sample(config: Experiment, workdir: Path) -> Path | None:
         if isinstance(conversation, Conversation) and conversation.turns:
             media = media_files.of_conversation(split.parent, conversation)
             folder = Run(workdir).samples / conversation.conversation_id
-            return answer_turn(responder(config, workdir), conversation, conversation.turns[-1], media, folder)
+            with contextlib.closing(engine(config, workdir)) as own:
+                return answer_turn(own, conversation, conversation.turns[-1], media, folder)
     return None
 
 
@@ -228,13 +243,14 @@ def chat(config: Experiment, workdir: Path, output: Path, ask: Ask | None = None
     What is typed is said; a line that begins with a colon and a word is a command (`INTRODUCTION`). `ask`: what the flags say of
     the listener and of what was said before.
     """
-    talk = Chat(responder(config, workdir), output, ask or Ask())
-    print(_introduction())
-    if talk.ask.text:
-        talk.answer()
-    for line in _lines():
-        if not talk.take(line):
-            break
+    with contextlib.closing(engine(config, workdir)) as own:
+        talk = Chat(own, output, ask or Ask())
+        print(_introduction())
+        if talk.ask.text:
+            talk.answer()
+        for line in _lines():
+            if not talk.take(line):
+                break
     return 0
 
 
@@ -249,8 +265,8 @@ class Chat:
     A line is kept until it has its answer: where a recording or a command is wrong, nothing has to be typed again.
     """
 
-    def __init__(self, model: Responder, output: Path, ask: Ask):
-        self.model, self.output, self.ask = model, output, ask
+    def __init__(self, own: Engine, output: Path, ask: Ask):
+        self.engine, self.model, self.output, self.ask = own, own.responder, output, ask
         self.recordings: dict[int, dict[str, Path]] = {}
         self.count = 0
 
@@ -289,7 +305,7 @@ class Chat:
         ask = self.ask.with_words()
         model, folder = _look(self.model, ask), self.output / f"{self.count:03d}"
         media = {**self.recordings, **ask.media()}
-        result = answer(model, ask.utterances(), media, ask.profile, folder, ask.facts())
+        result = answer(self.engine, model, ask.utterances(), media, ask.profile, folder, ask.facts())
         self.recordings, self.count = media, self.count + 1
         said = (*ask.history, ask.text, result.answer.response)
         self.ask = dataclasses.replace(ask, text="", speech=None, video=None, transcribed=False, history=said)
@@ -319,6 +335,13 @@ def _lines() -> Iterator[str]:
 def _tolerate(stream: Any, errors: str) -> None:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=errors)
+
+
+def _show_event(event: Event) -> None:
+    if isinstance(event, ChainStep):
+        _show(f"{event.name.replace('_', ' ')}: {event.value}\n")
+    elif isinstance(event, TextPiece):
+        _show(event.text)
 
 
 def _show(piece: str) -> None:

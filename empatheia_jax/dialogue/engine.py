@@ -13,25 +13,27 @@ A receiver that does not take its frames stops its own drawing and nothing else,
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 
+from empatheia_jax.bridge.style_disentangler import Style
+from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.expression import NEUTRAL
-from empatheia_jax.conversation.schema import Profile
+from empatheia_jax.core.causal import CausalLM
 from empatheia_jax.dialogue.events import ChainStep, Done, Event, Failed, Frames, Motion, SpeechPiece, TextPiece
 from empatheia_jax.dialogue.performance import Performance, Role
 from empatheia_jax.dialogue.reading import Reader, Sentences
 from empatheia_jax.dialogue.responder import DEFAULT_LISTENER, Blend, Reply, Responder
 from empatheia_jax.dialogue.session import Request, Session
-from empatheia_jax.dialogue.texts import Texts, WholeTexts
+from empatheia_jax.dialogue.texts import PLACES, SlotTexts, Texts, WholeTexts
 from empatheia_jax.dialogue.writer import Question, Written
 from empatheia_jax.errors import UserError
 
@@ -65,6 +67,7 @@ class Stream(Iterator[Event]):
         self._changed = threading.Condition()
         self._ended = False
         self._frames = 0
+        self._taken = ""
 
     def __next__(self) -> Event:
         event = self.get()
@@ -82,7 +85,10 @@ class Stream(Iterator[Event]):
             event = self._events.popleft()
             if isinstance(event, Frames):
                 self._frames -= len(event.rgb)
-        self._engine._taken()
+            elif isinstance(event, TextPiece):
+                self._taken += event.text
+        if isinstance(event, Frames):
+            self._engine._room()
         return event
 
     def close(self) -> None:
@@ -100,38 +106,33 @@ class Stream(Iterator[Event]):
         """Whether so many frames wait to be taken that drawing shall pause."""
         return self._frames >= FRAMES_AHEAD
 
-    def _put(self, event: Event) -> bool:
-        """Delivers an event; False where the stream has ended."""
+    def _put(self, event: Event) -> None:
+        """Delivers an event, unless the stream has ended."""
         with self._changed:
             if self._ended:
-                return False
+                return
             self._events.append(event)
             if isinstance(event, Frames):
                 self._frames += len(event.rgb)
             self._ended = isinstance(event, Done | Failed)
             self._changed.notify_all()
-            return True
 
-    def _cut(self, end: Done) -> bool:
-        """Drops what was not taken yet, and delivers the end; False where the stream has ended already."""
+    def _cut(self) -> str:
+        """Drops what was not taken yet, so that only an end is still delivered; the text that was taken."""
         with self._changed:
-            if self._ended:
-                return False
-            self._events.clear()
-            self._frames = 0
-            self._events.append(end)
-            self._ended = True
-            self._changed.notify_all()
-            return True
+            if not self._ended:
+                self._events.clear()
+                self._frames = 0
+            return self._taken
 
 
 class _Job:
     """One reply in the making."""
 
-    def __init__(self, session: Session, request: Request, stream: Stream, listener: Profile | None, steps: bool):
-        self.session, self.request, self.stream = session, request, stream
+    def __init__(self, session: Session, request: Request, stream: Stream, responder: Responder, steps: bool):
+        self.session, self.request, self.stream, self.responder = session, request, stream, responder
         self.generation = stream.generation
-        self.listener = listener
+        self.listener = request.profile or session.profile
         self.reader, self.sentences = Reader(steps=steps), Sentences()
         self.pieces: deque[tuple[str, Written | None]] = deque()
         self.unspoken: list[tuple[str, int]] = []
@@ -140,6 +141,7 @@ class _Job:
         self.text, self.tokens, self.text_ended = "", 0, False
         self.performance: Performance | None = None
         self.acting: Generator[bool, None, None] | None = None
+        self.idle = False  # the performance waits for the next piece of the text
         self.emotion: dict[str, str | None] = {"written": None, "of_32": None, "of_7": None, "classified": None}
         self.shown: tuple[str, float] = (NEUTRAL, 1.0)
         self.began, self.timings = time.perf_counter(), {}
@@ -174,11 +176,13 @@ class Engine:
     Args:
         responder: the model with its generators.
         queue: requests that may wait; beyond that `stream` raises `Busy`.
+        places: texts that are written together; their cache is held all the time.
+        texts: where texts come from; by default the responder's model.
     """
 
-    def __init__(self, responder: Responder, *, queue: int = QUEUE, texts: Texts | None = None):
+    def __init__(self, responder: Responder, *, queue: int = QUEUE, places: int = PLACES, texts: Texts | None = None):
         self.responder = responder
-        self._texts = texts or WholeTexts(responder.writer)
+        self._texts = texts or _texts(responder, places)
         self._queue = queue
         self._lock = threading.RLock()
         self._wake = threading.Condition(self._lock)
@@ -192,20 +196,25 @@ class Engine:
 
     # ------------------------------------------------------------------------------------------------ for interfaces
 
-    def stream(self, session: Session, request: Request) -> Stream:
+    def stream(self, session: Session, request: Request, responder: Responder | None = None) -> Stream:
         """Begins a reply; its events come as they are made. A reply of the same session that is not complete is cancelled.
+
+        Args:
+            session: the conversation; it keeps what is said and heard.
+            request: what shall be answered, and how.
+            responder: who performs it, with the core of this engine's: another voice or portrait (`dialogue.look`), say.
 
         Raises:
             Busy: too many requests wait.
             UserError: there is nothing to answer. What is found wrong later comes as `Failed`.
         """
-        if request.mix is not None:
-            raise UserError("styles cannot be mixed yet; leave mix out")
+        if request.mix is not None and not self.responder.mixes:
+            raise UserError("this model has no style disentangler, so no E and P to mix; leave mix out")
         with self._lock:
             if sum(map(len, self._waiting.values())) >= self._queue:
                 raise Busy(self._retry_after())
             steps = self.responder.policy.chain_of_empathy and not request.pipeline
-            job = self._enter(session, request, steps)
+            job = self._enter(session, request, steps, responder)
             self._waiting.setdefault(session.id, deque()).append(job)
             self._wake.notify_all()
         return job.stream
@@ -239,7 +248,7 @@ class Engine:
             self._wake.notify_all()
         return job.stream
 
-    def _enter(self, session: Session, request: Request, steps: bool) -> _Job:
+    def _enter(self, session: Session, request: Request, steps: bool, responder: Responder | None = None) -> _Job:
         """A new reply of a session, whose last one is cancelled where it is not complete. With the lock."""
         if self._stopped:
             raise RuntimeError("the engine is closed")
@@ -247,25 +256,31 @@ class Engine:
             self.cancel(job.generation)
         generation = uuid.uuid4().hex
         session.begin(request, generation)
-        job = _Job(session, request, Stream(self, generation), request.profile or session.profile, steps)
+        job = _Job(session, request, Stream(self, generation), responder or self.responder, steps)
         self._jobs[generation] = job
         if self._worker is None:
             self._worker = threading.Thread(target=self._run, name="dialogue-engine", daemon=True)
             self._worker.start()
         return job
 
-    def reply(self, session: Session, request: Request, on_event: Any = None) -> Reply:
+    def reply(
+        self,
+        session: Session,
+        request: Request,
+        on_event: Callable[[Event], None] | None = None,
+        responder: Responder | None = None,
+    ) -> Reply:
         """The whole reply: what `stream` yields, collected. Frames are drawn when they are asked for.
 
         Args:
-            session, request: as of `stream`; `request.modalities` must hold "motion".
+            session, request, responder: as of `stream`; `request.modalities` must hold "speech" and "motion".
             on_event: called with each event as it comes.
 
         Raises:
             Busy, UserError: as `stream`; also what comes there as `Failed`.
         """
         sound, motion, end = [], [], None
-        with self.stream(session, request) as stream:
+        with self.stream(session, request, responder) as stream:
             for event in stream:
                 if on_event is not None:
                     on_event(event)
@@ -283,7 +298,7 @@ class Engine:
         if not motion:
             raise UserError(f"the reply {end.answer.response[:40]!r} has nothing to say; expected words")
         moves = np.concatenate(motion)
-        responder, profile = self.responder, end.profile or DEFAULT_LISTENER
+        responder, profile = responder or self.responder, end.profile or DEFAULT_LISTENER
         mix = request.mix
         shown = mix.profile if mix is not None and mix.profile is not None and mix.profile_share > 0.5 else profile
         return Reply(
@@ -313,13 +328,22 @@ class Engine:
             job.cancelled = True
             job.mark("end")
             self._release(job)
-            job.stream._cut(job.done(finished=False))
+            taken = job.stream._cut()
+            if not job.request.speaks:  # what was read is what was taken; of sound the client says what it has played
+                job.reader.answer = dataclasses.replace(job.answer, response=taken)
             job.session.wrote(generation, job.answer)
+            job.stream._put(job.done(finished=False))
             self._wake.notify_all()
             return True
 
     def warm(self) -> None:
-        """Compiles what replies need, by making one whose events nobody sees; a server calls it before it opens its port."""
+        """Compiles what replies need; a server calls it before it opens its port, and while nothing else is asked.
+
+        After it a reply compiles nothing, unless it has recordings of a new length, a mixture of styles, or one sentence of more
+        than half a minute.
+        """
+        self._texts.warm()
+        self.responder.warm()
         words = "I hear you, and I am glad that you told me. "
         for request in (
             Request(words, modalities=("text", "speech", "motion", "video")),
@@ -356,7 +380,8 @@ class Engine:
         ahead = sum(map(len, self._waiting.values())) / max(self._texts.places, 1)
         return max(1.0, ahead * self._seconds)
 
-    def _taken(self) -> None:
+    def _room(self) -> None:
+        """A receiver has taken frames: drawing may go on."""
         with self._lock:
             self._wake.notify_all()
 
@@ -403,12 +428,12 @@ class Engine:
                 self._writing[job.generation] = job
             job.mark("wait")
             with self._guarded(job):
-                self._texts.begin(
-                    job.generation, self._question(job), job.request, job.session.known_steps(job.generation)
-                )
+                request = dataclasses.replace(job.request, seed=self._seed(job))
+                self._texts.begin(job.generation, self._question(job), request, job.session.known_steps(job.generation))
 
     def _question(self, job: _Job) -> Question:
-        history, media = job.session.history()
+        """What is to be answered: without the reply itself, which may have begun."""
+        history, media = job.session.history(before=job.generation)
         return Question(history, media, job.listener)
 
     def _write(self) -> None:
@@ -417,7 +442,6 @@ class Engine:
         try:
             self._texts.step(self._grew)
         except Exception as error:
-            _log.exception("writing failed")
             for job in list(self._writing.values()):
                 self._fail(job, error)
 
@@ -438,7 +462,6 @@ class Engine:
         if words:
             job.mark("first_text")
             self._deliver(job, TextPiece(generation=job.generation, text=words))
-            job.session.wrote(job.generation, job.answer)
         request = job.request
         if request.speaks:
             job.unspoken += job.sentences.cut(job.answer.response, ended=ended)
@@ -470,10 +493,12 @@ class Engine:
         else:
             self._finish(job)
 
-    def _understand(self, job: _Job, written: Written) -> Any:
-        responder = self.responder
+    def _understand(self, job: _Job, written: Written) -> Style:
+        responder = job.responder
         style = responder.style(responder.signals(written))
         job.emotion = responder.emotion(job.answer, style.logits)
+        if job.performance is not None:
+            return style  # what is shown stays what it was with the first piece
         if job.request.emotion is not None:
             job.shown = (job.request.emotion, 1.0)
         elif job.request.pipeline:
@@ -489,7 +514,7 @@ class Engine:
                 self._acting[job.generation] = job
 
     def _can_act(self, job: _Job) -> bool:
-        return bool(job.pieces or job.text_ended) and not job.stream.full
+        return not job.stream.full and (not job.idle or bool(job.pieces) or job.text_ended)
 
     def _act(self) -> None:
         """One step of speech, motion or drawing, for the next of those that can take one."""
@@ -511,19 +536,19 @@ class Engine:
             if not job.pieces:
                 if job.text_ended:
                     break
+                job.idle = True
                 yield True
+                job.idle = False
                 continue
             text, written = job.pieces.popleft()
             if written is not None:
-                signals = self.responder.signals(written)
+                signals = job.responder.signals(written)
             if job.performance is None:
                 job.performance = self._cast(job, written, draws)
             piece = job.performance.say(text, signals)
             if piece is not None:
-                job.session.spoke(job.generation, piece.words)
                 job.mark("first_sound")
-                if "speech" in modalities:
-                    self._deliver(job, piece)
+                self._deliver(job, piece, shown="speech" in modalities)
             yield True
             ended = job.text_ended and not job.pieces
             if moves:
@@ -548,27 +573,65 @@ class Engine:
 
     def _cast(self, job: _Job, written: Written | None, draws: bool) -> Performance:
         """Who speaks and how, decided with the first piece and kept for the whole reply."""
-        responder, request = self.responder, job.request
+        responder, request = job.responder, job.request
         if written is None:  # a text that is recited: the profile's own voice and face alone
             speech_style = video_style = np.zeros((), np.float32)
         else:
             style = self._understand(job, written)
             speech_style, video_style = style.speech[0], style.video[0]
+        listener, mix = job.listener or DEFAULT_LISTENER, request.mix
+        people, shows = [(listener, 1.0)], [(job.shown, 1.0)]
+        if mix is not None and written is not None:
+            style = self._mixed(job, written)
+            speech_style, video_style = style.speech[0], style.video[0]
+            if mix.profile is not None:
+                people = [(listener, 1 - mix.profile_share), (mix.profile, mix.profile_share)]
+            if mix.emotion is not None and request.emotion is None:
+                other = responder.shown(responder.emotion(self._felt(job), {}))
+                shows = [(job.shown, 1 - mix.emotion_share), (other, mix.emotion_share)]
         role = Role(
-            listener=job.listener or DEFAULT_LISTENER,
+            people=tuple(people),
+            shows=tuple(shows),
             speech_style=speech_style,
             video_style=video_style,
-            shown=job.shown,
             blend=Blend.of(0.0, 0.0) if request.pipeline or written is None else responder.blend,
             seed=self._seed(job),
         )
         return Performance(responder, job.generation, role, draws=draws)
 
+    def _felt(self, job: _Job) -> Answer:
+        """The answer as it would be to the other emotion of a mix."""
+        mix = job.request.mix
+        if mix is None or mix.emotion is None:
+            return job.answer
+        return dataclasses.replace(job.answer, speaker_emotion=labels.emotion32(mix.emotion, strict=True))
+
+    def _mixed(self, job: _Job, written: Written) -> Style:
+        """The style of the reply mixed with that of the same words by another person, or to another emotion."""
+        responder, mix = job.responder, job.request.mix
+        assert mix is not None
+        question = dataclasses.replace(self._question(job), listener=mix.profile or job.listener)
+        return responder.mixed_style(
+            responder.signals(written),
+            responder.writer.reread(question, self._felt(job)),
+            0.0 if mix.emotion is None else mix.emotion_share,
+            0.0 if mix.profile is None else mix.profile_share,
+        )
+
     def _seed(self, job: _Job) -> int:
         return job.session.seed if job.request.seed is None else job.request.seed
 
-    def _deliver(self, job: _Job, event: Event) -> None:
-        job.stream._put(event)
+    def _deliver(self, job: _Job, event: Event, *, shown: bool = True) -> None:
+        """Gives an event to the receiver, and the session its words; nothing of either once the reply is cancelled."""
+        with self._lock:
+            if job.cancelled:
+                return
+            if isinstance(event, TextPiece):
+                job.session.wrote(job.generation, job.answer)
+            elif isinstance(event, SpeechPiece):
+                job.session.spoke(job.generation, event.words)
+            if shown:
+                job.stream._put(event)
 
     def _finish(self, job: _Job) -> None:
         job.mark("end")
@@ -594,6 +657,11 @@ class Engine:
 
     def _guarded(self, job: _Job) -> _Guard:
         return _Guard(self, job)
+
+
+def _texts(responder: Responder, places: int) -> Texts:
+    writer = responder.writer
+    return SlotTexts(writer, places=places) if isinstance(responder.model.core, CausalLM) else WholeTexts(writer)
 
 
 class _Guard:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import soxr
@@ -26,6 +25,7 @@ from empatheia_jax.empatheia import Signals
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import frames_for
 from empatheia_jax.styletts2.joins import FRAME, SAMPLE_RATE, pause_after
+from empatheia_jax.styletts2.voices import Voice
 
 FRAME_RATE = 25
 SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
@@ -39,23 +39,22 @@ AHEAD = SAMPLE_RATE // 5
 class Role:
     """Who speaks, and how: the same for all pieces of a reply.
 
-    speech_style, video_style: S^s and S^v, or a mixture. shown: expression and intensity. blend: the bridge's shares.
-    second, second_share: another profile that lends its share of voice and manner.
+    people: whose voice and face lend what the bridge does not say, and their shares, which sum to one; the portrait is that
+    of the largest. shows: expressions with their intensity, and their shares. speech_style, video_style: S^s and S^v. blend:
+    the bridge's shares.
     """
 
-    listener: Profile
-    speech_style: Float[np.ndarray, " S"]
-    video_style: Float[np.ndarray, " D"]
-    shown: tuple[str, float]
+    people: tuple[tuple[Profile, float], ...]
+    shows: tuple[tuple[tuple[str, float], float], ...]
+    speech_style: Float[np.ndarray, "*S"]
+    video_style: Float[np.ndarray, "*D"]
     blend: Blend
     seed: int
-    second: Profile | None = None
-    second_share: float = 0.0
 
     @property
     def who(self) -> Profile:
-        """Whose portrait is shown: that of the larger share."""
-        return self.second if self.second is not None and self.second_share > 0.5 else self.listener
+        """Whose portrait is shown."""
+        return max(self.people, key=lambda each: each[1])[0]
 
 
 class Performance:
@@ -72,7 +71,7 @@ class Performance:
         self._heard = np.zeros(0, np.float32)  # the latest sound, for the face
         self._moves = np.zeros((0, 0), np.float32)  # the latest motion, for the renderer
         self._first_move = 0
-        self._voice: tuple[np.ndarray | None, Any] | None = None
+        self._voice: tuple[np.ndarray | None, Voice] | None = None
         self._face: np.ndarray | None = None
         self._portrait: np.ndarray | None = None
 
@@ -129,19 +128,20 @@ class Performance:
         self.sentences += 1
         return piece
 
-    def _voiced(self, symbols: int):
-        """Style and manner; of two profiles, the manner of both in their shares."""
-        responder, role = self._responder, self.role
-        style, voice = responder.voice(role.speech_style, role.listener, role.shown, symbols, role.blend.speech_style)
-        if role.second is None or not role.second_share:
-            return style, voice
-        other, manner = responder.voice(role.speech_style, role.second, role.shown, symbols, role.blend.speech_style)
-        share = role.second_share
-        if style is not None and other is not None:
-            style = (1 - share) * style + share * other
-        speed = voice.speed ** (1 - share) * manner.speed**share
-        pitch = voice.pitch ** (1 - share) * manner.pitch**share
-        return style, type(voice)(voice.mix, speed, pitch)
+    def _voiced(self, symbols: int) -> tuple[np.ndarray | None, Voice]:
+        """Style and manner: those of everybody who takes part, in their shares. Factors are ratios, so shares are exponents."""
+        style: np.ndarray | None = None
+        speed = pitch = 1.0
+        for person, a in self.role.people:
+            for shown, b in self.role.shows:
+                own, voice = self._responder.voice(
+                    self.role.speech_style, person, shown, symbols, self.role.blend.speech_style
+                )
+                share = a * b
+                if own is not None:
+                    style = share * own if style is None else style + share * own
+                speed, pitch = speed * voice.speed**share, pitch * voice.pitch**share
+        return style, Voice((), speed, pitch)
 
     # ------------------------------------------------------------------------------------------------ face
 
@@ -164,7 +164,11 @@ class Performance:
         if share < 1:
             content = share * content + (1 - share) * self._heard_content(start, upto, ended)
         if self._face is None:
-            self._face = responder.face_style(role.video_style, role.shown, role.blend.video_style)
+            styles = (
+                share * responder.face_style(role.video_style, shown, role.blend.video_style)
+                for shown, share in role.shows
+            )
+            self._face = np.sum(list(styles), axis=0)
         moves = responder.animator.motion(
             np.asarray(content), self._face, seed=role.seed, guidance=responder.guidance, start=start
         )

@@ -115,7 +115,7 @@ def word_times(text: str, spoken: Sequence[Speech], start: int) -> list[Word]:
     if groups and sum(counts) == len(groups):
         places = np.concatenate([[0], np.cumsum(counts)])
         times = [
-            (groups[a][0], groups[b - 1][1]) if b > a else (groups[max(a - 1, 0)][1],) * 2
+            (groups[a][0], groups[b - 1][1]) if b > a else (groups[a - 1][1] if a else groups[0][0],) * 2
             for a, b in zip(places, places[1:])
         ]
     else:

@@ -22,10 +22,9 @@ from jaxtyping import Float
 
 from empatheia_jax.bridge.style_disentangler import Style
 from empatheia_jax.conversation import expression, labels
-from empatheia_jax.conversation.answer import Answer
+from empatheia_jax.conversation.answer import Answer, parse_reply
 from empatheia_jax.conversation.expression import NEUTRAL
 from empatheia_jax.conversation.schema import Profile, Utterance
-from empatheia_jax.core.decoding import bucket
 from empatheia_jax.dialogue.voices import Voices
 from empatheia_jax.dialogue.writer import Question, Writer, Written
 from empatheia_jax.empatheia import Signals
@@ -40,6 +39,8 @@ DEFAULT_LISTENER = Profile("young", "female", "mid", None)
 """Lends voice and portrait where a dialogue does not say who answers."""
 SPEECH_RATE = 16_000
 """What the talking head's encoder hears."""
+WARM = (128, 256, 512)
+"""Sizes of C^s and C^v that are compiled beforehand."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +121,7 @@ class Responder:
         self.blend, self.guidance, self.seed, self.video_target = blend, guidance, seed, video_target
         graph, self._state = nnx.split(writer.model)
         self._style = jax.jit(lambda state, signals: nnx.merge(graph, state).style(signals))
+        self._mixed_style = jax.jit(lambda state, *inputs: nnx.merge(graph, state).mixed_style(*inputs))
         self._content_speech = jax.jit(
             lambda state, s, n, size: nnx.merge(graph, state).synchronizer.speech(s.text, s.text_lengths, n, size)[0],
             static_argnums=3,
@@ -187,6 +189,26 @@ class Responder:
             features=_features(signals, style),
         )
 
+    def warm(self) -> None:
+        """Compiles what speech and face of a reply need, up to 512 symbols and frames (about 20 s)."""
+        hidden, size = self.model.core.config.hidden_size, self.model.config.reply_tokens
+        signals = self.signals(
+            Written(
+                parse_reply(""),
+                "",
+                (),
+                np.zeros((1, hidden), np.float32),
+                np.zeros((2 * SIGNALS, hidden), np.float32),
+                np.zeros((size, hidden), np.float32),
+            )
+        )
+        for count in WARM:
+            if self.blend.speech_content:
+                self.speech_content(signals, count)
+            if self.blend.video_content:
+                self.video_content(signals, count)
+        self.speaker.warm()
+
     # ------------------------------------------------------------------------------------------------ its steps
 
     def signals(self, written: Written) -> Signals:
@@ -205,6 +227,15 @@ class Responder:
         """S^s, S^v, E, P and the classifiers' logits, on the host."""
         return jax.device_get(self._style(self._state, signals))
 
+    @property
+    def mixes(self) -> bool:
+        """Whether the model has E and P to mix (it has none without the style disentangler)."""
+        return self.model.config.disentangler.kind == "vae"
+
+    def mixed_style(self, signals: Signals, other: Signals, emotion: float, profile: float) -> Style:
+        """`style` with shares of another answer's E (`emotion`) and P (`profile`), on the host."""
+        return jax.device_get(self._mixed_style(self._state, signals, other, np.float32(emotion), np.float32(profile)))
+
     def emotion(self, answer: Answer, logits: Mapping[str, np.ndarray]) -> dict[str, str | None]:
         """The speaker's emotion: as written, its label of 32 and of 7, and what the style disentangler heard."""
         of_32 = answer.emotion32
@@ -220,12 +251,12 @@ class Responder:
 
     def speech_content(self, signals: Signals, count: int) -> Float[np.ndarray, "count C"]:
         """C^s for so many symbols of the response."""
-        content = self._content_speech(self._state, signals, jnp.asarray([count]), bucket(count))
+        content = self._content_speech(self._state, signals, jnp.asarray([count]), _size(count))
         return np.asarray(content[0, :count], np.float32)
 
     def video_content(self, signals: Signals, count: int) -> Float[np.ndarray, "count W D"]:
         """C^v for so many frames of the response's film."""
-        content = self._content_video(self._state, signals, jnp.asarray([count]), bucket(count))
+        content = self._content_video(self._state, signals, jnp.asarray([count]), _size(count))
         content = np.asarray(content[0, :count], np.float32)
         return self.animator.content_of(content) if self.video_target == "speech" else content
 
@@ -295,6 +326,11 @@ def _features(signals: Signals, style: Style) -> dict[str, np.ndarray]:
     if style.emotion is not None and style.profile is not None:
         found |= {"emotion": style.emotion[0], "profile": style.profile[0]}
     return {name: np.asarray(each, np.float32) for name, each in found.items()}
+
+
+def _size(count: int) -> int:
+    """The padded length of C^s and C^v: few sizes, so that few programs serve all replies."""
+    return max(WARM[0], 1 << (count - 1).bit_length())
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.answer import Answer, one_line
 from empatheia_jax.conversation.expression import NEUTRAL
-from empatheia_jax.conversation.schema import Profile, Utterance
+from empatheia_jax.conversation.schema import ROLES, Profile, Utterance
 from empatheia_jax.dialogue.events import Word
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import read_json_object, replacing, write_json
@@ -153,7 +153,8 @@ class ReplyRecord:
     """A reply as the session keeps it.
 
     answer: what was written (so far). words: what was spoken, and when. played: seconds that the client has played, as it
-    reported last; None = it reported nothing. finished: the reply was made to its end. spoken: it was made as sound.
+    reported last; None = it reported nothing. finished: the reply was made to its end. spoken: it was made as sound. media:
+    recordings of it, where it was read from a data set.
     """
 
     generation: str
@@ -162,6 +163,7 @@ class ReplyRecord:
     played: float | None = None
     finished: bool = False
     spoken: bool = True
+    media: dict[str, Path] = field(default_factory=dict)
 
     @property
     def heard(self) -> str:
@@ -209,10 +211,34 @@ class Session:
         """A session with texts said before: user, avatar, user, avatar … Raises `UserError` where the user's is the last."""
         if len(history) % 2:
             raise UserError(f"the history has {len(history)} utterances; expected an even number, the avatar's last")
+        return cls.of_utterances(
+            [Utterance(n, ROLES[n % 2], each) for n, each in enumerate(history)], {}, profile, seed=seed
+        )
+
+    @classmethod
+    def of_utterances(
+        cls,
+        history: Sequence[Utterance],
+        media: Mapping[int, Mapping[str, Path]],
+        profile: Profile | None = None,
+        *,
+        seed: int = 0,
+    ) -> Session:
+        """A session with what was said before, and recordings by index of the utterance. Raises `UserError` where a reply is
+        the first.
+        """
         session = cls(profile, seed=seed)
-        for said, answered in zip(history[::2], history[1::2]):
-            answer = Answer(None, None, None, None, answered, True)
-            session.turns.append(Turn(said, {}, ReplyRecord(uuid.uuid4().hex, answer, finished=True, spoken=False)))
+        for said in history:
+            recordings = dict(media.get(said.index, {}))
+            if said.role == "speaker":
+                session.turns.append(Turn(said.text, recordings))
+                continue
+            if not session.turns:
+                raise UserError("the history begins with the avatar; expected what the user said")
+            last = session.turns[-1]
+            before = "" if last.reply is None else last.reply.answer.response + " "
+            answer = Answer(None, None, None, None, before + said.text, True)
+            last.reply = ReplyRecord(uuid.uuid4().hex, answer, finished=True, spoken=False, media=recordings)
         return session
 
     # ------------------------------------------------------------------------------------------------ for the engine
@@ -220,6 +246,7 @@ class Session:
     def begin(self, request: Request, generation: str) -> None:
         """Enters what the user says, with an empty reply. Raises `UserError` where there is nothing to answer."""
         with self._lock:
+            self._replaced.clear()
             if request.again:
                 if not self.turns:
                     raise UserError("nothing was said in this session yet; expected text or a recording")
@@ -288,8 +315,9 @@ class Session:
             record.played = max(0.0, float(seconds))
             return record.heard
 
-    def history(self) -> tuple[list[Utterance], dict[int, dict[str, Path]]]:
-        """What was said, as a prompt takes it, and the recordings by index of the utterance.
+    def history(self, before: str | None = None) -> tuple[list[Utterance], dict[int, dict[str, Path]]]:
+        """What was said, as a prompt takes it, and the recordings by index of the utterance. `before`: a generation; then
+        without its reply and what came after it.
 
         Replies stand as they were heard. Where nothing was heard of a reply, what the user said before and after it is one
         utterance, with the latest recording of each kind.
@@ -304,8 +332,12 @@ class Session:
                     said.append(("speaker", turn.said))
                 if turn.media:
                     media.setdefault(len(said) - 1, {}).update(turn.media)
+                if turn.reply is not None and turn.reply.generation == before:
+                    break
                 if turn.reply is not None and (heard := turn.reply.heard):
                     said.append(("listener", heard))
+                    if turn.reply.media:
+                        media[len(said) - 1] = dict(turn.reply.media)
             return [Utterance(index, role, text) for index, (role, text) in enumerate(said)], media
 
     # ------------------------------------------------------------------------------------------------ on disk
@@ -323,6 +355,9 @@ class Session:
                 names = {kind: _store(path, place / MEDIA) for kind, path in turn.media.items()}
                 kept |= set(names.values())
                 reply = None if turn.reply is None else _plain(turn.reply)
+                if turn.reply is not None and reply is not None:
+                    reply["media"] = {kind: _store(path, place / MEDIA) for kind, path in turn.reply.media.items()}
+                    kept |= set(reply["media"].values())
                 turns.append({"said": turn.said, "media": names, "reply": reply})
             value = {
                 "version": VERSION,
@@ -350,8 +385,8 @@ class Session:
             if session.profile is not None:
                 _ = session.profile.profile_id  # words of no vocabulary are refused here
             for turn in value["turns"]:
-                media = {str(kind): place / MEDIA / _plain_name(name) for kind, name in turn["media"].items()}
-                session.turns.append(Turn(str(turn["said"]), media, _record(turn["reply"])))
+                media = _media(turn["media"], place)
+                session.turns.append(Turn(str(turn["said"]), media, _record(turn["reply"], place)))
         except UserError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -391,10 +426,16 @@ def _plain(record: ReplyRecord) -> dict[str, Any]:
     return dataclasses.asdict(record) | {"words": [list(word) for word in record.words]}
 
 
-def _record(value: Mapping[str, Any] | None) -> ReplyRecord | None:
+def _media(names: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    return {str(kind): folder / MEDIA / _plain_name(name) for kind, name in names.items()}
+
+
+def _record(value: Mapping[str, Any] | None, folder: Path) -> ReplyRecord | None:
     if value is None:
         return None
     answer = Answer(**value["answer"])
     words: list[Word] = [(str(word), float(begin), float(end)) for word, begin, end in value["words"]]
     played = None if value["played"] is None else float(value["played"])
-    return ReplyRecord(str(value["generation"]), answer, words, played, bool(value["finished"]), bool(value["spoken"]))
+    media = _media(value["media"], folder)
+    finished, spoken = bool(value["finished"]), bool(value["spoken"])
+    return ReplyRecord(str(value["generation"]), answer, words, played, finished, spoken, media)

@@ -1,12 +1,30 @@
-"""Where the engine's texts come from: answers that grow, with the states that the bridge needs."""
+"""Where the engine's texts come from: answers that grow, with the states that the bridge needs.
+
+The bridge reads r^t at the tokens of the response, and r^s and r^v at the signal tokens behind `</response>`. While a response
+is still written there are no such signal tokens. `SlotTexts.states` asks what they would be if the response ended with the
+sentence that is complete: the closing tag and the signal tokens are fed behind it, on a copy of that row's cache. What is spoken
+of a sentence is then what a shorter answer would sound like, which is what the bridge was trained on. For a response of one
+sentence, and for a request with `early=False`, it is exactly what training saw.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from empatheia_jax.conversation.answer import Answer
-from empatheia_jax.dialogue.session import Request
+import numpy as np
+
+from empatheia_jax.conversation import answer as answers
+from empatheia_jax.conversation import labels
+from empatheia_jax.conversation.answer import END, RESPONSE, Answer, one_line
+from empatheia_jax.conversation.policy import MODALITIES
+from empatheia_jax.core.form import Form
+from empatheia_jax.core.slots import UNLIMITED, SlotDecoder, Wrote
+from empatheia_jax.core.tokenizer import TextStream
+from empatheia_jax.dialogue.session import CHAIN, Request
 from empatheia_jax.dialogue.writer import Question, Writer, Written
 from empatheia_jax.errors import UserError
 
@@ -40,6 +58,268 @@ class Texts(Protocol):
 
     def stop(self, generation: str) -> None:
         """Frees the place of an answer at the next step."""
+
+    def warm(self) -> None:
+        """Compiles what texts of any length need."""
+
+
+PLACES, CHUNK = 8, 8
+CHUNK_SECONDS = 0.25
+"""How long the worker may be away for one chunk, so that a cancelled answer's place is free soon."""
+
+
+@dataclass
+class _Text:
+    """One answer in a row of the decoder."""
+
+    row: int
+    writer: Writer
+    heard: tuple[str, ...]
+    before: str
+    prompt: int
+    response_slot: int
+    stream: TextStream
+    tokens: list[int] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+    hidden: list[np.ndarray] = field(default_factory=list)
+    text: str = ""
+
+
+class SlotTexts:
+    """Many answers at once, by continuous batching (`core.slots`).
+
+    Args:
+      writer: the model, and how its answers are made.
+      places: answers that are written at once. chunk: the most tokens between two looks at what came in.
+    """
+
+    early = True
+
+    def __init__(self, writer: Writer, *, places: int = PLACES, chunk: int = CHUNK):
+        self.places = places
+        self._writer, self._plain = writer, writer.plain()
+        form = writer.form
+        self._starts, self._first_slots = (0, 0), (0, 0)
+        if form is not None and self._plain.form is not None:
+            form, self._starts, self._first_slots = Form.beside([form, self._plain.form])
+        tokenizer = writer.tokenizer
+        self._closing = [*tokenizer.encode_parts([(END, True)]), *writer.model.special.signals]
+        self._decoder = SlotDecoder(
+            writer.model.core,
+            writer.model.added,
+            writer.settings,
+            form=form,
+            longest_prompt=writer.policy.max_length,
+            forced=len(self._closing),
+            places=places,
+            chunk=chunk,
+        )
+        self._texts: dict[str, _Text] = {}
+        self._stopped: set[str] = set()
+        self._lock = threading.Lock()
+        self._step_seconds = CHUNK_SECONDS / chunk
+
+    @property
+    def free(self) -> bool:
+        return len(self._texts) - len(self._stopped) < self.places
+
+    @property
+    def compilations(self) -> int:
+        """Programs compiled so far."""
+        return self._decoder.compilations
+
+    def begin(self, generation: str, question: Question, request: Request, steps: Mapping[str, str]) -> None:
+        self._drop()
+        writer = self._plain if request.pipeline else self._writer
+        prompt, embeds, heard = self._prompt(writer, question, request, steps)
+        before, node = prompt.before, None
+        form, plain = self._decoder.form, int(request.pipeline)
+        response_slot, caps = -1, None
+        if form is not None:
+            own = writer.form
+            assert own is not None
+            node = self._starts[plain]
+            if prompt.steps:
+                node = form.node_after(self._first_slots[plain] + prompt.steps - 1)
+            response_slot = self._first_slots[plain] + own.names.index(RESPONSE)
+            caps = np.full(form.limits.shape[0], UNLIMITED, np.int32)
+            if request.decoding.response_tokens is not None:
+                caps[form.free_slot(response_slot)] = request.decoding.response_tokens
+        given = {
+            name: value
+            for name in ("temperature", "top_k", "top_p", "repetition_penalty")
+            if (value := getattr(request.decoding, name)) is not None
+        }
+        row = self._decoder.admit(
+            embeds,
+            prompt.length,
+            seed=writer.seed if request.seed is None else request.seed,
+            node=node,
+            settings=replace(writer.settings, **given),
+            caps=caps,
+        )
+        text = _Text(row, writer, heard, before, prompt.length, response_slot, writer.tokenizer.stream(), text=before)
+        with self._lock:
+            self._texts[generation] = text
+
+    def _prompt(self, writer: Writer, question: Question, request: Request, steps: Mapping[str, str]):
+        """(tokens and steps that are given, embeddings, kinds of recordings)."""
+        encoded = writer.prompt(question)
+        given = _given(writer, request.chain_edits, steps)
+        tokens = np.concatenate([encoded.tokens, np.asarray(given.tokens, np.int32)])
+        most = self._decoder.prompt_sizes[-1]
+        if len(tokens) > most:
+            raise UserError(
+                f"the prompt and the edited steps are {len(tokens)} tokens; expected at most {most}; shorten the steps"
+            )
+        size = self._decoder.prompt_size(len(tokens))
+        padded = np.zeros((1, size), np.int32)
+        padded[0, : len(tokens)] = tokens
+        embeds = writer.embed(padded, question, encoded)
+        heard = tuple(kind for kind in MODALITIES if getattr(encoded, kind))
+        return replace(given, length=len(tokens)), embeds, heard
+
+    def step(self, grew: Grew) -> None:
+        self._drop()
+        if not self._texts:
+            return
+        steps = int(np.clip(CHUNK_SECONDS / self._step_seconds, 1, self._decoder.chunk))
+        began = time.perf_counter()
+        try:
+            found = {each.row: each for each in self._decoder.step(steps)}
+        except Exception:
+            with self._lock:  # what the device held of the rows is gone
+                self._decoder.reset()
+                self._texts.clear()
+                self._stopped.clear()
+            raise
+        longest = max((len(each.tokens) for each in found.values()), default=0)
+        if longest:
+            self._step_seconds += 0.3 * ((time.perf_counter() - began) / longest - self._step_seconds)
+        for generation, text in list(self._texts.items()):
+            if generation not in self._stopped and text.row in found:
+                ended = self._grown(text, found[text.row])
+                grew(generation, text.text, len(text.tokens), ended)
+                if ended:
+                    self.stop(generation)
+
+    def _grown(self, text: _Text, wrote: Wrote) -> bool:
+        """Takes in what a row wrote; whether its answer is complete."""
+        text.tokens += wrote.tokens.tolist()
+        text.slots += wrote.slots.tolist()
+        text.hidden += list(wrote.hidden)
+        for token in wrote.tokens.tolist():
+            text.text += text.stream.push(token)
+        if wrote.ended:
+            text.text = text.before + text.stream.text
+        return wrote.ended or (self._decoder.form is None and END in text.text)
+
+    def states(self, generation: str, answer: Answer, upto: int) -> Written:
+        text = self._texts[generation]
+        tokenizer, size = text.writer.tokenizer, text.writer.model.config.reply_tokens
+        response = answer.response[:upto]
+        if text.response_slot >= 0:
+            positions = [place for place, slot in enumerate(text.slots) if slot == text.response_slot]
+            count = next(
+                (
+                    n
+                    for n in range(1, len(positions))
+                    if len(tokenizer.decode(text.tokens[place] for place in positions[:n]).lstrip()) >= len(response)
+                ),
+                len(positions),
+            )
+            if response != answer.response:
+                positions = positions[:count]
+        else:
+            positions = answers.reply_positions(tokenizer, text.tokens, answer.response)
+            ends = [len(tokenizer.decode(text.tokens[: place + 1])) for place in positions]
+            first = tokenizer.decode(text.tokens).rfind(answer.response)
+            before = [first, *ends[:-1]]
+            positions = [place for place, begin in zip(positions, before) if begin < first + len(response)]
+        last = positions[-1] if positions else len(text.tokens) - 1
+        forced = self._decoder.probe(text.row, text.prompt + last + 1, self._closing)
+        hidden = np.stack(text.hidden)
+        signals = forced[-len(text.writer.model.special.signals) :]
+        return Written(
+            answer,
+            text.text,
+            text.heard,
+            hidden[positions[:size]],
+            signals,
+            np.concatenate([hidden[: last + 1], forced]),
+        )
+
+    def heard(self, generation: str) -> tuple[str, ...]:
+        return self._texts[generation].heard
+
+    def stop(self, generation: str) -> None:
+        with self._lock:
+            if generation in self._texts:
+                self._stopped.add(generation)
+
+    def _drop(self) -> None:
+        with self._lock:
+            for generation in self._stopped:
+                self._decoder.drop(self._texts.pop(generation).row)
+            self._stopped.clear()
+
+    def warm(self) -> None:
+        """Compiles the programs for every length of prompts and every number of answers."""
+        decoder = self._decoder
+        for size in reversed(decoder.prompt_sizes):
+            for writer in (self._plain, self._writer):
+                embeds = writer.embed(np.zeros((1, size), np.int32), None, None)
+            decoder.drop(decoder.admit(embeds, 1))
+        rows: list[int] = []
+        while decoder.free:
+            rows.append(decoder.admit(embeds, 1))
+            if len(rows) in decoder.sizes:
+                decoder.step(1)
+        decoder.probe(0, 1, self._closing)
+        decoder.compact()
+        for row in rows:
+            decoder.drop(row)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The beginning of an answer that is not written but given: its tokens, text and number of steps; `length` of it all."""
+
+    tokens: Sequence[int]
+    before: str
+    steps: int
+    length: int = 0
+
+
+def _given(writer: Writer, edits: Mapping[str, str], known: Mapping[str, str]) -> _Given:
+    """The answer up to the last edited step.
+
+    Raises:
+      UserError: a step before it is neither edited nor known.
+    """
+    if not edits:
+        return _Given((), "", 0)
+    if not writer.policy.chain_of_empathy:
+        raise UserError("this run writes no chain of empathy, so no step can be edited; leave chain_edits out")
+    upto = max(CHAIN.index(name) for name in edits) + 1
+    values: dict[str, str] = {}
+    for name in CHAIN[:upto]:
+        value = edits.get(name, known.get(name))
+        if not value:
+            raise UserError(
+                f"the step {name} comes before an edited one and is not known; edit it too, or edit a reply that has it"
+            )
+        values[name] = labels.emotion32(value) or value if name == answers.EMOTION else one_line(value)
+    before, _, _ = answers.form(steps=True)
+    parts: list[tuple[str, bool]] = []
+    for piece in before:
+        if isinstance(piece, str):
+            parts.append((piece, True))
+        elif piece.key in values:
+            parts.append((values.pop(piece.key), False))
+            if not values:
+                break
+    return _Given(writer.tokenizer.encode_parts(parts), "".join(text for text, _ in parts), upto)
 
 
 class WholeTexts:
@@ -79,7 +359,10 @@ class WholeTexts:
             raise
         self._written[generation] = written
         self._next = None
-        grew(generation, written.text, len(written.states), True)
+        try:
+            grew(generation, written.text, len(written.states), True)
+        finally:
+            del self._written[generation]
 
     def states(self, generation: str, answer: Answer, upto: int) -> Written:
         return self._written[generation]
@@ -88,4 +371,7 @@ class WholeTexts:
         return self._written[generation].heard
 
     def stop(self, generation: str) -> None:
-        self._written.pop(generation, None)
+        """A text that has begun is written to its end."""
+
+    def warm(self) -> None:
+        """Nothing is compiled for texts alone."""

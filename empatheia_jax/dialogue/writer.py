@@ -12,17 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from empatheia_jax import assemble, requirements, weights
 from empatheia_jax.conversation import answer, labels
 from empatheia_jax.conversation.answer import END, RESPONSE, Answer
 from empatheia_jax.conversation.policy import MODALITIES, PromptPolicy
 from empatheia_jax.conversation.prompt import Encoded
-from empatheia_jax.conversation.schema import Profile, Utterance
+from empatheia_jax.conversation.schema import ChainOfEmpathy, Profile, Utterance
 from empatheia_jax.core.decoding import DecodingSettings, Generation, StopStrings, bucket, generate
 from empatheia_jax.core.form import Choice, Form, Free
-from empatheia_jax.empatheia import Empatheia
+from empatheia_jax.empatheia import Empatheia, Signals
 from empatheia_jax.encoders.pooling import pool
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import local_mesh
@@ -93,6 +93,14 @@ class Writer:
         )
         graph, self._state = nnx.split(model)
         self._embed = jax.jit(lambda state, *inputs: nnx.merge(graph, state).embed(*inputs))
+
+        @jax.jit
+        def reread(state, embeds, tokens, reply, answered, lengths):
+            whole = nnx.merge(graph, state)
+            hidden = whole.core.teacher_forced(embeds, answered, lengths=lengths)
+            return whole.signals(hidden, tokens, reply, answered)
+
+        self._reread = reread
 
     @classmethod
     def of(cls, config: Experiment, assembly: assemble.Assembly, towers: Any) -> Writer:
@@ -172,6 +180,57 @@ class Writer:
             if each:
                 filled[row, : len(each) * self.policy.slots] = np.concatenate(each)
         return jnp.asarray(filled)
+
+    def embed(
+        self, tokens: Int[np.ndarray, "1 T"], question: Question | None, encoded: Encoded | None
+    ) -> Float[Array, "1 T H"]:
+        """The embeddings of one padded prompt with its recordings; None = without any.
+
+        Their places are padded to what the policy allows, so that one program per length serves every prompt.
+
+        Raises:
+          UserError: a recording is unusable.
+        """
+        arrays: list[Any] = [None, None]
+        for place, kind in enumerate(MODALITIES if self.towers is not None and self.policy.modalities else ()):
+            width = getattr(self.model, f"{kind}_projection").kernel.shape[0]
+            filled = np.zeros((1, self.policy.utterances * self.policy.slots, width), np.float32)
+            kept = () if encoded is None else getattr(encoded, kind)
+            if question is not None and kept:
+                paths = [question.media[question.history[i].index][kind] for i in kept]
+                rows = [pool(getattr(self.towers, kind)(path), self.policy.slots) for path in paths]
+                filled[0, : len(rows) * self.policy.slots] = np.concatenate(rows)
+            arrays[place] = jnp.asarray(filled)
+        return self._embed(self._state, jnp.asarray(tokens), *arrays)
+
+    def reread(self, question: Question, said: Answer) -> Signals:
+        """r^t, r^s and r^v of a given answer, as though the model had written it.
+
+        Raises:
+          UserError: the chain is not complete, or dialogue and answer do not fit.
+        """
+        steps = self.policy.chain_of_empathy
+        chain = said.chain if steps else ChainOfEmpathy(said.speaker_emotion or "", "", "", "")
+        if chain is None or not chain.speaker_emotion:
+            raise UserError("the answer lacks steps of its chain, so it cannot be read again with another emotion")
+        encoded = prompt_of(self.policy, self.tokenizer, question, chain=chain, response=said.response)
+        count = len(encoded.tokens)
+        size = bucket(count)
+
+        def padded(row, dtype):
+            out = np.zeros((1, size), dtype)
+            out[0, :count] = row
+            return out
+
+        tokens = padded(encoded.tokens, np.int32)
+        return self._reread(
+            self._state,
+            self.embed(tokens, question, encoded),
+            tokens,
+            padded(encoded.reply_mask, bool),
+            padded(encoded.loss_mask, bool),
+            np.asarray([count], np.int32),
+        )
 
     def _generate(self, prompts: Sequence[np.ndarray], features, on_text) -> Generation:
         lengths = [len(tokens) for tokens in prompts]
@@ -264,10 +323,19 @@ def form_of(tokenizer: Any, policy: PromptPolicy, *, step_tokens: int, response_
     return Form.of(tokenizer, [[piece(each) for each in part] for part in parts])
 
 
-def prompt_of(policy: PromptPolicy, tokenizer: Any, question: Question) -> Encoded:
-    """The prompt that a reply answers: as in training, with the recordings that there are."""
+def prompt_of(
+    policy: PromptPolicy,
+    tokenizer: Any,
+    question: Question,
+    *,
+    chain: ChainOfEmpathy | None = None,
+    response: str | None = None,
+) -> Encoded:
+    """The prompt that a reply answers: as in training, with the recordings that there are, and the answer where it is given."""
     recorded: dict[str, Collection[int]] = {
         kind: [i for i, each in enumerate(question.history) if kind in question.media.get(each.index, {})]
         for kind in MODALITIES
     }
-    return policy.encode(tokenizer, question.history, question.listener, recorded=recorded)
+    return policy.encode(
+        tokenizer, question.history, question.listener, recorded=recorded, chain=chain, response=response
+    )

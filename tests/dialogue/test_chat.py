@@ -75,15 +75,18 @@ def test_a_free_answer_without_its_form_is_warned_about(capsys):
 
 
 class Scripted:
-    """A responder that keeps what it is asked; it fails while `broken`."""
+    """An engine and its responder that keeps what it is asked; it fails while `broken`."""
 
     def __init__(self):
-        self.asked, self.broken, self.voices, self.speaker = [], False, None, None
+        self.asked, self.broken, self.voices, self.speaker, self.seed = [], False, None, None, 0
+        self.responder = self
 
-    def reply(self, history, media, listener, on_text):
+    def reply(self, session, request, on_event, responder):
+        assert request.again and responder is self
         if self.broken:
             raise UserError("the recording is odd")
-        self.asked.append(([each.text for each in history], media, listener))
+        history, media = session.history()
+        self.asked.append(([each.text for each in history], media, session.profile))
         return SimpleNamespace(answer=parse_reply("Step-5: fine"), heard=("speech",))
 
 

@@ -69,10 +69,11 @@ class ScriptedEngine:
         empty = Answer(None, None, None, None, "", False)
         record = stream.session.record(generation)
         answer = empty if record is None else record.answer
-        stream._cut(Done(generation=generation, answer=answer, emotion={}, timings={"end": 0.0}, finished=False))
+        stream._cut()
+        stream._put(Done(generation=generation, answer=answer, emotion={}, timings={"end": 0.0}, finished=False))
         return True
 
-    def _taken(self):
+    def _room(self):
         pass
 
     def _begin(self, session, request, text):
