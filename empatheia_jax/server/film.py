@@ -105,7 +105,7 @@ def finish(fragments: bytes, path: Path) -> None:
     """Writes a streamed film as an ordinary mp4, whose header says its length; nothing is encoded again."""
     with (
         replacing(path) as temporary,
-        av.open(io.BytesIO(fragments)) as source,
+        av.open(io.BytesIO(fragments), "r") as source,
         av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as target,
     ):
         tracks = {stream: target.add_stream_from_template(stream) for stream in source.streams}

@@ -36,6 +36,7 @@ from empatheia_jax.server.uploads import Upload
 PIPELINE = "-pipeline"
 """Behind the model's name: the baseline of the paper."""
 KEEPS_SECONDS = 3600
+SOUND: tuple[Modality, ...] = ("speech",)
 _UNKNOWN = (
     "tools",
     "functions",
@@ -86,9 +87,7 @@ def router(house: House) -> APIRouter:
             raise given.wrong("speed", "1: this server speaks at the speed of the voice")
         profile = profile_of(voice or "alloy")
         try:
-            spoken = house.engine.recite(
-                Session(profile), Request(text, profile=profile, modalities=("speech",)), text or ""
-            )
+            spoken = house.engine.recite(Session(profile), Request(text, profile=profile, modalities=SOUND), text or "")
         except Busy as error:
             raise busy(error) from None
         pieces: list[np.ndarray] = []

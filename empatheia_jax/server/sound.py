@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import av
 import numpy as np
@@ -35,7 +35,7 @@ def encode(samples: Float[np.ndarray, " samples"], rate: int, form: Format) -> b
         return target.getvalue()
     container, codec, coded_rate = _CODED[form]
     with av.open(target, "w", format=container) as file:
-        stream = file.add_stream(codec, rate=coded_rate, layout="mono")
+        stream = cast(av.AudioStream, file.add_stream(codec, rate=coded_rate, layout="mono"))
         frame = av.AudioFrame.from_ndarray(to_pcm16(samples)[None], format="s16", layout="mono")
         frame.rate = rate
         resampler = av.AudioResampler(
