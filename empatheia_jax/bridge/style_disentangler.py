@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
@@ -48,14 +49,14 @@ class DisentanglerConfig:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """S^s (B, 256), S^v (B, 256), fused E and P (B, D), logits by task, and the KL per example (B,)."""
+    """S^s (B, 256), S^v (B, 256), fused E and P (B, D), logits by task, the KL per example (B,); NumPy on the host."""
 
-    speech: Float[Array, "B S"]
-    video: Float[Array, "B V"]
-    emotion: Float[Array, "B D"] | None
-    profile: Float[Array, "B D"] | None
-    logits: dict[str, Float[Array, "B _"]]
-    kl: Float[Array, " B"]
+    speech: Float[Array | np.ndarray, "B S"]
+    video: Float[Array | np.ndarray, "B V"]
+    emotion: Float[Array | np.ndarray, "B D"] | None
+    profile: Float[Array | np.ndarray, "B D"] | None
+    logits: dict[str, Float[Array | np.ndarray, "B _"]]
+    kl: Float[Array | np.ndarray, " B"]
 
 
 class _Vae(nnx.Module):
