@@ -239,7 +239,8 @@ def bare_emotions(model: Any, tokenizer: Any, asked: Sequence[Asked]) -> list[st
     head = f"Name the person's emotion. It is one of: {', '.join(labels.EMOTIONS_32)}.\n\n"
     for each in drawn:
         head += f"{shown(each.turns[0])}\nEmotion: {each.turns[0].chain.speaker_emotion}\n\n"
-    firsts = [tokenizer.encode_parts([(f"Emotion: {label}", False)])[2] for label in labels.EMOTIONS_32]
+    before = len(tokenizer.encode_parts([("Emotion:", False)]))
+    firsts = [tokenizer.encode_parts([(f"Emotion: {label}", False)])[before] for label in labels.EMOTIONS_32]
     if len(set(firsts)) != len(firsts):
         raise UserError("two labels begin with the same token; this benchmark tells labels apart by their first one")
     sequences = [list(tokenizer.encode_parts([(f"{head}{shown(each.turn)}\nEmotion:", False)])) for each in asked]
