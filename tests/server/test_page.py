@@ -190,7 +190,8 @@ def test_text_only_takes_no_recordings(open_page):
     page = open_page()
     page.click("#upload")
     page.click("#consent >> text=Text only")
-    assert page.is_checked("#text-only") and not page.is_visible("#speak") and not page.is_visible("#upload")
+    until(lambda: page.is_checked("#text-only"), "the switch")
+    assert not page.is_visible("#speak") and not page.is_visible("#upload")
 
 
 def test_a_wav_is_uploaded_and_goes_with_the_words(open_page, server, tmp_path):
