@@ -35,7 +35,11 @@ class QuantisedArray:
 
     @classmethod
     def tree_unflatten(cls, dtype, children):
-        return cls(*children, dtype)
+        # Past the constructor, since what JAX puts here need be no array: shapes while it traces, shardings, None.
+        made = object.__new__(cls)
+        for name, value in zip(("values", "scale", "dtype"), (*children, dtype)):
+            object.__setattr__(made, name, value)
+        return made
 
     @property
     def shape(self) -> tuple[int, ...]:
