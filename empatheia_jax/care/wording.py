@@ -34,7 +34,7 @@ _SPELLINGS = (
 _CONTRACTIONS = (
     (r"\bim\b", "i am"),
     (r"\bive\b", "i have"),
-    (r"\b(he|she|that|whats|it)s\b(?=\s+(?:a|an|the|not|so|my|going|angry|bad|here|mean)\b)", r"\1 is"),
+    (r"\b(he|she|that|it)s\b(?=\s+(?:a|an|the|not|so|my|going|angry|bad|here|mean)\b)", r"\1 is"),
     (r"\bhes\b", "he is"),
     (r"\bshes\b", "she is"),
     (r"\bwon'?t\b", "will not"),

@@ -227,7 +227,8 @@ class Turns:
         """The engine's stream of a reply, or, in a crisis, an institution's text spoken. Raises `Refusal`."""
         request = turn.request
         try:
-            words = "\n".join(filter(None, (request.text, *request.chain_edits.values())))
+            said = turn.session.turns[-1].said if request.again and turn.session.turns else request.text
+            words = "\n".join(filter(None, (said, *request.chain_edits.values())))
             answer = self.care.before(words, LOCALE)
             if answer is not None:
                 return turn.instead(answer, self)

@@ -1,0 +1,22 @@
+"""The watermark's weights, converted once from the installed package."""
+
+from __future__ import annotations
+
+import pytest
+
+from converters import convert
+from converters.registry import find_conversion
+from empatheia_jax.provenance.watermark import Watermark
+
+
+@pytest.fixture(scope="session")
+def perth_file():
+    """The released file of the installed package."""
+    return find_conversion("perth").default_input()
+
+
+@pytest.fixture(scope="session")
+def watermark(perth_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights") / "perth"
+    convert.to_weights(find_conversion("perth"), perth_file, folder)
+    return Watermark.load(folder)
