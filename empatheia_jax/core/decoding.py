@@ -100,7 +100,7 @@ class StopStrings:
     def __call__(self, tokens: np.ndarray, real: np.ndarray) -> np.ndarray:
         ends = np.zeros(len(tokens), bool)
         for row in map(int, np.flatnonzero(real)):
-            self._texts[row] += self._streams[row].push(tokens[row])
+            self._texts[row] += self._streams[row].push(int(tokens[row]))
             place = contains_any(self._texts[row], self._stops)
             ends[row] = place is not None
             self._say(row, place if place is not None else len(self._texts[row]) - self._held(self._texts[row]))
