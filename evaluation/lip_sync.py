@@ -73,11 +73,30 @@ class Layer(nnx.Module):
         self.pool = pool
 
     def __call__(self, x: Float[Array, "N *window C"]) -> Float[Array, "N *window D"]:
-        x = jax.nn.relu(self.norm(self.conv(x)))
+        x = jax.nn.relu(self.norm(_over_all_frames(self.conv, x) if x.ndim == 5 else self.conv(x)))
         if self.pool is None:
             return x
         window, strides, padding = self.pool
         return nnx.max_pool(x, tuple(window), strides=tuple(strides), padding=[(p, p) for p in padding])
+
+
+def _over_all_frames(conv: nnx.Conv, x: Float[Array, "N T H W C"]) -> Float[Array, "N 1 H W D"]:
+    """A convolution over time and space whose window covers all T frames, as one over space with T · C channels.
+
+    XLA has no fast path for three-dimensional convolutions on CPUs.
+    """
+    kernel = conv.kernel[...]
+    frames, height, width, channels, outputs = kernel.shape
+    if frames != x.shape[1] or not isinstance(conv.strides, tuple | int) or not isinstance(conv.padding, list):
+        raise ValueError(f"a window of {frames} frames over {x.shape[1]}; expected all of them")
+    strides = (conv.strides,) * 3 if isinstance(conv.strides, int) else conv.strides
+    flat = x.transpose(0, 2, 3, 1, 4).reshape(x.shape[0], x.shape[2], x.shape[3], frames * channels)
+    taps = kernel.transpose(1, 2, 0, 3, 4).reshape(height, width, frames * channels, outputs)
+    numbers = ("NHWC", "HWIO", "NHWC")
+    out = jax.lax.conv_general_dilated(
+        flat.astype(taps.dtype), taps, tuple(strides)[1:], conv.padding[1:], dimension_numbers=numbers
+    )
+    return (out + conv.bias[...])[:, None] if conv.bias is not None else out[:, None]
 
 
 class Head(nnx.Module):
