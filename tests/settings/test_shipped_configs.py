@@ -13,7 +13,7 @@ from empatheia_jax.dreamtalk.settings import DrawnFace
 
 FOLDER = Path(joint.__file__).parent
 ARGUMENTS = [
-    *(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "common", "drawn_face")),
+    *(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "common", "drawn_face", "tables")),
     *(f"joint.py:{variant}" for variant in joint.ABLATIONS if variant),
     "quickstart.py:bare",
     *("joint.py:debug", *(f"joint.py:debug-{core}" for core in joint.CORES)),

@@ -187,7 +187,7 @@ def test_values_that_follow_from_others_follow_when_those_change():
     config.coe.warmup = 7
     assert settings.resolve(config).coe.warmup == 7
     config = quickstart.get_config()
-    assert settings.resolve(config).content.eval_every == 30
+    assert settings.resolve(config).content.eval_every == 20
     config.content.steps = 12
     found = settings.resolve(config).content
     assert (found.eval_every, found.warmup) == (12, 1)
