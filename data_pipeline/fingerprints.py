@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from empatheia_jax import requirements, weights
 from empatheia_jax.settings import Experiment
@@ -31,7 +32,7 @@ def fingerprints(config: Experiment, wanted: Sequence[str] = tuple(NETWORK)) -> 
     hashes = {n: weights.describe(requirements.folder(config, n))["sha256"] for n in {NETWORK[what] for what in wanted}}
     networks = config.networks
     spelt = {"phonemizer": phonemes.name_in_use(networks.phonemizer)}
-    settings: dict[str, dict[str, object]] = {
+    settings: dict[str, Any] = {
         "speech_content": spelt,
         "speech_style": spelt,
         "speech": {"slots": SLOTS},

@@ -19,7 +19,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_llv
 
 # Shapes in signatures are checked wherever a network is called, so that a wrong axis fails where it happens.
 install_import_hook(
-    [f"empatheia_jax.{room}" for room in ("nn", "core", "bridge")],
+    ["empatheia_jax.bridge"],
     "tests.shapes.checked",
 )
 

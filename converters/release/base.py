@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,20 +167,14 @@ def write_model(
     table = llama.hf_table(config)
     manifest = interpreter.export_manifest(parameters, table)
     parts = list(shards(parameters, table, shard_bytes))
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, keys in enumerate(parts):
         name = f"model-{number + 1:05}-of-{len(parts):05}.safetensors" if len(parts) > 1 else "model.safetensors"
         weight_map |= dict.fromkeys(keys, name)
         if not (folder / name).exists():
             write_whole(
                 folder / name,
-                lambda place, keys=keys: write_safetensors(
-                    place.parent,
-                    interpreter.export(parameters, table, only=frozenset(keys)),
-                    {key: manifest[key] for key in keys},
-                    place.name,
-                    1 << 62,
-                ),
+                partial(_write_shard, parameters, table, manifest, keys),
             )
         told(sum(entry_bytes(manifest[key]) for key in keys))
     if len(parts) > 1:
@@ -190,6 +185,13 @@ def write_model(
     for name, content in files.items():
         (folder / name).write_bytes(content)
     (folder / "config.json").write_text(json.dumps(dict(source_config), indent=1) + "\n", encoding="utf-8")
+
+
+def _write_shard(
+    parameters: Mapping[str, Any], table: Table, manifest: Mapping[str, Any], keys: list[str], place: Path
+) -> None:
+    leaves = interpreter.export(parameters, table, only=frozenset(keys))
+    write_safetensors(place.parent, leaves, {key: manifest[key] for key in keys}, place.name, 1 << 62)
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:

@@ -145,7 +145,7 @@ def _begin(config: Experiment, source: Run, output: Path, parts: tuple[str, ...]
     """The export to go on with, or a new one."""
     base = [] if requirements.is_debug(config) else [weights.describe(requirements.folder(config, "llm"))["sha256"]]
     said = {"stages": trained.stage_records(source), "config": plain(config), "parts": parts, "base": base}
-    said["format"] = [layout.FORMAT, hashlib.sha256(b"".join(layout.code().values())).hexdigest()]
+    said["format"] = [str(layout.FORMAT), hashlib.sha256(b"".join(layout.code().values())).hexdigest()]
     identity = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
     place = output.parent / f".{output.name}.partial"
     done: list[str] = []

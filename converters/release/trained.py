@@ -24,7 +24,6 @@ from empatheia_jax.bridge.style_disentangler import CLASSES
 from empatheia_jax.conversation import answer, labels, prompt
 from empatheia_jax.conversation.policy import PromptPolicy
 from empatheia_jax.conversation.schema import Profile
-from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.core.lora import adapters
 from empatheia_jax.core.tokenizer import Tokenizer
 from empatheia_jax.dialogue.writer import form_of
@@ -160,7 +159,7 @@ def require_same_base(config: Experiment, run: Run, base: Base) -> None:
 
 def trained_config(config: Experiment, base: Base) -> TrainedConfig:
     """What `config.json` of the weights folder says."""
-    network = assemble.CORES[base.source].network
+    network: Any = assemble.CORES[base.source].network
     core = nnx.eval_shape(lambda: network(base.config, rngs=nnx.Rngs(0)))
     model = assemble.empatheia_config(config, core, assemble.widths(config))
     values = json.loads(json.dumps(weights.config_to_dict(base.config)))
@@ -178,7 +177,8 @@ def parameters(config: Experiment, run: Run, trained: TrainedConfig, base: Base)
 
     def make() -> dict[str, Any]:
         options = {"rngs": nnx.Rngs(config.seed), **assemble.core_options(config)}
-        core: LanguageModel = assemble.CORES[base.source].network(base.config, **options)
+        network: Any = assemble.CORES[base.source].network
+        core = network(base.config, **options)
         flat = weights.flatten(assemble.whole(config, core, assemble.widths(config)))
         return {path: value for path, value in flat.items() if is_trained(path) and path not in found}
 

@@ -68,7 +68,8 @@ class TrainedConfig:
     def build_core(self) -> LanguageModel:
         """The base model with its adapter, freshly initialised; traceable."""
         config = self.core_config()
-        core = self.base.construct(config)(config, rngs=nnx.Rngs(0))
+        construct: Any = self.base.construct(config)
+        core = construct(config, rngs=nnx.Rngs(0))
         add_lora(core, self.lora, rngs=nnx.Rngs(0), name=peft.ADAPTER)
         return core
 

@@ -9,6 +9,7 @@ An emotion head reads E; age, gender and tone heads read P.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -55,7 +56,7 @@ class Style:
     video: Float[Array | np.ndarray, "B V"]
     emotion: Float[Array | np.ndarray, "B D"] | None
     profile: Float[Array | np.ndarray, "B D"] | None
-    logits: dict[str, Float[Array | np.ndarray, "B _"]]
+    logits: Mapping[str, Float[Array | np.ndarray, "B _"]]
     kl: Float[Array | np.ndarray, " B"]
 
 

@@ -63,8 +63,9 @@ Template = Callable[[Sequence[Message]], str]
 class Tokenizer(Protocol):
     """What this module needs of a tokenizer."""
 
-    frame: tuple[Sequence[int], Sequence[int]]
-    """Ids that stand before and after a prompt."""
+    @property
+    def frame(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Ids that stand before and after a prompt."""
 
     def encode_parts(self, parts: Sequence[Part]) -> Sequence[int]:
         """Ids of a text in parts, without any token around it; control tokens count in trusted parts alone."""

@@ -154,7 +154,7 @@ class _Networks:
         added_graph, added_state = nnx.split(added) if added is not None else (None, None)
         return cls(state, added_state, (graph, added_graph))
 
-    def merged(self) -> tuple[LanguageModel, Callable[..., Array], Callable[..., Array]]:
+    def merged(self) -> tuple[Any, Callable[..., Array], Callable[..., Array]]:
         """The core, its embedding and its head, with the added tokens."""
         model = nnx.merge(self.graphs[0], self.model)
         if self.graphs[1] is None:

@@ -194,7 +194,8 @@ class SlotDecoder:
     @property
     def compilations(self) -> int:
         """Programs compiled so far."""
-        return sum(each._cache_size() for each in (self._admit, self._chunk, self._probe, self._compact))
+        programs: tuple[Any, ...] = (self._admit, self._chunk, self._probe, self._compact)
+        return sum(each._cache_size() for each in programs)
 
     def prompt_size(self, length: int) -> int:
         """To how many tokens a prompt is padded. Raises `ValueError` where it is too long."""
@@ -211,7 +212,7 @@ class SlotDecoder:
         seed: int = 0,
         node: int | None = None,
         settings: DecodingSettings | None = None,
-        caps: Sequence[int] | None = None,
+        caps: Sequence[int] | np.ndarray | None = None,
     ) -> int:
         """Fills a free row with a prompt; the number of the row.
 

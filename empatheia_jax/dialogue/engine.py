@@ -20,6 +20,7 @@ import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -144,7 +145,8 @@ class _Job:
         self.idle = False  # the performance waits for the next piece of the text
         self.emotion: dict[str, str | None] = {"written": None, "of_32": None, "of_7": None, "classified": None}
         self.shown: tuple[str, float] = (NEUTRAL, 1.0)
-        self.began, self.timings = time.perf_counter(), {}
+        self.began = time.perf_counter()
+        self.timings: dict[str, float] = {}
         self.cancelled = False
 
     def mark(self, name: str) -> None:
@@ -575,7 +577,8 @@ class Engine:
         """Who speaks and how, decided with the first piece and kept for the whole reply."""
         responder, request = job.responder, job.request
         if written is None:  # a text that is recited: the profile's own voice and face alone
-            speech_style = video_style = np.zeros((), np.float32)
+            speech_style: Any = np.zeros((), np.float32)
+            video_style: Any = speech_style
         else:
             style = self._understand(job, written)
             speech_style, video_style = style.speech[0], style.video[0]

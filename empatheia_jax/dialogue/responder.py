@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import soxr
 from flax import nnx
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from empatheia_jax.bridge.style_disentangler import Style
 from empatheia_jax.conversation import expression, labels
@@ -197,6 +197,7 @@ class Responder:
                 parse_reply(""),
                 "",
                 (),
+                (),
                 np.zeros((1, hidden), np.float32),
                 np.zeros((2 * SIGNALS, hidden), np.float32),
                 np.zeros((size, hidden), np.float32),
@@ -236,7 +237,7 @@ class Responder:
         """`style` with shares of another answer's E (`emotion`) and P (`profile`), on the host."""
         return jax.device_get(self._mixed_style(self._state, signals, other, np.float32(emotion), np.float32(profile)))
 
-    def emotion(self, answer: Answer, logits: Mapping[str, np.ndarray]) -> dict[str, str | None]:
+    def emotion(self, answer: Answer, logits: Mapping[str, Array | np.ndarray]) -> dict[str, str | None]:
         """The speaker's emotion: as written, its label of 32 and of 7, and what the style disentangler heard."""
         of_32 = answer.emotion32
         heard = labels.EMOTIONS_7[int(np.argmax(logits["emotion"][0]))] if logits else None
@@ -262,7 +263,7 @@ class Responder:
 
     def voice(
         self,
-        predicted: np.ndarray,
+        predicted: Array | np.ndarray,
         listener: Profile,
         shown: tuple[str, float],
         symbols: int,
@@ -287,7 +288,9 @@ class Responder:
                 style = None
         return style, voice.share(1 - share)
 
-    def face_style(self, predicted: np.ndarray, shown: tuple[str, float], share: float | None = None) -> np.ndarray:
+    def face_style(
+        self, predicted: Array | np.ndarray, shown: tuple[str, float], share: float | None = None
+    ) -> np.ndarray:
         """The style code of the face. `share`: of S^v (`predicted`), by default the blend's; the rest is what is shown."""
         share = self.blend.video_style if share is None else share
         if share == 1:
@@ -295,7 +298,7 @@ class Responder:
         own = np.asarray(self.animator.style_of(self.faces.style_clip(*shown)))
         return share * np.asarray(predicted) + (1 - share) * own
 
-    def _speak(self, response: str, signals: Signals, predicted: np.ndarray, listener: Profile, shown):
+    def _speak(self, response: str, signals: Signals, predicted: Array | np.ndarray, listener: Profile, shown):
         ids = self.speaker.token_ids(response)
         style, voice = self.voice(predicted, listener, shown, len(ids))
         return self.speaker.say(
@@ -309,7 +312,7 @@ class Responder:
             seed=self.seed,
         )
 
-    def _move(self, spoken, signals: Signals, style: np.ndarray, shown: tuple[str, float], count: int):
+    def _move(self, spoken, signals: Signals, style: Array | np.ndarray, shown: tuple[str, float], count: int):
         content = self.video_content(signals, count)
         share = self.blend.video_content
         if share < 1:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from empatheia_jax.conversation import answer as answers
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.answer import END, RESPONSE, Answer, one_line
 from empatheia_jax.conversation.policy import MODALITIES
+from empatheia_jax.core.causal import CausalLM
 from empatheia_jax.core.form import Form
 from empatheia_jax.core.slots import UNLIMITED, SlotDecoder, Wrote
 from empatheia_jax.core.tokenizer import TextStream
@@ -99,13 +100,14 @@ class SlotTexts:
         self.places = places
         self._writer, self._plain = writer, writer.plain()
         form = writer.form
-        self._starts, self._first_slots = (0, 0), (0, 0)
+        self._starts: tuple[int, ...] = (0, 0)
+        self._first_slots: tuple[int, ...] = (0, 0)
         if form is not None and self._plain.form is not None:
             form, self._starts, self._first_slots = Form.beside([form, self._plain.form])
         tokenizer = writer.tokenizer
         self._closing = [*tokenizer.encode_parts([(END, True)]), *writer.model.special.signals]
         self._decoder = SlotDecoder(
-            writer.model.core,
+            cast(CausalLM, writer.model.core),  # `engine` takes this class for such cores alone
             writer.model.added,
             writer.settings,
             form=form,
@@ -243,6 +245,7 @@ class SlotTexts:
         return Written(
             answer,
             text.text,
+            tuple(text.tokens),
             text.heard,
             hidden[positions[:size]],
             signals,

@@ -129,8 +129,9 @@ class Writer:
         policy = dataclasses.replace(self.policy, chain_of_empathy=False, instruction="plain")
         form = None
         if self.form is not None:
-            limits = dict(zip(self.form.names, self.form.slot_limits))
-            form = form_of(self.tokenizer, policy, step_tokens=1, response_tokens=limits[RESPONSE])
+            limit = dict(zip(self.form.names, self.form.slot_limits))[RESPONSE]
+            assert limit is not None  # the response is a free slot
+            form = form_of(self.tokenizer, policy, step_tokens=1, response_tokens=limit)
         return Writer(
             self.model, self.tokenizer, self.towers, settings=self.settings, policy=policy, form=form, seed=self.seed
         )

@@ -111,9 +111,10 @@ TRAININGS: Mapping[str, type[DenoiserTraining] | type[RendererTraining]] = {
 
 def training_class(config: Mapping[str, Any] | HasDict) -> type[DenoiserTraining] | type[RendererTraining]:
     """What a config with `trains` is read into. Raises `UserError` where it names no network."""
-    if config["trains"] not in TRAININGS:
-        raise UserError(finding("trains", config["trains"], " or ".join(TRAININGS)))
-    return TRAININGS[config["trains"]]
+    values = config.to_dict() if isinstance(config, HasDict) else config
+    if values["trains"] not in TRAININGS:
+        raise UserError(finding("trains", values["trains"], " or ".join(TRAININGS)))
+    return TRAININGS[values["trains"]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -118,7 +118,8 @@ def read(path: str | Path) -> Statement:
     failures = tuple(each["code"] for each in results.get("failure", ()))
     others = tuple(code for code in failures if code != UNTRUSTED)
     assertions = {each["label"]: each["data"] for each in active.get("assertions", ())}
-    actions = next((data["actions"] for label, data in assertions.items() if label.startswith("c2pa.actions")), [])
+    found = (data["actions"] for label, data in assertions.items() if label.startswith("c2pa.actions"))
+    actions: list[dict[str, Any]] = next(found, [])
     facts = assertions.get(FACTS, {})
     if facts.get(_HEAD) != _head(content, kind):
         others = (*others, "head.changed")

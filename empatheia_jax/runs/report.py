@@ -69,7 +69,8 @@ def curve(lines: Mapping[str, Points], title: str, *, linear: bool = False) -> s
         _, y = at(first, tick)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 10}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e6e6e6"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(tick)}</text>')
-    legend, colours = [], {}
+    legend: list[str] = []
+    colours: dict[str, str] = {}
     for name, line in lines.items():
         if not line:
             continue
