@@ -20,6 +20,7 @@ from empatheia_jax.core.t5_config import T5Config
 from empatheia_jax.core.tokenizer import Tokenizer
 from empatheia_jax.dreamtalk.animator import Animator
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
+from empatheia_jax.dreamtalk.diffusion import VarianceSchedule
 from empatheia_jax.dreamtalk.model import DreamTalk, DreamTalkConfig
 from empatheia_jax.encoders.clip_image import ClipPreprocessor
 from empatheia_jax.encoders.clip_vision import ClipVision, ClipVisionConfig
@@ -247,4 +248,7 @@ def speaker() -> Speaker:
 
 def animator() -> Animator:
     """A talking head of 32 × 32 pixels."""
-    return Animator(made_up(lambda: DreamTalk(DREAMTALK, rngs=nnx.Rngs(0))))
+    model, config = made_up(lambda: DreamTalk(DREAMTALK, rngs=nnx.Rngs(0))), DREAMTALK.denoiser
+    # The tables of the diffusion are no weights: drawn ones give a motion that is not a number.
+    model.denoiser.schedule = VarianceSchedule(config.diffusion_steps, config.beta_first, config.beta_last)
+    return Animator(model)

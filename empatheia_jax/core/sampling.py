@@ -153,7 +153,7 @@ def adjust(
     logits: Float[Array, "b v"],
     kind: Kind,
     *,
-    penalty: Float[Array, ""],
+    penalty: Float[Array, ""] | Float[Array, "b 1"],
     seen: Bool[Array, "b v"] | None = None,
     history: Int[Array, "b s"] | None = None,
     history_lengths: Int[Array, " b"] | None = None,

@@ -212,7 +212,7 @@ class SlotDecoder:
         seed: int = 0,
         node: int | None = None,
         settings: DecodingSettings | None = None,
-        caps: Sequence[int] | np.ndarray | None = None,
+        caps: Int[np.ndarray, " k"] | None = None,
     ) -> int:
         """Fills a free row with a prompt; the number of the row.
 
@@ -329,12 +329,13 @@ _DTYPES: dict[str, Any] = {
 # ---------------------------------------------------------------- on the device
 
 
-def _layers(cache: KVCache, function) -> KVCache:
-    """The cache with `function(array, axis of the rows)` of its arrays."""
+def _layers(cache: KVCache, function, valid, index=None) -> KVCache:
+    """The cache with `function(array, axis of the rows)` of its arrays, and with `valid` and `index`."""
     if isinstance(cache.k, tuple):
         k, v = (tuple(function(each, 0) for each in part) for part in (cache.k, cache.v))
-        return replace(cache, k=k, v=v)
-    return replace(cache, k=function(cache.k, 1), v=function(cache.v, 1))
+    else:
+        k, v = function(cache.k, 1), function(cache.v, 1)
+    return KVCache(k, v, valid, cache.index if index is None else index)
 
 
 def _admit(graph, state, rows: Rows, cache: KVCache, embeds, length, row, key, numbers):
@@ -432,8 +433,7 @@ def _chunk(
     whole_rows, whole_cache = rows, cache
     if size < places:
         rows = jax.tree.map(lambda leaf: leaf[:size], rows)
-        cache = _layers(cache, lambda store, axis: jax.lax.slice_in_dim(store, 0, size, axis=axis))
-        cache = replace(cache, valid=cache.valid[:size])
+        cache = _layers(cache, lambda store, axis: jax.lax.slice_in_dim(store, 0, size, axis=axis), cache.valid[:size])
     lines = jnp.arange(size)
 
     def pick(rows: Rows):
@@ -528,9 +528,12 @@ def _probe(graphs, states, weights, cache: KVCache, ids, row, keep):
     model = nnx.merge(graphs[0], states[0])
     added = None if graphs[1] is None else nnx.merge(graphs[1], states[1])
     embed = model.embed if added is None else partial(added.embed, model)
-    own = _layers(cache, lambda store, axis: jax.lax.dynamic_slice_in_dim(store, row, 1, axis=axis))
     valid = jax.lax.dynamic_slice_in_dim(cache.valid, row, 1)
-    own = replace(own, valid=valid & (jnp.cumsum(valid, axis=1) <= keep))
+    own = _layers(
+        cache,
+        lambda store, axis: jax.lax.dynamic_slice_in_dim(store, row, 1, axis=axis),
+        valid & (jnp.cumsum(valid, axis=1) <= keep),
+    )
     positions = keep + jnp.arange(ids.shape[0])
     return model(embed(ids[None]), cache=own, positions=positions[None], weights=weights).hidden[0]
 
@@ -548,4 +551,4 @@ def _compacted(cache: KVCache, real, base):
         places = order[:, None, :, None] if axis == 0 else order[None, :, None, :, None]
         return jnp.take_along_axis(store, places, axis=axis + 2)
 
-    return replace(_layers(cache, moved), valid=valid, index=index), index
+    return _layers(cache, moved, valid, index), index

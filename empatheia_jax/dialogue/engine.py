@@ -342,7 +342,7 @@ class Engine:
         """Compiles what replies need; a server calls it before it opens its port, and while nothing else is asked.
 
         After it a reply compiles nothing, unless it has recordings of a new length, a mixture of styles, or one sentence of more
-        than half a minute.
+        than 16 seconds.
         """
         self._texts.warm()
         self.responder.warm()

@@ -253,12 +253,12 @@ class Responder:
     def speech_content(self, signals: Signals, count: int) -> Float[np.ndarray, "count C"]:
         """C^s for so many symbols of the response."""
         content = self._content_speech(self._state, signals, jnp.asarray([count]), _size(count))
-        return np.asarray(content[0, :count], np.float32)
+        return np.asarray(content, np.float32)[0, :count]
 
     def video_content(self, signals: Signals, count: int) -> Float[np.ndarray, "count W D"]:
         """C^v for so many frames of the response's film."""
         content = self._content_video(self._state, signals, jnp.asarray([count]), _size(count))
-        content = np.asarray(content[0, :count], np.float32)
+        content = np.asarray(content, np.float32)[0, :count]
         return self.animator.content_of(content) if self.video_target == "speech" else content
 
     def voice(

@@ -245,7 +245,7 @@ class SlotTexts:
         return Written(
             answer,
             text.text,
-            tuple(text.tokens),
+            tuple(text.tokens[: last + 1]),
             text.heard,
             hidden[positions[:size]],
             signals,

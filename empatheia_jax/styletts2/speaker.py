@@ -161,7 +161,7 @@ class Speaker:
         return self._synthesis.compilations
 
     def warm(self) -> None:
-        """Compiles the programs that speak pieces of up to half a minute, by speaking silence."""
+        """Compiles the programs that speak pieces of up to 16 seconds, by speaking silence."""
         self._synthesis.warm()
 
     # --- text ---------------------------------------------------------------------------------------------------

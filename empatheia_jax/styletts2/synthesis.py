@@ -26,7 +26,7 @@ from empatheia_jax.styletts2.sentences import bucket
 from empatheia_jax.styletts2.source import HARMONICS
 
 TOKENS = (64, 128, 256, 512)
-WARM_TOKENS, WARM_FRAMES = (128, 512), (160, 320, 640, 1280)
+WARM_TOKENS, WARM_FRAMES = (128, 512), (160, 320, 640)
 FRAMES = (160, 240, 320, 480, 640, 960, 1280, MAX_FRAMES)
 
 
@@ -120,7 +120,7 @@ class Synthesis:
         return sum(program._cache_size() for program in self._programs.values())
 
     def warm(self) -> None:
-        """Runs the programs of one piece, of sizes that then serve all lengths up to 1,280 frames (32 s): see `Buckets`."""
+        """Runs the programs of one piece, of sizes that then serve all lengths up to 640 frames (16 s): see `Buckets`."""
         styles = np.zeros((1, 2 * self.config.style_dim), np.float32)
         for size in WARM_TOKENS:
             found = self.prosody([np.zeros(size, np.int32)], styles)

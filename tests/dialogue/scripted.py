@@ -49,7 +49,7 @@ class ScriptedTexts:
     def states(self, generation, said, upto):
         random = np.random.default_rng(upto)
         drawn = random.standard_normal((8 + 2 * SIGNALS, self.width)).astype(np.float32)
-        return Written(said, "", (), drawn[:8], drawn[8:], drawn)
+        return Written(said, "", (), (), drawn[:8], drawn[8:], drawn)
 
     def heard(self, generation):
         return ()
