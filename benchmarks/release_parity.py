@@ -71,7 +71,9 @@ def questions(count: int, widths: dict[str, int], seed: int = 0) -> list[dict[st
 
 def answer_here(config: Any, workdir: Path, asked: list[dict[str, Any]]) -> list[dict[str, np.ndarray]]:
     """Tokens and tensors of the run's answers, dialogue by dialogue."""
+    import jax
     import jax.numpy as jnp
+    from flax import nnx
 
     from empatheia_jax.conversation.schema import Profile, Utterance
     from empatheia_jax.dialogue.writer import Question, Writer, trained
@@ -90,6 +92,24 @@ def answer_here(config: Any, workdir: Path, asked: list[dict[str, Any]]) -> list
 
     writer = Writer.of(config, assembly, Towers())
     model, found = assembly.model, []
+    graph, state = nnx.split(model)
+
+    @jax.jit
+    def bridge_of(state, text, lengths, states):
+        model = nnx.merge(graph, state)
+        count = states.shape[1] // 2
+        style = model.style(Signals(text, lengths, states[:, :count], states[:, count:]))
+        contents = model.synchronizer
+        return {
+            "speech_style": style.speech,
+            "video_style": style.video,
+            "emotion": style.emotion,
+            "profile": style.profile,
+            "speech_content": contents.speech(text, lengths, jnp.asarray([PHONEMES]), PHONEMES)[0],
+            "video_content": contents.video(text, lengths, jnp.asarray([FRAMES]), FRAMES)[0],
+            **{f"logits_{task}": value for task, value in style.logits.items()},
+        }
+
     for number, each in enumerate(asked):
         history = [Utterance(index=i, role=said["role"], text=said["text"]) for i, said in enumerate(each["history"])]
         media = (
@@ -99,22 +119,9 @@ def answer_here(config: Any, workdir: Path, asked: list[dict[str, Any]]) -> list
         (written,) = writer.write([question])
         text = np.zeros((1, model.config.reply_tokens, written.response.shape[-1]), np.float32)
         text[0, : len(written.response)] = written.response
-        states = jnp.asarray(written.signals)[None]
-        count = states.shape[1] // 2
-        lengths = jnp.asarray([len(written.response)])
-        style = model.style(Signals(jnp.asarray(text), lengths, states[:, :count], states[:, count:]))
-        synchronizer = model.synchronizer
-        bridge = {
-            "response_states": text,
-            "signal_states": states,
-            "speech_style": style.speech,
-            "video_style": style.video,
-            "emotion": style.emotion,
-            "profile": style.profile,
-            "speech_content": synchronizer.speech(jnp.asarray(text), lengths, jnp.asarray([PHONEMES]), PHONEMES)[0],
-            "video_content": synchronizer.video(jnp.asarray(text), lengths, jnp.asarray([FRAMES]), FRAMES)[0],
-            **{f"logits_{task}": value for task, value in style.logits.items()},
-        }
+        states = written.signals[None]
+        bridge = {"response_states": text, "signal_states": states}
+        bridge |= bridge_of(state, jnp.asarray(text), jnp.asarray([len(written.response)]), jnp.asarray(states))
         found.append(
             {name: np.asarray(value) for name, value in bridge.items()}
             | {"tokens": np.asarray(written.tokens), "prompt": np.asarray(writer.prompt(question).tokens)}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
 import uuid
@@ -67,7 +68,7 @@ def to_release(conversion: Conversion, folder: Path, output: Path, shard_bytes: 
         )
     if output.exists():
         raise UserError(f"{output} exists already; remove it or choose another folder")
-    parameters = weights.lazy_params(folder)
+    parameters = parameters_of(folder, description)
     config = _config(conversion, description["config"])
     made: dict[str, bytes] = {}
     if conversion.release is not None:
@@ -104,6 +105,17 @@ def to_release(conversion: Conversion, folder: Path, output: Path, shard_bytes: 
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return output
+
+
+SMALL = 1 << 30
+"""Bytes up to which a weights folder is read at once, which is many times as quick as parameter by parameter."""
+
+
+def parameters_of(folder: Path, description: Mapping[str, Any]) -> Mapping[str, Any]:
+    """{path: array, or `Lazy` where the folder is large} of a weights folder."""
+    entries = description["params"].values()
+    size = sum(math.prod(entry["shape"]) * np.dtype(entry["dtype"]).itemsize for entry in entries)
+    return weights.load(folder)[2] if size <= SMALL else weights.lazy_params(folder)
 
 
 def files_of(conversion: Conversion, keys: Iterable[str]) -> dict[str, dict[str, tuple[str, ...]]]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from converters.convert import to_release
+from converters.convert import parameters_of, to_release
 from converters.registry import find_conversion
 from converters.release import base as bases
 from converters.release import card, generators, layout, licences, trained
@@ -129,8 +129,9 @@ def run(config: Experiment, workdir: Path, output: Path, parts: str | None = Non
     trained.require_same_base(config, source, base)
     export = _begin(config, source, output, kept, left_out)
     export.step("weights", lambda: trained.save(config, source, export.folder, base))
-    values = weights.config_from_dict(TrainedConfig, weights.describe(export.folder)["config"])
-    flat = weights.lazy_params(export.folder)
+    described = weights.describe(export.folder)
+    values = weights.config_from_dict(TrainedConfig, described["config"])
+    flat = parameters_of(export.folder, described)
     with _Progress(_sizes(base, values, flat, export)) as told:
         _write_parts(export, base, values, flat, told)
     export.step("core", lambda: _core(export))

@@ -65,12 +65,12 @@ def tensors(path):
 
 def test_a_fresh_process_without_jax_answers_as_the_run_does_token_by_token(made):
     sizes = assemble.widths(made.config)
-    asked = release_parity.questions(4, {"speech": sizes.speech, "video": sizes.video})
+    asked = release_parity.questions(3, {"speech": sizes.speech, "video": sizes.video})
     answers = release_parity.answer_here(made.config, made.run.folder, asked)
     release_parity.save(made.root / "answers.npz", asked, answers)
     found = release_parity.in_a_fresh_process(made.release, made.base, made.root / "answers.npz")
     assert not found["jax_imported"]
-    assert found["equal"] == {"prompt": 4, "tokens": 4, "classes": 4}
+    assert found["equal"] == {"prompt": 3, "tokens": 3, "classes": 3}
     assert max(found["worst"].values()) <= 1e-4, found["worst"]
 
 
@@ -87,6 +87,7 @@ def logits(made, ids):
     """Ours for `ids`."""
     model = assemble.empatheia(made.config, local_mesh(1, 1, 1)).model
     made.run.load_into(model)
+    weights.update(model, {path: jnp.asarray(value) for path, value in weights.flatten(model).items()})
     tokens = jnp.asarray(ids)
     return np.asarray(model.logits(model.core(model.embed(tokens)).hidden))
 
