@@ -189,7 +189,7 @@ def test_a_cough_does_not_interrupt_and_speech_does(open_page):
 def test_text_only_takes_no_recordings(open_page):
     page = open_page()
     page.click("#upload")
-    page.click("#consent >> text=Text only")
+    page.click("#consent button[value=text]")  # the notice has these words, too
     until(lambda: page.is_checked("#text-only"), "the switch")
     assert not page.is_visible("#speak") and not page.is_visible("#upload")
 
