@@ -24,6 +24,7 @@ from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
 from empatheia_jax import settings, weights
+from empatheia_jax.care.answers import CrisisAnswers
 from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.schema import Profile
 from empatheia_jax.dialogue import commands
@@ -98,7 +99,7 @@ class Empatheia:
     """A trained model with its generators, loaded once. Make one by `from_pretrained` or `from_run`."""
 
     def __init__(self, responder: Responder):
-        self._engine = Engine(responder, places=1)
+        self._engine = Engine(responder, places=1, care=CrisisAnswers())
 
     @classmethod
     def from_run(cls, folder: str | os.PathLike) -> Empatheia:

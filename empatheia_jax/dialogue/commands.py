@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from empatheia_jax import assemble
+from empatheia_jax.care.answers import CrisisAnswers
 from empatheia_jax.conversation import labels, schema
 from empatheia_jax.conversation.schema import Conversation, Profile, Turn, Utterance
 from empatheia_jax.dialogue import asking, look, media_files
@@ -80,7 +81,7 @@ def responder(config: Experiment, workdir: Path | None) -> Responder:
 
 def engine(config: Experiment, workdir: Path) -> Engine:
     """The engine of one conversation with a run's model; close it at the end. Raises `UserError` as `responder`."""
-    return Engine(responder(config, workdir), places=1)
+    return Engine(responder(config, workdir), places=1, care=CrisisAnswers())
 
 
 def blend(decoding: Decoding, trained: Collection[str], *, begun: bool = True) -> Blend:

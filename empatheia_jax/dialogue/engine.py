@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from empatheia_jax.bridge.style_disentangler import Style
+from empatheia_jax.care.answers import CrisisAnswers
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.expression import NEUTRAL
@@ -180,10 +181,19 @@ class Engine:
         queue: requests that may wait; beyond that `stream` raises `Busy`.
         places: texts that are written together; their cache is held all the time.
         texts: where texts come from; by default the responder's model.
+        care: looks at the user's words; in a crisis its text is said, and the model is not asked. None: nobody looks.
     """
 
-    def __init__(self, responder: Responder, *, queue: int = QUEUE, places: int = PLACES, texts: Texts | None = None):
-        self.responder = responder
+    def __init__(
+        self,
+        responder: Responder,
+        *,
+        queue: int = QUEUE,
+        places: int = PLACES,
+        texts: Texts | None = None,
+        care: CrisisAnswers | None = None,
+    ):
+        self.responder, self._care = responder, care
         self._texts = texts or _texts(responder, places)
         self._queue = queue
         self._lock = threading.RLock()
@@ -212,6 +222,10 @@ class Engine:
         """
         if request.mix is not None and not self.responder.mixes:
             raise UserError("this model has no style disentangler, so no E and P to mix; leave mix out")
+        if self._care is not None:
+            said = request.text if request.text is not None or not session.turns else session.turns[-1].said
+            if (crisis := self._care.before(said or "")) is not None:
+                return self.recite(session, request, crisis.text)
         with self._lock:
             if sum(map(len, self._waiting.values())) >= self._queue:
                 raise Busy(self._retry_after())

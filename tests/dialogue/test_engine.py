@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from empatheia_jax.care.answers import CrisisAnswers
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.answer import one_line
 from empatheia_jax.conversation.schema import Profile
@@ -55,6 +56,22 @@ def text_of(events) -> str:
 def ended(events) -> Done:
     assert isinstance(events[-1], Done) and events[-1].finished, events[-1]
     return events[-1]
+
+
+def test_in_a_crisis_the_text_of_a_file_is_said_and_the_model_is_not_asked(responder):
+    texts = ScriptedTexts(responder.model.core.config.hidden_size)
+    texts.begin = lambda *arguments: pytest.fail("the model was asked")
+    care = CrisisAnswers()
+    engine, session, words = Engine(responder, texts=texts, care=care), Session(), "I want to kill myself tonight."
+    try:
+        heard = []
+        reply = engine.reply(session, Request(words), heard.append)
+        assert text_of(heard) == reply.answer.response == care.before(words).text.strip()
+        assert len(reply.speech) > 0 and session.turns[-1].said == words
+        again = list(engine.stream(session, Request(modalities=TEXT)))
+        assert text_of(again) == text_of(heard)
+    finally:
+        engine.close()
 
 
 def test_events_come_in_order_and_make_one_reply(engine):
