@@ -128,9 +128,8 @@ class SlotDecoder:
         self._states = (state, added_state)
         self._separate = separate_layers()
         self._weights = jax.jit(lambda s: nnx.merge(graph, s).decoder_weights())(state) if self._separate else None
-        # Few rows are decoded by a program of their own where rows can be taken out of the cache cheaply.
-        halves = [places >> shift for shift in range(places.bit_length()) if places >> shift]
-        self.sizes = tuple(sorted(halves)) if self._separate else (places,)
+        # One answer alone has a program of its own, which does not compute the other rows; each program takes long to compile.
+        self.sizes = (1, places) if places > 1 else (1,)
         banned = np.zeros(self.vocab, bool)
         banned[list(settings.banned_ids)] = True
         self._stops = jnp.asarray(settings.stop_ids, jnp.int32)
