@@ -97,6 +97,8 @@ def write_run(folder: Path, size: tuple[int, ...]) -> None:
     from empatheia_jax import tiny, weights
     from empatheia_jax.dreamtalk.model import KIND as HEAD
     from empatheia_jax.dreamtalk.model import DreamTalk
+    from empatheia_jax.encoders.clip_vision import ClipVision
+    from empatheia_jax.encoders.wav2vec2 import Wav2Vec2
     from empatheia_jax.runs import fit
     from empatheia_jax.runs.run import Run
     from empatheia_jax.settings import plain
@@ -105,10 +107,9 @@ def write_run(folder: Path, size: tuple[int, ...]) -> None:
 
     place = folder / "weights"
     write_base(place / "base", *size)
-    towers = tiny.towers()
     made_up = {
-        "speech": (towers.speech._model, tiny.HUBERT, "hubert"),
-        "video": (towers.video._model, tiny.CLIP, "clip-vision"),
+        "speech": (tiny.made_up(lambda: Wav2Vec2(tiny.HUBERT, rngs=nnx.Rngs(0))), tiny.HUBERT, "hubert"),
+        "video": (tiny.made_up(lambda: ClipVision(tiny.CLIP, rngs=nnx.Rngs(0))), tiny.CLIP, "clip-vision"),
         "tts": (tiny.speaker().model, tiny.STYLE_TTS2, VOICE),
         "head": (tiny.made_up(lambda: DreamTalk(tiny.DREAMTALK, rngs=nnx.Rngs(0))), tiny.DREAMTALK, HEAD),
     }

@@ -1,6 +1,6 @@
 """Whether a release says in PyTorch what the run says here: tokens, hidden states, bridge and classes, prompt by prompt.
 
-    python -m benchmarks.release_parity --weights=weights --folder=out/parity                 # SmolLM2 with a seeded adapter
+    python -m benchmarks.release_parity --weights=weights --folder=out/parity                          # the starter
     python -m benchmarks.release_parity --workdir=runs/quickstart --release=DIR --folder=out/parity    # a run and its release
 
 The run answers here first. A fresh process, which never imports JAX, then loads the release with `AutoModel.from_pretrained(…,
@@ -11,6 +11,7 @@ Greedy decoding, float32.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -199,40 +200,19 @@ def in_a_fresh_process(release: Path, base: Path, path: Path) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-# ------------------------------------------------------------------------------------------------ SmolLM2, seeded
+# ------------------------------------------------------------------------------------------------ the command
 
 
-def seeded_run(weights_folder: Path, folder: Path) -> tuple[Any, Path]:
-    """(config, run's folder) of the quickstart's configuration on SmolLM2 with parameters drawn at random, nothing trained.
-
-    The encoders are tiny ones: only their widths matter here.
-    """
+def configuration(weights_folder: Path, workdir: Path) -> Any:
+    """The config of a run, or the quickstart's with the starter where there is no run; greedy."""
     from configs import quickstart
-    from empatheia_jax import tiny, weights
+    from empatheia_jax.runs import fit
     from empatheia_jax.settings import resolve
-    from tests.runs.folders import made_up
 
-    place = folder / "weights"
-    place.mkdir(parents=True, exist_ok=True)
-    for name in ("smollm2-135m-instruct", "kokoro"):
-        if not (place / name).exists():
-            os.symlink((weights_folder / name).resolve(), place / name)
-    towers = tiny.towers()
-    for name, network, kind in (
-        ("toy-hubert", towers.speech._model, "hubert"),
-        ("toy-clip", towers.video._model, "clip-vision"),
-    ):
-        if not (place / name).exists():
-            weights.save(place / name, network, network.config, kind, {"source": "seeded"})
-    config = quickstart.get_config()
-    config.networks.weights_dir = str(place)
-    config.schedule = "coe,content,style"
-    config.decoding.temperature = 0.0
-    run = folder / "run"
-    resolved = resolve(config)
-    if not run.exists():
-        made_up(resolved, run, scale=0.02)
-    return resolved, run
+    values = quickstart.get_config()
+    values.networks.weights_dir = str(weights_folder)
+    config = fit.as_trained(resolve(values), workdir, ("networks.weights_dir",))
+    return dataclasses.replace(config, decoding=dataclasses.replace(config.decoding, temperature=0.0))
 
 
 def base_folder(config: Any, output: Path) -> Path:
@@ -253,7 +233,7 @@ def main() -> int:
     parser.add_argument(
         "--weights", type=Path, default=Path("weights"), help="the folder of smollm2-135m-instruct and kokoro"
     )
-    parser.add_argument("--workdir", type=Path, help="a trained run (default: a seeded one)")
+    parser.add_argument("--workdir", type=Path, help="a trained run (default: the starter alone)")
     parser.add_argument("--release", type=Path, help="its release (default: it is exported)")
     parser.add_argument("--folder", type=Path, required=True, help="where to work")
     parser.add_argument("--prompts", type=int, default=20)
@@ -264,20 +244,10 @@ def main() -> int:
     options = parser.parse_args()
     from converters.release import export
     from empatheia_jax import assemble
-    from empatheia_jax.runs import fit
 
     options.folder.mkdir(parents=True, exist_ok=True)
-    config, workdir = (
-        seeded_run(options.weights, options.folder) if options.workdir is None else (None, options.workdir)
-    )
-    if config is None:
-        from configs import quickstart
-        from empatheia_jax.settings import resolve
-
-        config = fit.as_trained(resolve(quickstart.get_config()), workdir, ())
-    import dataclasses
-
-    config = dataclasses.replace(config, decoding=dataclasses.replace(config.decoding, temperature=0.0))
+    workdir = options.workdir or options.folder / "no-run"
+    config = configuration(options.weights, workdir)
     release = options.release or options.folder / "release"
     if not release.exists():
         export.run(config, workdir, release, "")

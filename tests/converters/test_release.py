@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from benchmarks import release_parity
 from configs import debug
@@ -20,10 +21,10 @@ from converters.registry import find_conversion
 from converters.release import __main__ as commands
 from converters.release import export, hub, import_run, layout, licences, trained
 from converters.sources import open_source
-from empatheia_jax import assemble, weights
+from empatheia_jax import assemble, tiny, weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import local_mesh
-from empatheia_jax.runs.run import Run
+from empatheia_jax.runs import checkpoint, fit
 from empatheia_jax.settings import resolve
 from tests.runs import folders
 
@@ -83,11 +84,17 @@ def ids():
 
 
 @pytest.fixture(scope="module")
-def logits(made, ids):
+def model(made):
+    """The run's model."""
+    found = assemble.empatheia(made.config, local_mesh(1, 1, 1)).model
+    made.run.load_into(found)
+    weights.update(found, {path: jnp.asarray(value) for path, value in weights.flatten(found).items()})
+    return found
+
+
+@pytest.fixture(scope="module")
+def logits(model, ids):
     """Ours for `ids`."""
-    model = assemble.empatheia(made.config, local_mesh(1, 1, 1)).model
-    made.run.load_into(model)
-    weights.update(model, {path: jnp.asarray(value) for path, value in weights.flatten(model).items()})
     tokens = jnp.asarray(ids)
     return np.asarray(model.logits(model.core(model.embed(tokens)).hidden))
 
@@ -180,12 +187,12 @@ def test_the_pytorch_package_refuses_in_one_line(made, copy, change, monkeypatch
 # ---------------------------------------------------------------------------------------------------- and back
 
 
-def test_a_release_comes_back_bit_by_bit_and_goes_out_again(made, tmp_path):
+def test_a_release_comes_back_bit_by_bit_and_goes_out_again(made, model, tmp_path, capsys):
     assert convert.main([f"--input={made.release}", f"--output={tmp_path / 'w'}"]) == 0
     kind, _, flat = weights.load(tmp_path / "w")
     assert kind == layout.KIND
-    model = assemble.empatheia(made.config, local_mesh(1, 1, 1)).model
-    made.run.load_into(model)
+    assert inspect.main([str(tmp_path / "w"), "--verify"]) == 0
+    assert "every hash is right" in capsys.readouterr().out
     ours = {path: value for path, value in weights.flatten(model).items() if path in flat}
     assert len(ours) == len(flat) > 100
     for path, value in ours.items():
@@ -202,58 +209,64 @@ def test_a_release_comes_back_bit_by_bit_and_goes_out_again(made, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (made.release / name).read_bytes(), name
 
 
-def test_a_release_becomes_a_run_that_is_the_run_it_was_made_of(made, tmp_path):
+def test_a_release_becomes_a_run_that_is_the_run_it_was_made_of(made, model, tmp_path):
     again = import_run.run(made.release, tmp_path / "run")
     assert again.trained_stages() == made.run.trained_stages() == ["coe", "content", "style"]
     assert again.config() == made.run.config()
-    one, other = (assemble.empatheia(made.config, local_mesh(1, 1, 1)).model for _ in range(2))
-    made.run.load_into(one), again.load_into(other)
-    before, after = weights.flatten(one), weights.flatten(other)
-    for path, value in before.items():
-        np.testing.assert_array_equal(after[path], value, err_msg=path)
+    expected = weights.flatten(model)
+    for stage in again.trained_stages():
+        leaves = checkpoint.load_trainable(again.stage_folder(stage))
+        assert leaves.keys() == checkpoint.load_trainable(made.run.stage_folder(stage)).keys()
+        for path, value in leaves.items():
+            np.testing.assert_array_equal(value, expected[path], err_msg=path)
+        assert belongs(again, stage) == belongs(made.run, stage)
 
 
-def test_training_goes_on_from_a_release_with_the_same_next_loss(made, tmp_path):
+def belongs(run, stage):
+    return checkpoint.belongs_to(run.stage_folder(stage))["fingerprint"]
+
+
+def test_training_goes_on_from_a_release_with_the_same_next_loss(made, model, tmp_path):
     from data_pipeline import loader
-    from empatheia_jax.training import schedule
+    from empatheia_jax.parallel.mesh import batch_part
+    from empatheia_jax.training import partition, schedule, stages
 
-    import_run.run(made.release, tmp_path / "imported")
-    shutil.copytree(made.run.folder, tmp_path / "own")
+    again = import_run.run(made.release, tmp_path / "run")
     values = debug.get_config()
     values.schedule = "joint"
-    values.joint.update({"steps": 1, "warmup": 0})
-    config = resolve(values)
-    losses = []
-    for name in ("own", "imported"):
-        schedule.run(config, tmp_path / name, loader.make, loader.describe)
-        losses.append([entry["loss"] for entry in Run(tmp_path / name).metrics("joint") if "loss" in entry])
-    assert losses[0] == losses[1] and len(losses[0]) == 1
+    config, mesh = resolve(values), local_mesh(1, 1, 1)
+    fit.require_usable(again, config, {"llm": f"debug-{config.seed}"}, prompts=False)
+    imported = nnx.clone(model)
+    again.load_into(imported)
+    cuts = [partition.split(each, stages.TRAINABLE["joint"]) for each in (model, imported)]
+    step = schedule.build_step(config, "joint", cuts[0], mesh)
+    sizes = assemble.widths(config)
+    batch = step.place_batch(next(loader.make(config, "joint", "train", tiny.tokenizer(), sizes, batch_part(mesh))))
+    losses = [
+        step.evaluate(SimpleNamespace(trainable=cut.trainable), step.place_frozen(cut.frozen), batch) for cut in cuts
+    ]
+    assert set(losses[0]) >= {"emp", "ccl_speech", "ccl_video"}
+    for name, (total, weight) in losses[0].items():
+        assert (float(total), float(weight)) == tuple(map(float, losses[1][name])), name
 
 
-def test_a_fresh_run_starts_from_a_release_by_one_key(made, tmp_path):
+def test_a_fresh_run_starts_from_a_release_by_one_key(made, model, tmp_path):
     convert.main([f"--input={made.release}", f"--output={tmp_path / 'w'}"])
     config = dataclasses.replace(
         made.config, networks=dataclasses.replace(made.config.networks, adapter=str(tmp_path / "w"))
     )
     started = assemble.empatheia(config, local_mesh(1, 1, 1))
-    model = assemble.empatheia(made.config, local_mesh(1, 1, 1)).model
-    made.run.load_into(model)
     expected = weights.flatten(model)
     for path, value in weights.flatten(started.model).items():
         np.testing.assert_array_equal(value, expected[path], err_msg=path)
     assert started.hashes["adapter"] == weights.describe(tmp_path / "w")["sha256"]
 
 
-def test_inspect_says_what_a_release_is_and_whether_it_fits(made, tmp_path, capsys):
+def test_inspect_says_what_a_release_is_and_whether_it_fits(made, capsys):
     assert inspect.main([str(made.release), "--verify"]) == 0
     said = capsys.readouterr().out
     assert "a release of ours" in said and "fits exactly" in said and "release format: 1 (this version reads 1)" in said
     assert "every checksum is right" in said
-    convert.main([f"--input={made.release}", f"--output={tmp_path / 'w'}"])
-    assert inspect.main([str(tmp_path / "w"), "--verify"]) == 0
-    assert "every hash is right" in capsys.readouterr().out
-    for part in ("merged", "base_with_tokens"):
-        assert inspect.main([str(made.release / part)]) == 0
     assert inspect.main([str(next((made.release / "gguf").iterdir()))]) == 0
     assert inspect.main([str(made.release / "lora"), f"--base={made.release / 'base_with_tokens'}"]) == 0
     assert inspect.main([str(made.release / "adapter"), f"--base={made.base}"]) == 0
@@ -358,19 +371,15 @@ def test_what_a_licence_forbids_is_left_out_or_refused_where_it_is_asked_for(mad
 # ---------------------------------------------------------------------------------------------------- interruption
 
 
-@pytest.mark.parametrize("at", ["merged", "card"])
-def test_an_interrupted_export_is_no_release_and_goes_on_where_it_stopped(made, tmp_path, at, monkeypatch, capsys):
+def test_an_interrupted_export_is_no_release_and_goes_on_where_it_stopped(made, tmp_path, monkeypatch, capsys):
     class Killed(Exception):
         pass
 
     def die(*_, **__):
         raise Killed
 
-    place = {"merged": (export.bases, "write_model"), "gguf": (export, "write_gguf"), "card": (export.card, "write")}[
-        at
-    ]
     with monkeypatch.context() as patch:
-        patch.setattr(*place, die)
+        patch.setattr(export, "write_gguf", die)
         with pytest.raises(Killed):
             export.run(made.config, made.run.folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -384,6 +393,7 @@ def test_an_interrupted_export_is_no_release_and_goes_on_where_it_stopped(made, 
     for path in made.release.rglob("*"):
         if path.is_file() and path.name not in ("SHA256SUMS", "README.md"):
             assert (tmp_path / "out" / path.relative_to(made.release)).read_bytes() == path.read_bytes()
+    assert kept
     released = {
         path.relative_to(partial / "release"): t for path, t in kept.items() if path.is_relative_to(partial / "release")
     }

@@ -14,7 +14,7 @@ from converters import interpreter
 from converters.convert import to_weights
 from converters.parity.networks.styletts2.comparison import published_config, source_config, state_dict
 from converters.registry import find_conversion
-from converters.tables.styletts2 import network_table, table
+from converters.tables.styletts2 import export_keys, export_table, network_table, table
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2.config import NETWORKS, DecoderConfig, StyleTTS2Config
@@ -33,6 +33,13 @@ def test_a_whole_release_fits_with_nothing_missing_or_unexpected(shared):
     report = interpreter.check(keys, table(config), abstract)
     assert report.lines() == []
     assert report.ignored == {}
+
+    # What goes out again for the original repository has exactly these keys and shapes.
+    names = export_keys(config, interpreter.export_manifest(abstract, export_table(config)))
+    found = interpreter.export_manifest(abstract, export_table(config), names)
+    assert {name: found[name]["shape"] for name in names} == {key: entry["shape"] for key, entry in keys.items()}
+    assert len(names) == len(keys)
+
     del keys["net.predictor.module.F0_proj.bias"]
     keys["net.predictor.module.extra"] = {"shape": [3], "dtype": "float32"}
     report = interpreter.check(keys, table(config), abstract)
