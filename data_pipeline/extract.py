@@ -273,6 +273,7 @@ def run(config: Experiment, workdir: Path, verify: bool = False) -> int:
 
     from empatheia_jax import requirements
 
+    requirements.writable(cache_folder(config), "data.cache")
     if config.data.path == DEBUG:
         raise UserError("the made-up data set needs no extraction; start the training")
     wanted = needed(config)

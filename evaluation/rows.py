@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from absl.flags import FlagValues
 from ml_collections import ConfigDict
 
 from configs.tables import EMBEDDED, ROWS, Row
@@ -28,6 +29,7 @@ from empatheia_jax import settings
 from empatheia_jax.conversation.reply_folder import MANIFEST
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.distributed import from_environment
+from empatheia_jax.requirements import writable
 from empatheia_jax.runs import fit
 from empatheia_jax.runs.checkpoint import belongs_to, completion
 from empatheia_jax.runs.run import Run
@@ -125,6 +127,25 @@ def config_flags(argv: Sequence[str]) -> list[str]:
             if "=" not in each and place + 1 < len(argv):
                 found.append(argv[place + 1])
     return found
+
+
+def of_flags(given: FlagValues, argv: Sequence[str]) -> int:
+    """Does as the flags of a command line say. Raises `UserError` as `run`."""
+    if given.output is None:
+        raise UserError("--mode=evaluate needs --output=folder")
+    elsewhere = given.input is not None and Path(given.input).is_dir()
+    return run(
+        given.config,
+        config_flags(argv),
+        writable(given.output, "--output"),
+        split="test" if given.input is None or elsewhere else given.input,
+        data=Path(given.input) if elsewhere else None,
+        rows=given.rows and given.rows.split(","),
+        folders=given.folders.split(",") if given.folders else (),
+        limit=given.limit,
+        workdir=None if given.workdir is None else Path(given.workdir),
+        launcher=argv[0],
+    )
 
 
 def call(arguments: Sequence[str]) -> int:

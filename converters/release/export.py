@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import flags
 from tqdm import tqdm
 
 from converters.convert import parameters_of, to_release
@@ -28,6 +29,7 @@ from converters.tables.peft import CONFIG_FILE, TENSOR_FILE
 from empatheia_jax import requirements, weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import read_json_object, write_json
+from empatheia_jax.parallel.distributed import on_first_host
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import Experiment, plain
 
@@ -105,6 +107,14 @@ def licences_of(config: Experiment) -> dict[str, tuple[str, licences.Licence]]:
         description = None if made_up else weights.describe(requirements.folder(config, network))
         found[f"networks.{network}"] = (name, licences.licence_of(name, description))
     return found
+
+
+def of_flags(given: flags.FlagValues, config: Experiment, workdir: Path) -> int:
+    """Exports as the flags say. Raises `UserError` as `run`."""
+    if given.output is None:
+        raise UserError("--mode=export needs --output=folder")
+    output = requirements.writable(given.output, "--output")
+    return on_first_host(lambda: run(config, workdir, output, given.parts))
 
 
 def run(config: Experiment, workdir: Path, output: Path, parts: str | None = None) -> int:

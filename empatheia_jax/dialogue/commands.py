@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -35,6 +36,7 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.runs import report
 from empatheia_jax.runs.compilation import keep_programs
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import Decoding, Experiment
@@ -225,6 +227,22 @@ def sample(config: Experiment, workdir: Path) -> Path | None:
             with contextlib.closing(engine(config, workdir)) as own:
                 return answer_turn(own, conversation, conversation.turns[-1], media, folder)
     return None
+
+
+def report_sample(config: Experiment, workdir: Path) -> None:
+    """After a training: a reply for the run's report, on the first process, unless there is one already.
+
+    The run is finished before that: a sample or a report that fails is said and costs nothing else.
+    """
+    run = Run(workdir)
+    if jax.process_index() != 0 or run.samples.exists():
+        return
+    try:
+        if sample(config, workdir) is not None:
+            report.write(run)
+    except Exception as error:
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        _say(f"the training is complete; there is no sample of a reply in its report: {kind}{error}")
 
 
 # ---------------------------------------------------------------- chat

@@ -5,20 +5,27 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any
 
 import uvicorn
+from absl import flags
 
 from empatheia_jax.care.texts import Texts
 from empatheia_jax.dialogue import commands
 from empatheia_jax.dialogue.engine import Engine
 from empatheia_jax.errors import UserError
+from empatheia_jax.requirements import writable
 from empatheia_jax.server import app
 from empatheia_jax.server.care import Care
 from empatheia_jax.server.house import House
 from empatheia_jax.server.options import TOKEN, Options
 from empatheia_jax.server.sockets import protocol
 from empatheia_jax.settings import Experiment
+
+
+def of_flags(given: flags.FlagValues, config: Experiment, workdir: Path) -> int:
+    """Serves as the flags say. Raises `UserError` as `options_of` and `serve`."""
+    options = options_of(given, writable(given.output or workdir / "server", "--output"))
+    return serve(config, workdir, options, None if given.texts is None else Path(given.texts))
 
 
 def serve(config: Experiment, workdir: Path, options: Options, texts: Path | None = None) -> int:
@@ -70,7 +77,7 @@ def uvicorn_server(house: House) -> uvicorn.Server:
     )
 
 
-def options_of(given: Any, folder: Path) -> Options:
+def options_of(given: flags.FlagValues, folder: Path) -> Options:
     """The options that the flags give (`bind`, `token`, `origins`, `names`). Raises `UserError` where one is wrong."""
     host, colon, port = given.bind.rpartition(":")
     if not colon or not port.isdecimal():

@@ -27,6 +27,7 @@ from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel import rules
 from empatheia_jax.parallel.mesh import batch_part, make_mesh, replicated
+from empatheia_jax.requirements import writable
 from empatheia_jax.training import loop, optimizers
 from empatheia_jax.training import step as steps
 from empatheia_jax.training.trainer import Phase, run_phases
@@ -142,6 +143,7 @@ def run(config: Training, workdir: Path, open_folder: Callable) -> int:
     Raises:
         UserError: clips or weights are missing or do not fit; the folder belongs to another run; the loss is not finite.
     """
+    writable(workdir, "--workdir")
     values, constructor = config.network, NETWORKS[config.trains]
     critic = _critic(config)
     speech = speech_features(config) if config.trains == "denoiser" else None
