@@ -45,7 +45,7 @@ demo: starter
 	@echo "before: out/starter, after four stages: out/demo, the training: $(RUN)/report.html"
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist=worksteal
 
 # What CI runs before the tests: lint, format, the floors of the architecture, types, spelling.
 gates: $(VENV)/installed-test

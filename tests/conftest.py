@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -13,9 +15,23 @@ import tests.shapes  # noqa: F401  the hook finds it by name
 
 # Most of the time of the suite is compiling small programs that run once. LLVM's passes do not change what is computed beyond the
 # order of roundings; `converters.parity` and the benchmarks run with all of them. Set XLA_FLAGS (to "", say) to test otherwise.
-# What a start remembers for the next one (checksums found right) goes to a folder of this run, not to the user's.
-os.environ["EMPATHEIA_CACHE"] = tempfile.mkdtemp(prefix="empatheia-cache-")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true")
+
+
+def folder_of_this_run(variable: str) -> None:
+    """Sets a variable to a new folder that is removed when the tests end; workers and commands that tests start inherit it."""
+    os.environ[variable] = tempfile.mkdtemp(prefix="empatheia-tests-")
+    atexit.register(shutil.rmtree, os.environ[variable], ignore_errors=True)
+
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # What a start remembers for the next one (checksums found right) goes to a folder of this run, not to the user's.
+    folder_of_this_run("EMPATHEIA_CACHE")
+    # All workers, and the commands that tests start, compile a program once among them.
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        folder_of_this_run("JAX_COMPILATION_CACHE_DIR")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 # Shapes in signatures are checked wherever a network is called, so that a wrong axis fails where it happens.
 install_import_hook(
