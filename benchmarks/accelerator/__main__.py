@@ -1,13 +1,13 @@
 """Measures this package on the accelerator at hand, beside PyTorch, and checks its numbers there first.
 
     python -m benchmarks.accelerator [--tiny] [--rows=ROW,…] [--output=runs/accelerator] [--minutes=8] [--sides=ours,pytorch]
-                                     [--parity=FOLDER]
+                                     [--parity=FOLDER] [--profiles]
 
 Nothing is downloaded and nothing has to be installed beside JAX, Flax, Optax and, for the comparison, PyTorch with transformers
 and peft: weights are drawn on the device from a seed. Rows run in order of worth, each with a time limit of its own, and
 `OUTPUT/results.json` and `OUTPUT/results.md` are written after each, so that a run that is cut off still counts. A row that
 fails or takes too long is one line, and the next one runs. `--tiny` runs all of it with small networks, on a CPU too; rows then
-have no limit of their own.
+have no limit of their own. `--profiles` writes beside each row where its time went, by the device's own clock.
 
 Beside every row stands the roof: the time that its arithmetic would take at the rate of a large bfloat16 product, or its bytes at
 the rate of reading memory, whichever is longer, both measured in the same run. Exits with 1 where a check fails.
@@ -35,6 +35,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=8.0, help="of the whole run; rows beyond it are left out")
     parser.add_argument("--sides", default="ours,pytorch")
     parser.add_argument("--parity", type=Path, default=SHARED, help="vector sets of the networks' references")
+    parser.add_argument(
+        "--profiles", action="store_true", help="write OUTPUT/profiles/ROW.txt: the kernels of one call"
+    )
     options = parser.parse_args()
     names = [name for name in options.rows.split(",") if name]
     if unknown := sorted(set(names) - {row.name for row in ROWS}):
@@ -43,7 +46,9 @@ def main() -> int:
     if unknown := sorted(set(sides) - {"ours", "pytorch"}):
         parser.error(f"--sides has {', '.join(unknown)}; there are ours and pytorch")
     rows = [row for row in ROWS if not names or row.name in names or row.name == "card"]
-    return run(rows, options.output, options.tiny, options.minutes * 60, sides, options.parity)
+    return run(
+        rows, options.output, options.tiny, options.minutes * 60, sides, options.parity, profiles=options.profiles
+    )
 
 
 if __name__ == "__main__":

@@ -86,11 +86,21 @@ class Worker:
         return process
 
 
-def run(rows: Sequence[Row], output: Path, tiny: bool, seconds: float, sides: Sequence[str], parity: Path) -> int:
+def run(
+    rows: Sequence[Row],
+    output: Path,
+    tiny: bool,
+    seconds: float,
+    sides: Sequence[str],
+    parity: Path,
+    *,
+    profiles: bool = False,
+) -> int:
     """Measures the rows within `seconds`; 1 where a check failed or nothing could be measured, else 0."""
     output.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + seconds
     options = [f"--parity={parity}", *(["--tiny"] if tiny else [])]
+    options += [f"--profiles={output / 'profiles'}"] if profiles else []
     (output / "log.txt").write_text("")
     workers = {side: Worker(side, options, output / "log.txt") for side in sides}
     found: dict[str, Any] = {"date": datetime.date.today().isoformat(), "tiny": tiny, "card": {}, "rows": []}

@@ -217,13 +217,15 @@ def drawn(construct: Callable[[], M], seed: int = 0, known: Mapping[str, Any] | 
         if known and path in known:
             return known[path]
         name = path.rsplit(".", 1)[-1]
+        # made by NumPy: on a GPU each shape that JAX fills is a program to compile
         if not jnp.issubdtype(leaf.dtype, jnp.floating) or name in ("b", "bias") or name.endswith("padding"):
-            return jnp.zeros(leaf.shape, leaf.dtype)
+            return jax.device_put(np.zeros(leaf.shape, leaf.dtype))
         if name.startswith(("scale", "alpha", "g")) and leaf.ndim < 3:
-            return jnp.ones(leaf.shape, leaf.dtype)
+            return jax.device_put(np.ones(leaf.shape, leaf.dtype))
         deviation = 0.5 / float(np.prod(leaf.shape[:-1]) if leaf.ndim > 1 else 4) ** 0.5
         if leaf.size < 2**22:
-            return jnp.asarray(deviation * host.standard_normal(leaf.shape, np.float32)).astype(leaf.dtype)
+            values = np.float32(deviation) * host.standard_normal(leaf.shape, np.float32)
+            return jax.device_put(values.astype(leaf.dtype))
         return _normal(jax.random.fold_in(key, number), deviation, leaf.shape, leaf.dtype)
 
     return weights.materialize(

@@ -6,6 +6,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -35,6 +36,12 @@ class Measurement:
         return {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, "")}
 
 
+class Profiles:
+    """Where profiles of measured calls go: `folder`, one below another for each call. None: nothing is profiled."""
+
+    folder: Path | None = None
+
+
 def median_seconds(call: Callable[[], Any], repeats: int, warm: int = 1) -> float:
     """Median wall time of `call`, which waits for its result itself; compilation is in the warm-up."""
     for _ in range(warm):
@@ -44,6 +51,11 @@ def median_seconds(call: Callable[[], Any], repeats: int, warm: int = 1) -> floa
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
+    if Profiles.folder is not None:
+        import jax
+
+        with jax.profiler.trace(str(Profiles.folder / str(len(list(Profiles.folder.glob("*")))))):
+            call()
     return statistics.median(times)
 
 

@@ -1,6 +1,6 @@
 """The process of one side: reads names of rows from standard input, measures each, answers with one line of JSON.
 
-python -m benchmarks.accelerator.worker --side=ours [--tiny] [--parity=FOLDER]
+python -m benchmarks.accelerator.worker --side=ours [--tiny] [--parity=FOLDER] [--profiles=FOLDER]
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import gc
 import json
 import os
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
+from benchmarks.accelerator import profile, timing
 from benchmarks.accelerator.sizes import FULL, TINY, Sizes
 from benchmarks.accelerator.timing import Measurement
 
@@ -56,6 +58,7 @@ def main() -> None:
     parser.add_argument("--side", choices=("ours", "pytorch"), required=True)
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--parity", type=Path, required=True)
+    parser.add_argument("--profiles", type=Path, help="where the time of our side's calls goes, a text for each row")
     options = parser.parse_args()
     sizes = TINY if options.tiny else FULL
     answers = os.fdopen(os.dup(1), "w")
@@ -65,8 +68,12 @@ def main() -> None:
         name, reply = line.strip(), {}
         try:
             if options.side == "ours":
-                found, more = ours(name, sizes, options.parity)
-                reply = {"measurement": found.as_dict(), **more}
+                with tempfile.TemporaryDirectory() as traces:
+                    timing.Profiles.folder = Path(traces) if options.profiles else None
+                    found, more = ours(name, sizes, options.parity)
+                    reply = {"measurement": found.as_dict(), **more}
+                    if options.profiles:
+                        profile.write(Path(traces), options.profiles / f"{name}.txt")
             else:
                 from benchmarks.accelerator import theirs
 
