@@ -205,6 +205,31 @@ _SMALL_CHAT = {
     "tho": "though",
     "thru": "through",
 }
+# Contractions without their apostrophe, as chats have them; none that is another word (ill, id, well, were, its, lets).
+_NOT = (
+    "do",
+    "ca",
+    "wo",
+    "did",
+    "does",
+    "is",
+    "was",
+    "are",
+    "were",
+    "have",
+    "has",
+    "had",
+    "could",
+    "would",
+    "should",
+    "ai",
+    "must",
+)
+_BARE = {f"{verb}nt": f"{verb}n't" for verb in _NOT}
+_BARE |= {f"{who}{end}": f"{who}'{end}" for who in ("you", "they") for end in ("re", "ve", "ll")}
+_BARE |= {f"{who}s": f"{who}'s" for who in ("that", "what", "there", "where", "who", "how", "he", "she", "here")}
+_BARE |= {f"{verb}ve": f"{verb}'ve" for verb in ("could", "should", "would", "might", "we")}
+_BARE |= {"im": "I'm", "ive": "I've", "yall": "y'all", "itll": "it'll", "thatll": "that'll"}
 
 
 def _abbreviation(match: re.Match[str]) -> str:
@@ -216,6 +241,12 @@ def _chat(match: re.Match[str]) -> str:
     said = _CHAT[match[1].lower()]
     start = not match.string[: match.start()].strip() or match.string[: match.start()].rstrip()[-1] in ".!?\n"
     return said[0].upper() + said[1:] if start else said
+
+
+def _bare(match: re.Match[str]) -> str:
+    word = match[1]
+    said = _BARE[word.lower()]
+    return said[0].upper() + said[1:] if word[0].isupper() and not word.isupper() else said
 
 
 def _small_chat(match: re.Match[str]) -> str:
@@ -265,5 +296,6 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b(Ph\.?\s?D|Psy\.?D|Ed\.D|[BM]\.?Sc)s?\b\.?", _degree),
     rule(rf"(?<![\w.])({words(_ABBREVIATIONS)})(?![\w/])", _abbreviation),
     rule(rf"(?<![\w.'/&])({words(_CHAT)}|{words(key.upper() for key in _CHAT)})(?![\w'/&])", _chat),
+    rule(rf"(?<![\w.'/&#@-])((?![A-Z]{{2,3}}\b)(?i:{words(_BARE)}))(?![\w'/&-])", _bare),
     rule(rf"(?<![\w.'/&#-])(?<!\d )({words(_SMALL_CHAT)})(?![\w'/&.-]\w|[/&'])\b", _small_chat),
 )

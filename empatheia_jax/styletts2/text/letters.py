@@ -143,15 +143,50 @@ def _shouted_contraction(match: re.Match[str]) -> str:
     return lower.capitalize() if start or lower.startswith("i'") else lower
 
 
+# Abbreviations of `_SPELLED` that are words as well: IM SO ODD, I HATE IT.
+_WORDS_TOO = frozenset(
+    [
+        "DA",
+        "FIL",
+        "ID",
+        "IM",
+        "IRA",
+        "IT",
+        "KO",
+        "LA",
+        "MA",
+        "MC",
+        "NA",
+        "OB",
+        "ODD",
+        "OH",
+        "OT",
+        "PA",
+        "PO",
+        "POS",
+        "POW",
+        "PS",
+        "RA",
+    ]
+    + ["RIP", "TIA", "US", "WHO", "YA"]
+)
+
+
 def calm(text: str) -> str:
-    """A text that shouts is read as words, not letter by letter: I AM SO SORRY → I am so sorry."""
+    """A text that shouts is read as words, not letter by letter: I AM SO SORRY → I am so sorry. Abbreviations stay."""
+
+    def spelled(word: str) -> bool:
+        return word in _SPELLED and word not in _WORDS_TOO
 
     def sentence(match: re.Match[str]) -> str:
-        found = re.findall(r"[A-Za-z']{2,}", match[0])
+        found = [word for word in re.findall(r"[A-Za-z']{2,}", match[0]) if not spelled(word)]
         shouted = sum(word.isupper() for word in found)
         if shouted < 3 or shouted < 0.8 * len(found):
             return match[0]
-        lower = re.sub(r"\bi\b", "I", match[0].lower())
+        lower = re.sub(
+            r"[A-Za-z]+(?:'[A-Za-z]+)*", lambda word: word[0] if spelled(word[0]) else word[0].lower(), match[0]
+        )
+        lower = re.sub(r"\bi\b", "I", lower)
         return re.sub(r"^(\W*)([a-z])", lambda first: first[1] + first[2].upper(), lower)
 
     return re.sub(r"[^.!?\n]+", sentence, text)
@@ -161,6 +196,7 @@ ELONGATION: tuple[Rule, ...] = (rule(r"\b[A-Za-z']*([A-Za-z])(?i:\1){2,}[A-Za-z'
 
 RULES: tuple[Rule, ...] = (
     rule(r"\b(?P<letters>(?:[A-Z]\.){2,})(?P<possessive>'s)?", _initials),
+    rule(r"\b([A-Z]{2,3})&([A-Z])\b", lambda match: f"{' '.join(match[1])} and {match[2]}"),  # AT&T
     rule(r"\b([A-F])([-+])(?=\s|[.,;!?]|$)", lambda match: f"{match[1]} {'plus' if match[2] == '+' else 'minus'}"),
     rule(r"\b([A-HJ-Z])\.(?=\s+[A-Z])", _initial),
     rule(r"\b[A-Z]+'[A-Z]+\b", _shouted_contraction),

@@ -158,6 +158,7 @@ _AFTER = rf"(?=\s?(?:%|°|(?:{words(_UNITS)})\b))"
 RULES: tuple[Rule, ...] = (
     rule(rf"(?<![\w.])({NUMBER})\s?°?\s?[-–—]\s?({NUMBER})(?=\s?(?:%|°))", lambda m: f"{decimal(m[1])} to {m[2]}"),
     rule(rf"(?<![\w.,])(?P<first>{NUMBER})\s?[-–—]\s?(?={NUMBER}\s?(?:{words(_UNITS)})\b)", _range_of_measures),
+    rule(r"(?<![\d/.])(\d+\.\d+)/(\d{1,3})(?![\d/]|\.\d)", lambda m: f"{decimal(m[1])} out of {cardinal(int(m[2]))}"),
     rule(r"(?<![\d/.])(?:(?P<whole>\d+)\s)?(?P<top>\d{1,3})/(?P<bottom>\d{1,3})(?![\d/]|\.\d)", _share),
     rule(
         r"(?<![\d:.])(\d{1,2}):(\d)(?![\d:])", lambda match: f"{cardinal(int(match[1]))} to {cardinal(int(match[2]))}"

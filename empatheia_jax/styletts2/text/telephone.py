@@ -16,6 +16,7 @@ _SERVICES = ("111", "101", "105", "112", "119", "211", "311", "411", "511", "611
 _CALLING = r"""call(?:s|ed|ing)?|dial(?:s|l?ed|l?ing)?|text(?:s|ed|ing)?|phon(?:e|es|ed|ing)|ring(?:s|ing)?|rang|tele?phone|
     hotline|helpline|lifeline|crisis\ line|emergenc(?:y|ies)|Samaritans|ambulance|police""".replace("\n    ", "")
 _AFTER_CALLING = re.compile(rf"\b(?:{_CALLING})\b", re.I | re.X)
+_A_NUMBER = re.compile(rf"\b(?:{_CALLING}|number|mobile|cell|tel)\b", re.I | re.X)
 
 # Words that are counted: "911 people" is an amount.
 _COUNTED = (
@@ -65,9 +66,11 @@ def _with_letters(match: re.Match[str]) -> str:
 
 
 def _local(match: re.Match[str]) -> str:
-    """555-1234; but 500-1000 people and $500-1000 are ranges."""
-    round_numbers = match[0].endswith("0") and match["first"].endswith("0")
+    """555-1234; but 500-1000 people and $500-1000 are ranges. With a space, only where a number to call is meant."""
+    round_numbers = match[0].endswith("0") and match["first"].strip("()").endswith("0")
     if round_numbers or _IS_AMOUNT.match(match.string, match.end()):
+        return match[0]
+    if " " in match[0] and not _A_NUMBER.search(_sentence(match)):
         return match[0]
     return _said(match[0])
 
@@ -109,12 +112,17 @@ RULES: tuple[Rule, ...] = (
         r"(?P<number>(?=[A-Z0-9-]*[A-Z]{3})[A-Z0-9]{2,}(?:-[A-Z0-9]+)*)(?:\s?\((?P<digits>\d{4})\))?(?![\w-])",
         _with_letters,
     ),
+    rule(
+        r"(?<![\w.$€£/-])(?:(?P<one>1)[-. ])?(?P<code>8\d\d)[-. ](?P<number>\d{3}[-. ][A-Z]{4})(?P<digits>)(?![\w-])",
+        _with_letters,
+    ),
     rule(rf"(?<![\w.$€£/-])(?:1[-. ]?)?(?:\(\d{{3}}\)\s?|\d{{3}}[-. ])\d{{3}}[-. ]\d{{4}}\b{_EXTENSION}", _telephone),
     rule(r"(?<![\w-])1-(?P<code>8\d\d)(?![\w-])", lambda m: "one eight hundred" if m["code"] == "800" else _said(m[0])),
     rule(r"\b\d{3}-\d{2}-\d{4}\b|\b\d{4}([ -])\d{4}\1\d{4}(?:\1\d{4})?\b", _telephone),  # social security, cards
+    rule(r"(?<![\w.,$€£-])(?<!\d )0\d{4}[ -]\d{5,6}\b", _telephone),  # 07911 123456
     rule(r"(?<![\w.,$€£-])(?<!\d )0\d{2,4}(?:[ -]\d{3,4}){1,3}\b|\b1[38]00(?: \d{2,4}){2,3}\b", _telephone),
     rule(r"\b13 ?11 ?14\b|\b116[ -]?\d{3}\b|\b741[ -]?741\b", _telephone),
-    rule(rf"(?<![\w.$€£/-])(?P<first>[2-9]\d\d)[-.]\d{{4}}(?![\w-]|[.,]\d){_EXTENSION}", _local),
+    rule(rf"(?<![\w.$€£/-])(?P<first>\([2-9]\d\d\)|[2-9]\d\d)[-. ]\d{{4}}(?![\w-]|[.,]\d){_EXTENSION}", _local),
     rule(
         rf"(?P<call>\b(?:{_CALLING})\b(?:\ (?:is|at|on|us|me|him|her|them|it|to|text|call|and|or|the|number|now"
         r"|(?-i:[A-Z]{2,10})))*:?\s+)"
