@@ -6,9 +6,11 @@ more reading of the files that are wanted, which are in memory then: at least 0.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ _WRITTEN_LATER = (_NOTES, "commit_success.txt")
 """Orbax's own notes at the top of a step: written again, with the time, when it gets its name."""
 _NOTES_COPY = "orbax_notes.json"
 """The notes as they are before that: all but the time must stay so."""
+_PATIENCE = 60.0  # seconds that orbax's thread may need for its notes on a disk that is busy
 
 
 class Damaged(UserError):
@@ -36,11 +39,24 @@ class Damaged(UserError):
 
 def seal_step(folder: Path) -> None:
     """Writes the checksums of all files of a step that is complete but for its name."""
-    (folder / _NOTES_COPY).write_bytes((folder / _NOTES).read_bytes())
+    (folder / _NOTES_COPY).write_bytes(_complete_notes(folder / _NOTES))
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     kept = [name for name in names if name not in (*_WRITTEN_LATER, SUMS_FILE)]
     lines = (f"{file_hash(folder / name)}  {name}\n" for name in kept)
     write_text(folder / SUMS_FILE, "".join(lines), durable=True)
+
+
+def _complete_notes(path: Path) -> bytes:
+    """Orbax's notes when its own thread has written into them how each part is read, which it does beside the saving."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        content = path.read_bytes()
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # half written
+            if json.loads(content)["item_handlers"]:
+                return content
+        if time.monotonic() > deadline:
+            return content
+        time.sleep(0.01)
 
 
 def check_step(folder: Path, items: Collection[str] | None = None) -> None:
@@ -75,8 +91,11 @@ def check_notes(folder: Path) -> None:
     """Checks the notes by which orbax finds a step and its readers. Raises `Damaged`: they are not what was written."""
     try:
         found, kept = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (_NOTES, _NOTES_COPY))
-        same = {**found, _COMMITTED: None} == {**kept, _COMMITTED: None}
-    except (OSError, ValueError, TypeError, RecursionError):
+        # A value that was not there yet says nothing.
+        same = found.keys() == kept.keys() and all(
+            found[key] == value for key, value in kept.items() if key != _COMMITTED and value is not None
+        )
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         same = False
     if not same:
         raise Damaged(f"{folder} is damaged: {_NOTES} is not what was written")
