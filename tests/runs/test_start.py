@@ -45,6 +45,23 @@ def folder(run, tmp_path_factory):
     return weights.write_start(tmp_path_factory.mktemp("start") / "leaves", leaves, facts, "# A card\n")
 
 
+def test_adapters_are_given_on_at_a_part_of_their_strength(run, tmp_path, capsys, monkeypatch):
+    leaves = {path: value + 1 for path, value in checkpoint.load_trainable(run.stage_folder("coe")).items()}
+    monkeypatch.setattr(checkpoint, "load_trainable", lambda folder: dict(leaves))  # fresh adapters add nothing yet
+    start.main([f"--run={run.folder}", f"--output={tmp_path / 'half'}", "--adapter-scale=0.5"])
+    whole = weights.open_start(start.write(run, tmp_path / "whole")).leaves()
+    opened = weights.open_start(tmp_path / "half")
+    halved = {path for path, value in opened.leaves().items() if not np.array_equal(value, whole[path])}
+    seconds = {path for path in whole if ".lora." in path and path.endswith(".b")}
+    assert seconds and halved == seconds and opened.facts["adapter_scale"] == 0.5
+    for path in seconds:
+        np.testing.assert_array_equal(2 * opened.leaves()[path], whole[path])
+    assert start.main([f"--run={run.folder}", f"--output={tmp_path / 'none'}", "--adapter-scale=0"]) == 2
+    assert (
+        "--adapter-scale=0.0; expected a number above 0" in capsys.readouterr().err and not (tmp_path / "none").exists()
+    )
+
+
 def added(config) -> np.ndarray:
     return np.asarray(assemble.empatheia(config, local_mesh(1, 1, 1)).model.added.embedding[...])
 
