@@ -198,7 +198,7 @@ MOTION_USERS = tuple(stage for stage, losses in PARTS.items() if any("video_styl
 """Stages that need face coefficients."""
 _MOTION_ADVICE = (
     f"(motion_v5_0/….npy or .mat), which the stages {' and '.join(MOTION_USERS)} need; "
-    "fit them to the films, or train with objective.without=sac"
+    "fit them to the films (python -m data_pipeline.fit_motion), or train with objective.without=sac"
 )
 
 

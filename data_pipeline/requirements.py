@@ -56,7 +56,8 @@ def _features(config: Experiment, tree: Tree) -> list[str]:
     if "video_style" in lacking and "motion" not in {kind for kind, _ in tree.media_folders()}:
         lines.append(
             f"data.path={tree.root}: there is no folder motion… with face coefficients, which video_style is made of; add "
-            "motion_v5_0/….npy (frames, 64) for the replies, or leave that loss out: --config.objective.without=sac"
+            "motion_v5_0/ for the replies (python -m data_pipeline.fit_motion), or leave that loss out: "
+            "--config.objective.without=sac"
         )
     return lines
 

@@ -31,13 +31,13 @@ from empatheia_jax.dreamtalk.renderer import Renderer
 from empatheia_jax.encoders.clip_vision import ClipVision
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2
 from empatheia_jax.media.audio import write_wav
-from empatheia_jax.media.image import write_image
+from empatheia_jax.media.image import resize, write_image
 from empatheia_jax.media.video import VideoWriter
 from empatheia_jax.styletts2.config import SYNTHESIS
 from empatheia_jax.styletts2.model import StyleTTS2
 from tests.tokenizers_of_families import _bpe
 
-VOCABULARY = 700
+VOCABULARY, FILM = 700, 96
 WAV2VEC2 = dataclasses.replace(tiny.HUBERT, model_type="wav2vec2")
 DENOISER = dataclasses.replace(tiny.DREAMTALK.denoiser, audio_feature_dim=WAV2VEC2.width)
 RENDERER = tiny.DREAMTALK.renderer
@@ -181,7 +181,8 @@ def track(path: Path, frames: int, seed: int) -> None:
 
 
 def avamerg(root: Path, train: int = 4) -> None:
-    """The first toy dialogues with a tone of 1.5 s and a grey film for each utterance, and no face coefficients."""
+    """The first toy dialogues with a tone of 1.5 s and a film of a face at rest for each utterance, and no face coefficients."""
+    face = resize(np.asarray(portrait_for_profile("young", "female", "mild")), FILM, FILM)
     for split, count in (("train", train), ("valid", 1), ("test", 1)):
         conversations = toy.conversations(split, count)
         for folder in ("audio_v5_0", "video_v5_0"):
@@ -194,14 +195,23 @@ def avamerg(root: Path, train: int = 4) -> None:
                 name = lambda kind: media_name(conversation.conversation_id, said.index, avatar, kind)  # noqa: B023, E731
                 tone = 0.2 * np.sin(np.arange(36_000) * (0.02 + 0.001 * (seed % 50)))
                 write_wav(root / "audio_v5_0" / name("audio"), tone.astype(np.float32), 24_000)
-                with VideoWriter(root / "video_v5_0" / name("video"), 25, (32, 32)) as film:
-                    film.write(np.full((37, 32, 32, 3), seed % 255, np.uint8))
+                with VideoWriter(root / "video_v5_0" / name("video"), 25, (FILM, FILM)) as film:
+                    film.write(np.stack([np.roll(face, seed % 3, axis=0)] * 37))
 
 
 def motion(root: Path) -> None:
     """A face track for every film."""
     for number, film in enumerate(sorted((root / "video_v5_0").glob("*.mp4"))):
         track(root / "motion_v5_0" / f"{film.stem}.mat", 37, number)
+
+
+def style_clips(folder: Path) -> None:
+    """Films of two people with their tracks; they nod."""
+    for name, gender in (("M030_front_calm", "male"), ("W009_front_calm", "female")):
+        track(folder / f"{name}.mat", 12, len(gender))
+        face = resize(np.asarray(portrait_for_profile("young", gender, "mild")), FILM, FILM)
+        with VideoWriter(folder / f"{name}.mp4", 25, (FILM, FILM)) as film:
+            film.write(np.stack([np.roll(face, n % 4, axis=0) for n in range(12)]))
 
 
 def faces(folder: Path) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import scipy.io
 from jaxtyping import Bool, Float
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import replacing
 from empatheia_jax.media import arrays
 
 FRAMES_PER_SECOND = 25
@@ -46,6 +48,16 @@ def read_mat(path: str | Path) -> tuple[Float[np.ndarray, "N 257"], Float[np.nda
     _check(coefficients, path)
     _check(transform, path)
     return coefficients.astype(np.float32), transform.astype(np.float32)
+
+
+def write_mat(path: str | Path, expression: Float[np.ndarray, "N 64"], pose: Float[np.ndarray, "N 9"]) -> None:
+    """A track that `read_mat` reads: identity, texture and lighting are zero, and the picture is 256 pixels a side."""
+    coefficients = np.zeros((len(expression), COEFFICIENTS), np.float32)
+    coefficients[:, EXPRESSION_COLUMNS] = expression
+    coefficients[:, ANGLE_COLUMNS], coefficients[:, TRANSLATION_COLUMNS] = pose[:, :3], pose[:, 3:6]
+    transform = np.concatenate([np.full((len(pose), 2), 256.0), pose[:, 6:]], axis=1).astype(np.float32)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        scipy.io.savemat(file, {"coeff": coefficients, "transform_params": transform}, do_compression=True)
 
 
 def expression_of(coefficients: Float[np.ndarray, "N 257"]) -> Float[np.ndarray, "N 64"]:

@@ -1,27 +1,21 @@
 """Faces in a picture, with eyes, nose and mouth: BlazeFace (Bazarevsky et al., 2019), run by LiteRT.
 
-Its two networks are data files of the package `mediapipe` (Apache-2.0): one for near faces, one for far ones.
-Nothing of that package is imported. Both packages are optional (`require`).
+It has two networks: one for near faces, one for far ones. Their packages are optional (`require`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import importlib.util
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.media import tflite
 
-INSTALL = "pip install 'empatheia-jax[faces]' && pip install --no-deps -r requirements/faces.txt"
 LEAST_SCORE = 0.5
 OVERLAP = 0.3
 """Intersection over union above which two findings are one face."""
@@ -62,49 +56,15 @@ NETWORKS = (
 )
 
 
-def _folder() -> Path | None:
-    """Where the package with the networks lies, or None."""
-    spec = importlib.util.find_spec("mediapipe")
-    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
-
-
 def is_installed() -> bool:
     """Whether faces can be found: the runtime and the networks are there."""
-    folder = _folder()
-    runtime = importlib.util.find_spec("ai_edge_litert") is not None
-    return runtime and folder is not None and all((folder / each.file).is_file() for each in NETWORKS)
+    return tflite.has(*(each.file for each in NETWORKS))
 
 
 def require() -> None:
     """Raises `UserError` in one line where `is_installed` is false."""
     if not is_installed():
-        raise UserError(f"no face detector is installed; run: {INSTALL}")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Around the start of an interpreter, which writes a note to the process's stderr."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-@functools.cache
-def _interpreter(network: _Network) -> Any:
-    require()
-    from ai_edge_litert.interpreter import Interpreter
-
-    folder = _folder()
-    assert folder is not None
-    with _quiet():
-        interpreter = Interpreter(model_path=str(folder / network.file), num_threads=1)
-        interpreter.allocate_tensors()
-    return interpreter
+        raise UserError(f"no face detector is installed; run: {tflite.INSTALL}")
 
 
 @functools.cache
@@ -141,7 +101,8 @@ def _run(network: _Network, picture: np.ndarray) -> Iterator[Face]:
     square = np.full((size, size, 3), 127.5, np.float32)
     left, top = (size - wide) // 2, (size - tall) // 2
     square[top : top + tall, left : left + wide] = np.asarray(small)
-    interpreter = _interpreter(network)
+    require()
+    interpreter = tflite.interpreter(network.file)
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], square[None] / 127.5 - 1.0)
     interpreter.invoke()
     outputs = {

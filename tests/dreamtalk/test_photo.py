@@ -9,7 +9,7 @@ from PIL import Image
 from empatheia_jax.dreamtalk import photo, portrait
 from empatheia_jax.dreamtalk.drawn_face.profiles import portrait_for_profile
 from empatheia_jax.errors import UserError
-from empatheia_jax.media import face_detection
+from empatheia_jax.media import face_detection, tflite
 from empatheia_jax.media.image import read_image
 
 
@@ -68,6 +68,6 @@ def test_real_portraits_are_cut_out_as_the_released_program_does(shared):
 
 
 def test_without_a_detector_one_line_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(face_detection, "_folder", lambda: None)
+    monkeypatch.setattr(tflite, "folder", lambda: None)
     with pytest.raises(UserError, match=r"no face detector is installed; run: pip install 'empatheia-jax\[faces\]'"):
         face_detection.require()
