@@ -75,12 +75,11 @@ def seeded(module, prefix: str = "") -> dict:
 def restore(construct, table, state: dict):
     """Our network with the weights of a state dict, through the converter's table."""
     import jax.numpy as jnp
-    from flax import nnx
 
     from converters import interpreter
     from empatheia_jax import weights
 
-    abstract = weights.flatten(nnx.eval_shape(construct))
+    abstract = weights.flatten(weights.abstract(construct))
     flat = interpreter.load(state, table, abstract, jnp.float32, place=lambda _, array: jnp.asarray(array))
     return weights.materialize(construct, flat)
 

@@ -85,4 +85,4 @@ class Conversion:
     def abstract(self, config: Any) -> dict[str, jax.ShapeDtypeStruct]:
         """{our path: shape and type} of the full model, without allocating it."""
         constructor = self.construct(config)
-        return weights.flatten(nnx.eval_shape(lambda: constructor(config, rngs=nnx.Rngs(0))))
+        return weights.flatten(weights.abstract(lambda: constructor(config, rngs=nnx.Rngs(0))))

@@ -74,6 +74,23 @@ def test_a_folder_gives_back_every_bit(tmp_path, model):
     assert jnp.array_equal(*(jax.random.key_data(m.dropout.rngs.key[...]) for m in (restored, fresh)))
 
 
+class Keys(nnx.Module):
+    def __init__(self, *, rngs):
+        self.keys = nnx.Intermediate(jnp.stack([jax.random.key_data(rngs.params()) for _ in range(3)]))
+
+
+def test_an_abstract_module_is_flaxs_and_its_streams_give_flaxs_keys(model):
+    def construct():
+        return Model(CONFIG, rngs=nnx.Rngs(7))
+
+    ours, theirs = (dict(nnx.to_flat_state(nnx.state(f(construct)))) for f in (weights.abstract, nnx.eval_shape))
+    assert ours.keys() == theirs.keys()
+    for path, variable in theirs.items():
+        assert type(ours[path]) is type(variable) and ours[path].get_value() == variable.get_value()
+    made = weights.materialize(lambda: Keys(rngs=nnx.Rngs(3)), {})
+    np.testing.assert_array_equal(made.keys[...], Keys(rngs=nnx.Rngs(3)).keys[...])
+
+
 def test_the_hash_depends_on_the_values_and_not_on_the_writing(tmp_path, model):
     first = weights.describe(weights.save(tmp_path / "a", model, CONFIG, "toy", {}))["sha256"]
     again = weights.describe(weights.save(tmp_path / "b", model, CONFIG, "toy", {"other": 1}))["sha256"]

@@ -28,7 +28,7 @@ def build(network: type[LanguageModel], config: Any, table: Table, vectors: Vect
     def construct():
         return network(config, rngs=nnx.Rngs(0), dtype=dtype, param_dtype=dtype)
 
-    abstract = weights.flatten(nnx.eval_shape(construct))
+    abstract = weights.flatten(weights.abstract(construct))
     state = seeded_state_dict(vectors.manifest, seed)
     flat = interpreter.load(state, table, abstract, np.dtype(dtype))
     return weights.materialize(construct, {path: jnp.asarray(value) for path, value in flat.items()})

@@ -31,7 +31,7 @@ def seeded_network(
     def construct() -> M:
         return model(config, rngs=nnx.Rngs(0), dtype=dtype, param_dtype=dtype)
 
-    abstract = weights.flatten(nnx.eval_shape(construct))
+    abstract = weights.flatten(weights.abstract(construct))
     flat = interpreter.load(
         seeded_state_dict(manifest, seed), table, abstract, dtype, place=lambda _, array: jnp.asarray(array)
     )

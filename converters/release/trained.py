@@ -160,7 +160,7 @@ def require_same_base(config: Experiment, run: Run, base: Base) -> None:
 def trained_config(config: Experiment, base: Base) -> TrainedConfig:
     """What `config.json` of the weights folder says."""
     network: Any = assemble.CORES[base.source].network
-    core = nnx.eval_shape(lambda: network(base.config, rngs=nnx.Rngs(0)))
+    core = weights.abstract(lambda: network(base.config, rngs=nnx.Rngs(0)))
     model = assemble.empatheia_config(config, core, assemble.widths(config))
     values = json.loads(json.dumps(weights.config_to_dict(base.config)))
     return TrainedConfig(base.source, values, assemble.lora_config(config), model)

@@ -93,7 +93,7 @@ class Baseline(nnx.Module):
 
 def _trained(config: BaselineConfig) -> Iterator[tuple[str, jax.ShapeDtypeStruct]]:
     tables = ("core.embed_tokens.embedding", "core.lm_head.kernel") if config.added else ()
-    abstract = weights.flatten(nnx.eval_shape(lambda: Baseline(config, rngs=nnx.Rngs(0))))
+    abstract = weights.flatten(weights.abstract(lambda: Baseline(config, rngs=nnx.Rngs(0))))
     for path, leaf in abstract.items():
         if f".lora.{_ADAPTER}." in path or path.startswith(("projection.", "added.")) or path in tables:
             yield path, leaf
@@ -101,7 +101,7 @@ def _trained(config: BaselineConfig) -> Iterator[tuple[str, jax.ShapeDtypeStruct
 
 def table(config: BaselineConfig) -> Table:
     """Rows for one checkpoint. LoRA's keys may carry PEFT's adapter name, as the baseline writes them, or not."""
-    core = nnx.eval_shape(lambda: Baseline(config, rngs=nnx.Rngs(0)).core)
+    core = weights.abstract(lambda: Baseline(config, rngs=nnx.Rngs(0)).core)
     paths = sorted(path for path, *_ in adapters(core, _ADAPTER))
     saved = ("embed_tokens", "lm_head") if config.added else ()
     rows: list[Row | Ignore | Same] = []

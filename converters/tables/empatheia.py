@@ -63,7 +63,7 @@ class TrainedConfig:
 
     def abstract_core(self) -> LanguageModel:
         """The base model with its adapter, without weights."""
-        return nnx.eval_shape(self.build_core)
+        return weights.abstract(self.build_core)
 
     def build_core(self) -> LanguageModel:
         """The base model with its adapter, freshly initialised; traceable."""
@@ -141,7 +141,7 @@ class _TrainedConversion(Conversion):
         def build() -> Empatheia:
             return Empatheia(config.model, config.build_core(), rngs=nnx.Rngs(0))
 
-        flat = weights.flatten(nnx.eval_shape(build))
+        flat = weights.flatten(weights.abstract(build))
         return {path: leaf for path, leaf in flat.items() if is_trained(path)}
 
 

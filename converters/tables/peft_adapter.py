@@ -78,7 +78,7 @@ class AdapterConfig:
                 add_lora(core, self.lora, rngs=nnx.Rngs(0), name=_ADAPTER)
             return core
 
-        return nnx.eval_shape(build)
+        return weights.abstract(build)
 
 
 def _config(folder: Path | None, path: Path, source: Source) -> AdapterConfig:
@@ -125,7 +125,7 @@ class _AdapterConversion(Conversion):
         kept = {tables[module] for module in config.saved} & set(flat)  # a tied head has no table of its own
         found = {path: leaf for path, leaf in flat.items() if f".lora.{_ADAPTER}." in path or path in kept}
         if config.saved or config.added:
-            added = nnx.eval_shape(lambda: _rows(core, config.added))
+            added = weights.abstract(lambda: _rows(core, config.added))
             found |= {f"added.{path}": leaf for path, leaf in weights.flatten(added).items()}
         return found
 

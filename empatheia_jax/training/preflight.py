@@ -52,7 +52,7 @@ def abstract_model(config: Experiment) -> tuple[nnx.Module, assemble.Widths]:
         constructor, of = network
         return assemble.whole(config, constructor(of, rngs=nnx.Rngs(0), **options), sizes)
 
-    return nnx.eval_shape(construct), sizes
+    return weights.abstract(construct), sizes
 
 
 def _core(folder: Path, name: str) -> tuple[Callable[..., LanguageModel], Any]:

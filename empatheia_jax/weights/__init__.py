@@ -29,7 +29,7 @@ from empatheia_jax.weights.lazy import Lazy, read_leaf
 from empatheia_jax.weights.leaves import Start, open_start, write_start
 from empatheia_jax.weights.read import lazy_params, load, restore, verify
 from empatheia_jax.weights.sums import SUMS_FILE, seal
-from empatheia_jax.weights.tree import flatten, materialize, overlay, unflatten, update
+from empatheia_jax.weights.tree import abstract, flatten, materialize, overlay, unflatten, update
 from empatheia_jax.weights.write import save
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "SUMS_FILE",
     "Lazy",
     "Start",
+    "abstract",
     "array_hash",
     "check_values",
     "config_from_dict",

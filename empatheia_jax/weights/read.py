@@ -20,7 +20,7 @@ from empatheia_jax.weights.hashes import array_hash, file_hash, total_hash
 from empatheia_jax.weights.layout import PARAMS_FOLDER, describe
 from empatheia_jax.weights.lazy import Lazy
 from empatheia_jax.weights.sums import SUMS_FILE, check, once
-from empatheia_jax.weights.tree import flatten, materialize, unflatten
+from empatheia_jax.weights.tree import abstract, flatten, materialize, unflatten
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -144,16 +144,14 @@ def restore(
     def construct() -> M:
         return model(values, rngs=nnx.Rngs(0), dtype=dtype, param_dtype=param_dtype, **options)
 
-    abstract = nnx.state(nnx.eval_shape(construct))
-    unflatten(
-        {p: jax.ShapeDtypeStruct(tuple(e["shape"]), stored[p]) for p, e in description["params"].items()}, abstract
-    )
+    empty = nnx.state(abstract(construct))
+    unflatten({p: jax.ShapeDtypeStruct(tuple(e["shape"]), stored[p]) for p, e in description["params"].items()}, empty)
     default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    places = {} if shardings is None else shardings(abstract)
+    places = {} if shardings is None else shardings(empty)
     arguments = {
         path: type_handlers.ArrayRestoreArgs(
             sharding=places.get(path, default), global_shape=tuple(leaf.shape), dtype=leaf.dtype
         )
-        for path, leaf in flatten(abstract).items()
+        for path, leaf in flatten(empty).items()
     }
     return materialize(construct, _read(Path(folder), arguments))

@@ -63,7 +63,7 @@ def load_model(source: Source, float64: bool = False) -> StyleTTS2:
     def construct():
         return StyleTTS2(config, rngs=nnx.Rngs(0), dtype=dtype, param_dtype=dtype)
 
-    abstract = weights.flatten(nnx.eval_shape(construct))
+    abstract = weights.flatten(weights.abstract(construct))
     return weights.materialize(construct, interpreter.load(source, styletts2.table(config), abstract, dtype))
 
 

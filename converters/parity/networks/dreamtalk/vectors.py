@@ -95,7 +95,7 @@ class Vectors:
         return compare(f"{file}.npz", name, np.asarray(ours, np.float64), expected, bound)
 
     def build(self, construct: Callable[[], M], table: Table, state: dict) -> M:
-        abstract = weights.flatten(nnx.eval_shape(construct))
+        abstract = weights.flatten(weights.abstract(construct))
         flat = interpreter.load(state, table, abstract, self.dtype, place=lambda _, array: jnp.asarray(array))
         return weights.materialize(construct, flat)
 

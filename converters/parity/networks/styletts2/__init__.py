@@ -34,7 +34,7 @@ def compare_manifests(c: Comparison) -> Iterator[Result]:
     for name in NETWORKS:
         entries = read_manifest(c.folder / "manifests" / c.name / f"{name}.json")
         manifest |= {f"net.{name}.{key}": entry for key, entry in entries.items()}
-    abstract = weights.flatten(nnx.eval_shape(lambda: StyleTTS2(c.config, rngs=nnx.Rngs(0))))
+    abstract = weights.flatten(weights.abstract(lambda: StyleTTS2(c.config, rngs=nnx.Rngs(0))))
     report = interpreter.check(manifest, table(c.config), abstract)
     wrong = len(report.lines()) + len(report.ignored)
     yield Result(f"manifests/{c.name}", f"{len(manifest)} keys", wrong, wrong, 0, "; ".join(report.lines()[:1]))

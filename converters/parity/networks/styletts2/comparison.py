@@ -122,7 +122,7 @@ class Comparison:
                 kinds = {"rngs": nnx.Rngs(0), "dtype": self.dtype, "param_dtype": self.dtype}
                 return build_network(name, self.config, **kinds)
 
-            abstract = weights.flatten(nnx.eval_shape(construct))
+            abstract = weights.flatten(weights.abstract(construct))
             rows = network_table(name, self.config, "module.", "")
             tensors = state_dict(self.folder, name, self.name, self.seed)
             flat = interpreter.load(tensors, rows, abstract, self.dtype)
