@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
+from importlib import resources
 
 import jax
 import numpy as np
 import pytest
 
 from empatheia_jax.care.answers import CrisisAnswers
+from empatheia_jax.care.texts import FILE, Texts
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.answer import one_line
 from empatheia_jax.conversation.schema import Profile
@@ -58,10 +61,13 @@ def ended(events) -> Done:
     return events[-1]
 
 
-def test_in_a_crisis_the_text_of_a_file_is_said_and_the_model_is_not_asked(responder):
+def test_in_a_crisis_the_text_of_a_file_is_said_and_the_model_is_not_asked(responder, tmp_path):
+    shipped = resources.files("empatheia_jax.care").joinpath(FILE).read_text(encoding="utf-8")
+    short = re.sub(r'(?s)self-harm = """.*?"""', 'self-harm = "Call the ward now. It is open."', shipped, count=1)
+    (tmp_path / "short.toml").write_text(short, encoding="utf-8")
     texts = ScriptedTexts(responder.model.core.config.hidden_size)
     texts.begin = lambda *arguments: pytest.fail("the model was asked")
-    care = CrisisAnswers()
+    care = CrisisAnswers(Texts.read(tmp_path / "short.toml"))
     engine, session, words = Engine(responder, texts=texts, care=care), Session(), "I want to kill myself tonight."
     try:
         heard = []

@@ -15,18 +15,18 @@ VOCABULARY, WIDTH, LAYERS, RANK, LENGTH = 32, 16, 3, 2, 12
 TRAINABLE = (nnx.LoRAParam, "style.*")
 
 
-def _param(kind, key, shape, axes, scale, dtype=jnp.float32):
-    value = (scale * jax.random.normal(key, shape)).astype(dtype)
+def _param(kind, random, shape, axes, scale, dtype=jnp.float32):
+    """Drawn by NumPy: to compile a program for each shape takes longer than any test that uses them."""
+    value = jnp.asarray(scale * random.standard_normal(shape), dtype)
     return kind(value, out_sharding=axes, eager_sharding=False)
 
 
 class Layers(nnx.Module):
-    def __init__(self, rngs, dtype, dropout):
-        keys = [rngs.params() for _ in range(4)]
-        self.kernel = _param(nnx.Param, keys[0], (LAYERS, WIDTH, 4 * WIDTH), ("layers", "embed", "mlp"), 0.2, dtype)
-        self.down = _param(nnx.Param, keys[1], (LAYERS, 4 * WIDTH, WIDTH), ("layers", "mlp", "embed"), 0.1, dtype)
-        self.lora_a = _param(nnx.LoRAParam, keys[2], (LAYERS, WIDTH, RANK), ("layers", "embed", "lora"), 0.3)
-        self.lora_b = _param(nnx.LoRAParam, keys[3], (LAYERS, RANK, 4 * WIDTH), ("layers", "lora", "mlp"), 0.1)
+    def __init__(self, random, dtype, dropout):
+        self.kernel = _param(nnx.Param, random, (LAYERS, WIDTH, 4 * WIDTH), ("layers", "embed", "mlp"), 0.2, dtype)
+        self.down = _param(nnx.Param, random, (LAYERS, 4 * WIDTH, WIDTH), ("layers", "mlp", "embed"), 0.1, dtype)
+        self.lora_a = _param(nnx.LoRAParam, random, (LAYERS, WIDTH, RANK), ("layers", "embed", "lora"), 0.3)
+        self.lora_b = _param(nnx.LoRAParam, random, (LAYERS, RANK, 4 * WIDTH), ("layers", "lora", "mlp"), 0.1)
         self.rate = dropout
 
     def layer(self, x, weights, key):
@@ -52,8 +52,8 @@ class Layers(nnx.Module):
 
 
 class Style(nnx.Module):
-    def __init__(self, rngs):
-        self.kernel = _param(nnx.Param, rngs.params(), (WIDTH, 8), ("embed", None), 0.3)
+    def __init__(self, random, rngs):
+        self.kernel = _param(nnx.Param, random, (WIDTH, 8), ("embed", None), 0.3)
         self.bias = nnx.Param(jnp.zeros((8,)))
         self.dropout = nnx.Dropout(0.1, rngs=rngs)
 
@@ -62,10 +62,10 @@ class TinyModel(nnx.Module):
     """Tokens in, next-token scores and one style vector per example out."""
 
     def __init__(self, *, rngs, dtype=jnp.float32, dropout=0.1):
-        shape = (VOCABULARY, WIDTH)
-        self.table = _param(nnx.Param, rngs.params(), shape, ("vocab", "embed"), 0.5, dtype)
-        self.layers = Layers(rngs, dtype, dropout)
-        self.style = Style(rngs)
+        shape, random = (VOCABULARY, WIDTH), np.random.default_rng(0)
+        self.table = _param(nnx.Param, random, shape, ("vocab", "embed"), 0.5, dtype)
+        self.layers = Layers(random, dtype, dropout)
+        self.style = Style(random, rngs)
 
     def hidden(self, tokens, key=None, scan=True):
         return self.layers(self.table[...][tokens].astype(jnp.float32), key, scan)
