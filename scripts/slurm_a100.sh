@@ -7,8 +7,10 @@
 #   done                                            the job ends
 #   a user's error (2), a bug (1), interrupted (130) the job ends with that code
 #   a process was killed or lost (75, a signal)     the job goes into the queue again, at most MAX_RESTARTS times
-#   stopped by SIGTERM, which SLURM sends two minutes before the time limit and before a preemption: everything is saved, and
-#   the job goes into the queue again
+#   stopped by SIGTERM, which SLURM sends before a preemption, and this script two minutes before the time limit: everything is
+#   saved, and the job goes into the queue again
+#   still running GRACE_SECONDS (90) after that, since Python answers no signal inside a compilation: the job goes into the queue
+#   again as it is, at most MAX_RESTARTS times; it loses the steps since the last save
 # DRY_RUN=1 bash scripts/slurm_a100.sh … prints the command instead. PYTHON names another Python than .venv/bin/python.
 #SBATCH --job-name=empatheia
 #SBATCH --nodes=1
@@ -16,7 +18,7 @@
 #SBATCH --gpus-per-node=8
 #SBATCH --cpus-per-task=8
 #SBATCH --time=24:00:00
-#SBATCH --signal=TERM@120
+#SBATCH --signal=B:USR1@120
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
@@ -55,8 +57,27 @@ fi
 mkdir -p "$workdir"
 rm -f "$EMPATHEIA_EXIT_FILE"
 
+# SLURM tells this shell that the time limit is near, not the processes: only a shell can act while they compile.
+near_limit=no
+trap 'near_limit=yes' USR1
 code=0
-"${command[@]}" || code=$?
+"${command[@]}" &
+step=$!
+wait "$step" || code=$? # a signal ends the waiting, not the step
+if [ "$near_limit" = yes ]; then
+  scancel --signal=TERM "$SLURM_JOB_ID" || true # to the processes, without this shell
+  for ((second = 0; second < ${GRACE_SECONDS:-90}; second++)); do
+    kill -0 "$step" 2>/dev/null || break
+    sleep 1
+  done
+  if kill -0 "$step" 2>/dev/null; then
+    echo "note: the processes did not stop before the time limit; the job starts again from its last save" >&2
+    code=143
+  else
+    code=0
+    wait "$step" || code=$?
+  fi
+fi
 first=
 [ ! -s "$EMPATHEIA_EXIT_FILE" ] || read -r first _ <"$EMPATHEIA_EXIT_FILE"
 

@@ -161,6 +161,55 @@ def test_the_process_that_ended_first_decides_what_becomes_of_the_job(cluster, e
     assert "0 launch.py --config=configs/joint.py --workdir=" in log and "a run\n" in log
 
 
+WAITING_SRUN = """#!/usr/bin/env bash
+trap '%s' TERM
+echo $$ >"$LOG.srun"
+for _ in $(seq 100); do sleep 0.1; done
+"""
+SCANCEL = """#!/usr/bin/env bash
+echo "scancel $*" >>"$LOG"
+kill -TERM "$(cat "$LOG.srun")"
+"""
+
+
+@pytest.mark.parametrize(
+    ("at_term", "restarts", "code", "again"),
+    [
+        ('echo "0 stopped by SIGTERM" >"$EMPATHEIA_EXIT_FILE"; exit 0', "0", 0, True),  # between two steps
+        ("exit 143", "0", 143, True),  # before Python catches signals
+        (":", "0", 143, True),  # inside a compilation nothing answers
+        (":", "20", 143, False),  # a limit that is shorter than the compilation does not go on for ever
+    ],
+)
+def test_a_time_limit_is_survived_whatever_the_processes_do(cluster, tmp_path, at_term, restarts, code, again):
+    (tmp_path / "srun").write_text(WAITING_SRUN % at_term)
+    (tmp_path / "scancel").write_text(SCANCEL)
+    (tmp_path / "scancel").chmod(0o755)
+    # The shell hears SIGUSR1 as SLURM sends it: as soon as srun runs.
+    (tmp_path / "warn").write_text('while [ ! -s "$LOG.srun" ]; do sleep 0.05; done; kill -USR1 "$1"')
+    starts = 'bash "$(dirname "$0")/warn" $$ &\nsource "$REAL" "$@"'
+    (tmp_path / "job.sh").write_text(starts)
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "LOG": str(tmp_path / "log"),
+        "REAL": str(ROOT / "scripts" / "slurm_a100.sh"),
+        "SLURM_JOB_ID": "7",
+        "SLURM_RESTART_COUNT": restarts,
+        "PYTHON": "python",
+        "GRACE_SECONDS": "1",
+    }
+    command = ["bash", tmp_path / "job.sh", FLAGS[0], f"--workdir={tmp_path / 'a run'}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    log = (tmp_path / "log").read_text()
+    assert (done.returncode, "scontrol requeue 7" in log) == (code, again), log + done.stderr
+    assert log.startswith("scancel --signal=TERM 7\n")
+
+
+def test_slurm_tells_the_shell_and_not_the_processes():
+    assert "#SBATCH --signal=B:USR1@120\n" in (ROOT / "scripts" / "slurm_a100.sh").read_text()
+
+
 def test_the_cores_of_a_task_reach_srun_and_an_old_exit_code_is_forgotten(cluster):
     assert cluster(NOTES="2", SLURM_CPUS_PER_TASK="8")[0] == 2
     code, _, log = cluster(SLURM_CPUS_PER_TASK="8")
