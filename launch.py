@@ -66,11 +66,11 @@ def train(config: settings.Experiment, workdir: Path) -> int:
 
 
 def check(given: flags.FlagValues, lines: list[str]) -> int:
-    """Says everything that a training would lack; where a value is wrong, that of the paper's config stands in."""
+    """Says everything that a training would lack; where a value is wrong, that of our config stands in."""
     from configs import common
     from data_pipeline import requirements
 
-    print(requirements.check(given.config, given.workdir, lines, common.base().to_dict()))
+    print(requirements.check(given.config, given.workdir, lines, common.stand_ins(given.config)))
     return 0
 
 
@@ -122,13 +122,15 @@ def main(argv: list[str]) -> int:
     given, lines = read_flags(argv)
     for name in ("workdir", "input", "output"):
         require_local(f"--{name}", given[name].value)
-    if given.mode == "check" and settings_class(given.config) is settings.Experiment:
+    if given.mode == "check":
         return check(given, lines)
     config: Any = settings.read(settings_class(given.config), given.config, lines)
     workdir = Path(given.workdir or f"runs/{config.name}")
     if not isinstance(config, settings.Experiment):
         if given.mode != "train":
-            raise UserError(f"--mode={given.mode} is not for {config.name}, a training of DreamTalk; leave --mode out")
+            raise UserError(
+                f"--mode={given.mode} is not for {config.name}, a training of DreamTalk; expected train or check"
+            )
         return train_generator(config, workdir)
     if given.mode == "train":
         return train(config, workdir)

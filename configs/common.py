@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
@@ -180,3 +182,13 @@ def base() -> ConfigDict:
     c.preflight_price = 0.0  # US dollars per device and hour for --mode=preflight; 0 = an example price of the device
     c.profile_steps = ""  # "100,110": writes a trace of these steps
     return c
+
+
+def stand_ins(config: ConfigDict) -> dict[str, Any]:
+    """Values of our own for `--mode=check` to go on with where those of a config are wrong."""
+    if "trains" not in config:
+        return base().to_dict()
+    from configs import dreamtalk_denoiser, dreamtalk_renderer
+
+    ours = {"denoiser": dreamtalk_denoiser, "renderer": dreamtalk_renderer}
+    return ours[config.trains].get_config().to_dict() if config.trains in ours else {}

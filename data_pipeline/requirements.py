@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from data_pipeline import features
+from data_pipeline import clip_requirements, features
 from data_pipeline.cache import folder_of
 from data_pipeline.fingerprints import fingerprints
 from data_pipeline.layout import Tree
@@ -87,6 +87,8 @@ def check(
     Raises:
       UserError: with `lines`, and a line for everything that is wrong or would be lacking.
     """
+    if "trains" in values:
+        return clip_requirements.check(values, workdir, lines, stand_ins)
     config, wrong = substitute(Experiment, values, stand_ins)
     lines, devices = [*lines, *(each.line for each in wrong)], jax.device_count()
     if config is not None:

@@ -26,7 +26,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -48,6 +48,7 @@ from empatheia_jax.parallel.mesh import WHOLE, Part
 MOTIONS = (".mat", ".npz", ".npy", ".txt")
 FILMS = (".mp4", ".mov", ".webm", ".mkv")
 SOUNDS = (".wav", ".flac", ".m4a", ".mp3", ".ogg", *FILMS)
+C = TypeVar("C")
 APART = 5  # frames by which the two files of a clip may differ in length
 LONGEST_FILM = 120.0  # seconds
 
@@ -116,7 +117,8 @@ def _same_source(folder: Path, source: dict[str, Any]) -> None:
         write_json(note, source, indent=None)
 
 
-def _clip(name: str, track: np.ndarray, media: np.ndarray, frames: int) -> Clip:
+def common_frames(name: str, track: np.ndarray, frames: int) -> int:
+    """How many frames both files of a clip have. Raises `UserError` where they do not belong together."""
     if not len(track) or not frames:
         raise UserError(f"clip {name} has no frames; remove it")
     if abs(len(track) - frames) > APART:
@@ -124,7 +126,12 @@ def _clip(name: str, track: np.ndarray, media: np.ndarray, frames: int) -> Clip:
             f"clip {name}: {len(track)} rows of motion beside {frames} frames of sound or picture at 25 per second; "
             f"expected a difference of at most {APART}; cut both alike"
         )
-    return Clip(name, name.rpartition("/")[0], track.astype(np.float32), media, min(len(track), frames))
+    return min(len(track), frames)
+
+
+def _clip(name: str, track: np.ndarray, media: np.ndarray, frames: int) -> Clip:
+    common = common_frames(name, track, frames)
+    return Clip(name, name.rpartition("/")[0], track.astype(np.float32), media, common)
 
 
 def speaking_clips(
@@ -146,6 +153,16 @@ def speaking_clips(
     return clips
 
 
+def film_seconds(path: Path) -> float:
+    """Length of a film, by its packets. Raises `UserError` where the renderer's training would refuse it."""
+    film = video_info(path)
+    if film.height != film.width:
+        raise UserError(f"{path} is {film.width} × {film.height} pixels; expected a square, cut-out face")
+    if film.seconds > LONGEST_FILM:
+        raise UserError(f"{path} lasts {film.seconds:.0f} s; at most {LONGEST_FILM:.0f} s are accepted; cut the video")
+    return film.seconds
+
+
 def filmed_clips(root: Path, cache: Path, network: RendererConfig) -> list[Clip]:
     """Clips with frames, for the renderer."""
     size = network.image_size
@@ -153,21 +170,20 @@ def filmed_clips(root: Path, cache: Path, network: RendererConfig) -> list[Clip]
     hashes = ContentHashes(cache / "hashes.json")
 
     def decode(path: Path) -> np.ndarray:
-        film = video_info(path)
-        if film.height != film.width:
-            raise UserError(f"{path} is {film.width} × {film.height} pixels; expected a square, cut-out face")
+        film_seconds(path)
         return read_frames(path, fps=motion.FRAMES_PER_SECOND, size=(size, size), max_seconds=LONGEST_FILM)
 
     clips = []
     for name, track, film in find(root, FILMS):
-        moves = _moves(track, network.coefficient_dim)
+        moves = read_moves(track, network.coefficient_dim)
         frames = _cached(cache, film, hashes, decode)
         clips.append(_clip(name, moves, frames, len(frames)))
     hashes.save()
     return clips
 
 
-def _moves(path: Path, width: int) -> np.ndarray:
+def read_moves(path: Path, width: int) -> Float[np.ndarray, "frames C"]:
+    """Expression and pose of a clip. Raises `UserError` where the file has other columns than `width`."""
     if path.suffix.lower() == ".mat":
         coefficients, transform = motion.read_mat(path)
         moves = np.concatenate([motion.expression_of(coefficients), motion.pose_of(coefficients, transform)], axis=1)
@@ -178,14 +194,14 @@ def _moves(path: Path, width: int) -> np.ndarray:
     return moves
 
 
-def split(clips: Sequence[Clip], valid_every: int) -> tuple[list[Clip], list[Clip]]:
+def split(clips: Sequence[C], valid_every: int) -> tuple[list[C], list[C]]:
     """(training, validation): every `valid_every`-th clip is kept back; 0 keeps none.
 
     Raises:
         UserError: nothing would be left to train on.
     """
-    kept: list[Clip] = []
-    rest: list[Clip] = []
+    kept: list[C] = []
+    rest: list[C] = []
     for number, clip in enumerate(clips, 1):
         (kept if valid_every and number % valid_every == 0 else rest).append(clip)
     if not rest:

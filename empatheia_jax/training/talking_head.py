@@ -54,7 +54,14 @@ def speech_features(config: DenoiserTraining) -> tuple[SpeechFeatures, dict[str,
     width = config.network.audio_feature_dim
     if config.speech == LOG_MEL:
         return SpeechFeatures(None, width), {"speech": LOG_MEL, "bands": width}
-    folder = weights.find(config.speech)
+    folder, description = _speech_folder(config)
+    network = weights.restore(folder, Wav2Vec2, Wav2Vec2Config)
+    return SpeechFeatures(network, width), {"speech": description["kind"], "sha256": description["sha256"]}
+
+
+def _speech_folder(config: DenoiserTraining) -> tuple[Path, dict[str, Any]]:
+    """The weights folder of `config.speech` and what it says of itself. Raises `UserError` where it does not fit."""
+    width, folder = config.network.audio_feature_dim, weights.find(config.speech)
     description = weights.describe(folder)
     values = weights.config_from_dict(Wav2Vec2Config, description["config"])
     if values.width != width:
@@ -62,8 +69,20 @@ def speech_features(config: DenoiserTraining) -> tuple[SpeechFeatures, dict[str,
             f"{folder} gives features of width {values.width}, the denoiser reads {width}; "
             f"set --config.network.audio_feature_dim={values.width} or choose another --config.speech"
         )
-    network = weights.restore(folder, Wav2Vec2, Wav2Vec2Config)
-    return SpeechFeatures(network, width), {"speech": description["kind"], "sha256": description["sha256"]}
+    return folder, description
+
+
+def missing(config: Training) -> list[str]:
+    """A line for the frozen network of a training where its weights folder is not there or does not fit; nothing is loaded."""
+    try:
+        if config.trains == "denoiser":
+            if config.speech != LOG_MEL:
+                _speech_folder(config)
+        elif config.features != EDGES:
+            weights.describe(weights.find(VGG))
+    except UserError as error:
+        return [f"speech={config.speech}: {error}" if config.trains == "denoiser" else f"features={VGG}: {error}"]
+    return []
 
 
 class FolderData:

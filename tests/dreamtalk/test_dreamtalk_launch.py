@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,9 @@ import soundfile
 from dreamtalk_sizes import DENOISER, RENDERER
 from ml_collections import ConfigDict
 
+import launch
 from configs import debug, dreamtalk_denoiser, dreamtalk_renderer
-from data_pipeline import talking_heads
+from data_pipeline import clip_requirements, talking_heads
 from empatheia_jax import weights
 from empatheia_jax.dreamtalk import join
 from empatheia_jax.dreamtalk.animator import Animator
@@ -103,7 +105,10 @@ def test_one_command_trains_the_denoiser_and_leaves_weights_metrics_and_a_report
 
 def test_the_command_says_in_one_line_what_it_cannot_use(denoiser_run, tmp_path):
     _, _, command = denoiser_run
-    for extra, reason in (("--mode=reply", "leave --mode out"), (f"--config.data={tmp_path}/none", "is no folder")):
+    for extra, reason in (
+        ("--mode=reply", "expected train or check"),
+        (f"--config.data={tmp_path}/none", "is no folder"),
+    ):
         done = subprocess.run([*command, extra], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
         assert reason in done.stderr
@@ -245,3 +250,54 @@ def test_a_clip_that_does_not_fit_is_named_in_one_line(tmp_path, spoil, trains, 
     with pytest.raises(UserError, match=reason) as error:
         talking_heads.open_folder(config, tmp_path / "run", NETWORKS[trains], speech)
     assert "\n" not in str(error.value)
+    with pytest.raises(UserError) as checked:  # --mode=check finds it without decoding anything
+        clip_requirements.check(config_for(trains, root), str(tmp_path / "other"), [], {})
+    found = str(checked.value)
+    assert found.startswith(f"data={root}: ") and found.count("\n") == 0
+    assert re.search(reason, found) or "cannot be" in found, found
+    assert not (tmp_path / "other").exists()
+
+
+def _check(trains: str, data: Path, folder: Path, *flags: str, **changes) -> int:
+    """`launch.py --mode=check` on a config file of the user's own."""
+    (folder / "mine.py").write_text(
+        "import json\nfrom ml_collections import ConfigDict\n"
+        f"def get_config():\n    return ConfigDict(json.loads({config_for(trains, data, **changes).to_json()!r}))\n"
+    )
+    command = [f"--config={folder / 'mine.py'}", f"--workdir={folder / 'run'}", "--mode=check", *flags]
+    return launch.main(["launch.py", *command])
+
+
+@pytest.mark.parametrize("trains", ["denoiser", "renderer"])
+def test_the_check_says_when_nothing_is_missing_and_writes_nothing(trains, data, tmp_path, capsys):
+    assert _check(trains, data, tmp_path) == 0
+    assert f"nothing is missing for dreamtalk_{trains} on " in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+def test_everything_that_is_amiss_is_said_at_once(data, tmp_path, capsys):
+    (tmp_path / "taken").write_text("")
+    flags = [
+        f"--workdir={tmp_path / 'taken'}",
+        "--config.learning_rate=-1",
+        "--config.data=none",
+        "--config.mesh.data=3",
+    ]
+    assert _check("denoiser", data, tmp_path, *flags, speech="no-such-network") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5 and lines[0].startswith("error: ")
+    for key in ("--workdir=", "learning_rate", "speech=no-such-network", "data=none", "mesh: "):
+        assert any(key in line for line in lines), key
+    assert _check("renderer", data, tmp_path, "--config.valid_every=1", features="vgg19") == 2
+    found = capsys.readouterr().err
+    assert "features=vgg19" in found and "keeps all 3 clips" in found
+
+
+def test_many_clips_that_do_not_fit_are_counted(tmp_path, capsys):
+    (tmp_path / "clips").mkdir()
+    for number in range(23):
+        np.save(tmp_path / "clips" / f"{number}.npy", np.zeros((8, 7), np.float32))
+        soundfile.write(tmp_path / "clips" / f"{number}.wav", np.zeros(5200), 16_000)
+    assert _check("denoiser", tmp_path / "clips", tmp_path) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 21 and lines[-1].endswith("3 more of 23 clips cannot be used")
