@@ -30,13 +30,23 @@ def test_the_texts_that_come_along_say_that_nobody_has_verified_them():
     texts = Texts.read()
     for locale in texts.locales:
         for kind in KINDS:
-            assert texts.verified_at(kind, locale) == "not verified by an institution"
+            assert texts.verified_at(kind, locale).endswith("not verified by an institution")
+
+
+def test_every_number_that_comes_along_stands_in_the_file_beside_its_source():
+    text = resources.files("empatheia_jax.care").joinpath(FILE).read_text(encoding="utf-8")
+    notes, _, said = text.partition("\n[en]\n")
+    numbers = set(re.findall(r"\b(?:\d[\d -]{1,14}\d)\b", re.sub(r"verified_at = .*", "", said)))
+    assert {"988", "911", "112", "999", "116 123", "1-800-799-7233"} <= numbers
+    assert all(
+        re.search(rf"^#.*\b{number}\b.*\b\w+\.\w+|^# {number}.*Childhelp", notes, re.MULTILINE) for number in numbers
+    )
 
 
 def test_an_institution_s_file_takes_the_place_of_ours(tmp_path):
     own = tmp_path / "ours.toml"
     text = resources.files("empatheia_jax.care").joinpath(FILE).read_text(encoding="utf-8")
-    text = text.replace("not verified by an institution", "2026-11-20 by the clinic", 1)
+    text = re.sub(r'verified_at = ".*"', 'verified_at = "2026-11-20 by the clinic"', text, count=1)
     own.write_text(
         re.sub(r'(?s)self-harm = """.*?"""', 'self-harm = "Call the ward: 4711."', text, count=1), encoding="utf-8"
     )
