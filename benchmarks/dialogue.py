@@ -66,6 +66,27 @@ def untrained(path: str) -> Responder:
     )
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that name a model; `responder` reads them."""
+    parser.add_argument("--config", help="a config whose networks are taken untrained")
+    parser.add_argument("--run", help="a trained run")
+    parser.add_argument("--pretrained", help="trained leaves that ship with the package, or a folder of the same form")
+
+
+def responder(options: argparse.Namespace) -> Responder:
+    """The model that the options name. Raises `UserError` where they name none, or several."""
+    if sum(each is not None for each in (options.config, options.run, options.pretrained)) != 1:
+        raise UserError("expected one of --config, --run and --pretrained")
+    if options.config is not None:
+        return untrained(options.config)
+    if options.run is not None:
+        run = Run(options.run)
+        return commands.responder(settings.resolve(run.config()), Path(run.folder))
+    config = ConfigDict(dict(weights.open_start(options.pretrained).config))
+    config.start = options.pretrained
+    return commands.responder(settings.resolve(config), None)
+
+
 def one_after_the_other(engine: Engine, count: int, modalities: Sequence[str]) -> list[Done]:
     """Replies to `count` requests of one client."""
     found = []
@@ -112,26 +133,13 @@ def row(name: str, values: Sequence[float], unit: str = "s") -> str:
 @main_guard
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.dialogue", description=__doc__)
-    parser.add_argument("--config", help="a config whose networks are taken untrained")
-    parser.add_argument("--run", help="a trained run")
-    parser.add_argument("--pretrained", help="trained leaves that ship with the package, or a folder of the same form")
+    add_model(parser)
     parser.add_argument("--requests", type=int, default=8, help="of one client, with sound and face")
     parser.add_argument("--clients", type=int, default=8, help="that ask for text together")
     parser.add_argument("--turns", type=int, default=2, help="of each of these clients")
     parser.add_argument("--without-frames", action="store_true", help="no frames are drawn: sound and motion alone")
     options = parser.parse_args(argv)
-    if sum(each is not None for each in (options.config, options.run, options.pretrained)) != 1:
-        raise UserError("expected one of --config, --run and --pretrained")
-    if options.config is not None:
-        responder = untrained(options.config)
-    elif options.run is not None:
-        run = Run(options.run)
-        responder = commands.responder(settings.resolve(run.config()), Path(run.folder))
-    else:
-        config = ConfigDict(dict(weights.open_start(options.pretrained).config))
-        config.start = options.pretrained
-        responder = commands.responder(settings.resolve(config), None)
-    engine = Engine(responder, places=max(options.clients, 1))
+    engine = Engine(responder(options), places=max(options.clients, 1))
     began = time.perf_counter()
     engine.warm()
     print(
