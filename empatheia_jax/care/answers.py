@@ -42,6 +42,10 @@ class CrisisAnswers:
         """What is said instead of these words of the model; None where they may be said."""
         return self._answer(check_reply(written, self.locale))
 
+    def notices(self) -> dict[str, str | int]:
+        """What a user is told at the start, and before a recording is taken (`Texts.notices`)."""
+        return self.texts.notices(self.locale)
+
     def _answer(self, finding: Finding | None) -> CrisisAnswer | None:
         if finding is None:
             return None

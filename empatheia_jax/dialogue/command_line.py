@@ -8,6 +8,7 @@ from absl import flags
 
 from empatheia_jax.dialogue import asking, commands, replies, split
 from empatheia_jax.dialogue.asking import Ask
+from empatheia_jax.dialogue.safeguards import Safeguards
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.distributed import among_hosts, on_first_host
 from empatheia_jax.requirements import writable
@@ -34,7 +35,7 @@ def reply(given: flags.FlagValues, config: Experiment, workdir: Path, split_file
         )
     output = writable(given.output, "--output")
     if ask is not None:
-        return on_first_host(lambda: commands.reply_to(config, workdir, ask, output))
+        return on_first_host(lambda: commands.reply_to(config, workdir, ask, output, Safeguards.of_flags(given)))
     source = split_file or Path(given.input)
     if given.modalities == "text":
         return on_first_host(lambda: replies.run(config, workdir, source, output, given.limit))
@@ -42,7 +43,7 @@ def reply(given: flags.FlagValues, config: Experiment, workdir: Path, split_file
         return _split(given, config, workdir, split_file, output)
     if given.limit is not None:
         raise UserError("--limit is for many replies: a split (--input=test), or --modalities=text")
-    return on_first_host(lambda: commands.reply(config, workdir, source, output))
+    return on_first_host(lambda: commands.reply(config, workdir, source, output, Safeguards.of_flags(given)))
 
 
 def _split(given: flags.FlagValues, config: Experiment, workdir: Path, source: Path, output: Path) -> int:
@@ -67,7 +68,7 @@ def chat(given: flags.FlagValues, config: Experiment, workdir: Path) -> int:
     """A conversation in the terminal. Raises `UserError` as `commands.chat`."""
     ask = _asked(given, complete=False)
     output = writable(given.output or workdir / "chat", "--output")
-    return on_first_host(lambda: commands.chat(config, workdir, output, ask))
+    return on_first_host(lambda: commands.chat(config, workdir, output, ask, Safeguards.of_flags(given)))
 
 
 def _asked(given: flags.FlagValues, *, complete: bool = True) -> Ask | None:

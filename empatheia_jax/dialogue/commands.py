@@ -18,16 +18,17 @@ import numpy as np
 from tqdm import tqdm
 
 from empatheia_jax import assemble
-from empatheia_jax.care.answers import CrisisAnswers
+from empatheia_jax.care.texts import NOTICE_EVERY
 from empatheia_jax.conversation import labels, schema
 from empatheia_jax.conversation.schema import Conversation, Profile, Turn, Utterance
 from empatheia_jax.dialogue import asking, look, media_files
 from empatheia_jax.dialogue.asking import Ask
 from empatheia_jax.dialogue.engine import Engine
-from empatheia_jax.dialogue.events import ChainStep, Event, TextPiece
+from empatheia_jax.dialogue.events import ChainStep, Event, Instead, TextPiece
 from empatheia_jax.dialogue.faces import DrawnFaces, FaceFolder
 from empatheia_jax.dialogue.replies import fields_of
 from empatheia_jax.dialogue.responder import Blend, Reply, Responder
+from empatheia_jax.dialogue.safeguards import Safeguards
 from empatheia_jax.dialogue.session import Request, Session
 from empatheia_jax.dialogue.voices import Voices
 from empatheia_jax.dialogue.writer import Writer, trained, trained_losses
@@ -36,6 +37,7 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.provenance.marks import Marks
 from empatheia_jax.runs import report
 from empatheia_jax.runs.compilation import keep_programs
 from empatheia_jax.runs.run import Run
@@ -81,9 +83,11 @@ def responder(config: Experiment, workdir: Path | None) -> Responder:
     )
 
 
-def engine(config: Experiment, workdir: Path) -> Engine:
+def engine(config: Experiment, workdir: Path, safeguards: Safeguards) -> Engine:
     """The engine of one conversation with a run's model; close it at the end. Raises `UserError` as `responder`."""
-    return Engine(responder(config, workdir), places=1, care=CrisisAnswers())
+    if safeguards.marks.notice:
+        _say(f"note: {safeguards.marks.notice}")
+    return Engine(responder(config, workdir), places=1, care=safeguards.care)
 
 
 def blend(decoding: Decoding, trained: Collection[str], *, begun: bool = True) -> Blend:
@@ -104,19 +108,34 @@ def blend(decoding: Decoding, trained: Collection[str], *, begun: bool = True) -
     return Blend.of(content, style)
 
 
-def write_reply(reply: Reply, output: Path, facts: Mapping[str, Any]) -> Path:
-    """Writes the three files; all of them appear, or none does. Returns the folder."""
+def write_reply(reply: Reply, output: Path, facts: Mapping[str, Any], marks: Marks | None = None) -> Path:
+    """Writes the three files; all of them appear, or none does.
+
+    Args:
+      reply: what is written; its frames are drawn here.
+      output: the folder.
+      facts: what reply.json says beside the reply.
+      marks: what marks the sound and signs both files; None = they are written as they are.
+
+    Returns:
+      The folder.
+    """
+    marks = marks or Marks.none()
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
         place = Path(folder)
-        write_wav(place / "reply.wav", reply.speech, reply.rate)
+        speech = marks.sound(reply.speech, reply.rate)
+        write_wav(place / "reply.wav", speech, reply.rate)
         began = time.perf_counter()
-        with VideoWriter(place / "reply.mp4", FRAME_RATE, reply.size, reply.speech, reply.rate) as video:
+        with VideoWriter(place / "reply.mp4", FRAME_RATE, reply.size, speech, reply.rate) as video:
             for frames in tqdm(reply.frames, desc="draw", unit="batch", leave=False):
                 video.write(np.asarray(frames))
         timings = {**reply.timings, "draw and encode": round(time.perf_counter() - began, 3)}
+        for name in ("reply.wav", "reply.mp4"):
+            marks.sign(place / name)
         said = {
             **facts,
+            **({"instead": reply.instead} if reply.instead else {}),
             **fields_of(reply.answer, reply.emotion, reply.shown, reply.profile),
             "seconds": round(len(reply.speech) / reply.rate, 3),
             "frames": reply.frame_count,
@@ -149,32 +168,36 @@ def last_turn(path: Path) -> tuple[Conversation, Turn]:
     return conversation, turn
 
 
-def reply(config: Experiment, workdir: Path, source: Path, output: Path) -> int:
+def reply(config: Experiment, workdir: Path, source: Path, output: Path, safeguards: Safeguards | None = None) -> int:
     """Answers the last turn of a dialogue file, whose recordings lie beside it; prints where the answer is."""
     conversation, turn = last_turn(source)
     media = media_files.of_conversation(source.parent, conversation)
     media_files.check(media, conversation, config.data.modalities)
-    with contextlib.closing(engine(config, workdir)) as own:
-        answer_turn(own, conversation, turn, media, output)
+    safeguards = safeguards or Safeguards()
+    with contextlib.closing(engine(config, workdir, safeguards)) as own:
+        answer_turn(own, conversation, turn, media, output, safeguards.marks)
     return 0
 
 
-def reply_to(config: Experiment, workdir: Path, ask: Ask, output: Path) -> int:
+def reply_to(config: Experiment, workdir: Path, ask: Ask, output: Path, safeguards: Safeguards | None = None) -> int:
     """Answers what a person asked by flags; prints where the answer is."""
-    with contextlib.closing(engine(config, workdir)) as own:
+    safeguards = safeguards or Safeguards()
+    with contextlib.closing(engine(config, workdir, safeguards)) as own:
         model = _look(own.responder, ask)
-        answer(own, model, ask.utterances(), ask.media(), ask.profile, output, ask.facts())
+        answer(own, model, ask.utterances(), ask.media(), ask.profile, output, ask.facts(), safeguards.marks)
     return 0
 
 
-def answer_turn(own: Engine, conversation: Conversation, turn: Turn, media, output: Path) -> Path:
+def answer_turn(
+    own: Engine, conversation: Conversation, turn: Turn, media, output: Path, marks: Marks | None = None
+) -> Path:
     """The reply to a turn of a data set, on disk."""
     facts = {
         "conversation_id": conversation.conversation_id,
         "turn_id": turn.turn_id,
         "asked": turn.history[-1].text,
     }
-    answer(own, own.responder, turn.history, media, conversation.listener, output, facts)
+    answer(own, own.responder, turn.history, media, conversation.listener, output, facts, marks)
     return output
 
 
@@ -186,6 +209,7 @@ def answer(
     listener: Profile | None,
     output: Path,
     facts: Mapping[str, Any],
+    marks: Marks | None = None,
 ) -> Reply:
     """One reply on disk, with its chain and text on the terminal while they are written; `model` performs it."""
     print(f"> {visible(history[-1].text)}\n")
@@ -193,7 +217,7 @@ def answer(
     request = Request(modalities=("speech", "motion"), early=False)
     result = own.reply(session, request, on_event=_show_event, responder=model)
     print()
-    write_reply(result, output, {**facts, "heard": list(result.heard)})
+    write_reply(result, output, {**facts, "heard": list(result.heard)}, marks)
     print(f"\n{visible(result.answer.response)}\n")
     _warn(model, result)
     if unused := [kind for kind in media.get(history[-1].index, {}) if kind not in result.heard]:
@@ -224,8 +248,9 @@ def sample(config: Experiment, workdir: Path) -> Path | None:
         if isinstance(conversation, Conversation) and conversation.turns:
             media = media_files.of_conversation(split.parent, conversation)
             folder = Run(workdir).samples / conversation.conversation_id
-            with contextlib.closing(engine(config, workdir)) as own:
-                return answer_turn(own, conversation, conversation.turns[-1], media, folder)
+            safeguards = Safeguards.of()
+            with contextlib.closing(engine(config, workdir, safeguards)) as own:
+                return answer_turn(own, conversation, conversation.turns[-1], media, folder, safeguards.marks)
     return None
 
 
@@ -256,14 +281,17 @@ What :profile, :voice, :portrait and :emotion say stays until it is changed; wit
 :speech and :video go with the next line."""
 
 
-def chat(config: Experiment, workdir: Path, output: Path, ask: Ask | None = None) -> int:
+def chat(
+    config: Experiment, workdir: Path, output: Path, ask: Ask | None = None, safeguards: Safeguards | None = None
+) -> int:
     """A conversation in the terminal; every answer is also spoken and filmed into `output`.
 
     What is typed is said; a line that begins with a colon and a word is a command (`INTRODUCTION`). `ask`: what the flags say of
-    the listener and of what was said before.
+    the listener and of what was said before. `safeguards`: what is checked, told and marked.
     """
-    with contextlib.closing(engine(config, workdir)) as own:
-        talk = Chat(own, output, ask or Ask())
+    safeguards = safeguards or Safeguards()
+    with contextlib.closing(engine(config, workdir, safeguards)) as own:
+        talk = Chat(own, output, ask or Ask(), safeguards)
         print(_introduction())
         if talk.ask.text:
             talk.answer()
@@ -281,16 +309,21 @@ def _introduction() -> str:
 class Chat:
     """A conversation in the terminal: what was said, and what the next line brings with it.
 
-    A line is kept until it has its answer: where a recording or a command is wrong, nothing has to be typed again.
+    A line is kept until it has its answer: where a recording or a command is wrong, nothing has to be typed again. Before the
+    first answer, and then every three hours, it says that this is a program; before the first recording, what is read from it.
     """
 
-    def __init__(self, own: Engine, output: Path, ask: Ask):
+    def __init__(self, own: Engine, output: Path, ask: Ask, safeguards: Safeguards):
         self.engine, self.model, self.output, self.ask = own, own.responder, output, ask
+        self.marks, self.notices = safeguards.marks, safeguards.care.notices()
+        self._told_ai: float | None = None
+        self._told_read = False
         self.recordings: dict[int, dict[str, Path]] = {}
         self.count = 0
 
     def take(self, line: str) -> bool:
         """Does what a line asks; False where it ends the conversation."""
+        self._notify()
         try:
             found = asking.command(line, COMMANDS)
             if found is None:
@@ -310,7 +343,17 @@ class Chat:
             return True
         return name != "quit"
 
+    def _notify(self) -> None:
+        """That this is a program: at the start, and every three hours."""
+        now = time.monotonic()
+        if self._told_ai is None or now - self._told_ai >= NOTICE_EVERY:
+            self._told_ai = now
+            print(f"\n[{self.notices['ai']}]")
+
     def _set(self, name: str, argument: str) -> None:
+        if name in ("speech", "video") and argument and not self._told_read:
+            self._told_read = True
+            print(f"\n[{self.notices['read']}]")
         self.ask = self.ask.with_field(name, argument)
         if name == "history":
             self.recordings = {}
@@ -324,10 +367,11 @@ class Chat:
         ask = self.ask.with_words()
         model, folder = _look(self.model, ask), self.output / f"{self.count:03d}"
         media = {**self.recordings, **ask.media()}
-        result = answer(self.engine, model, ask.utterances(), media, ask.profile, folder, ask.facts())
+        said = ask.utterances()
+        result = answer(self.engine, model, said, media, ask.profile, folder, ask.facts(), self.marks)
         self.recordings, self.count = media, self.count + 1
-        said = (*ask.history, ask.text, result.answer.response)
-        self.ask = dataclasses.replace(ask, text="", speech=None, video=None, transcribed=False, history=said)
+        history = (*ask.history, ask.text, result.answer.response)
+        self.ask = dataclasses.replace(ask, text="", speech=None, video=None, transcribed=False, history=history)
 
 
 def _warn(model: Responder, result: Reply) -> None:
@@ -361,6 +405,8 @@ def _show_event(event: Event) -> None:
         _show(f"{event.name.replace('_', ' ')}: {event.value}\n")
     elif isinstance(event, TextPiece):
         _show(event.text)
+    elif isinstance(event, Instead):
+        _show(f"\n[{event.notice}]\n")
 
 
 def _show(piece: str) -> None:

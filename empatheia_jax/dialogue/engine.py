@@ -25,12 +25,22 @@ from typing import Any
 import numpy as np
 
 from empatheia_jax.bridge.style_disentangler import Style
-from empatheia_jax.care.answers import CrisisAnswers
+from empatheia_jax.care.answers import CrisisAnswer, CrisisAnswers
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.expression import NEUTRAL
 from empatheia_jax.core.causal import CausalLM
-from empatheia_jax.dialogue.events import ChainStep, Done, Event, Failed, Frames, Motion, SpeechPiece, TextPiece
+from empatheia_jax.dialogue.events import (
+    ChainStep,
+    Done,
+    Event,
+    Failed,
+    Frames,
+    Instead,
+    Motion,
+    SpeechPiece,
+    TextPiece,
+)
 from empatheia_jax.dialogue.performance import Performance, Role
 from empatheia_jax.dialogue.reading import Reader, Sentences
 from empatheia_jax.dialogue.responder import DEFAULT_LISTENER, Blend, Reply, Responder
@@ -89,6 +99,8 @@ class Stream(Iterator[Event]):
                 self._frames -= len(event.rgb)
             elif isinstance(event, TextPiece):
                 self._taken += event.text
+            elif isinstance(event, Instead):
+                self._taken = ""
         if isinstance(event, Frames):
             self._engine._room()
         return event
@@ -141,6 +153,8 @@ class _Job:
         self.written: Written | None = None
         self.heard: tuple[str, ...] = ()
         self.text, self.tokens, self.text_ended = "", 0, False
+        self.prompt_tokens = 0
+        self.instead = ""
         self.performance: Performance | None = None
         self.acting: Generator[bool, None, None] | None = None
         self.idle = False  # the performance waits for the next piece of the text
@@ -163,13 +177,14 @@ class _Job:
             generation=self.generation,
             answer=self.answer,
             emotion=self.emotion,
-            timings={**self.timings, "tokens": self.tokens},
+            timings={**self.timings, "prompt_tokens": self.prompt_tokens, "tokens": self.tokens},
             finished=finished,
             shown=self.shown,
             profile=self.listener or DEFAULT_LISTENER,
             heard=self.heard,
             text=self.text,
             seconds=0.0 if performance is None else performance.seconds,
+            instead=self.instead,
         )
 
 
@@ -181,7 +196,8 @@ class Engine:
         queue: requests that may wait; beyond that `stream` raises `Busy`.
         places: texts that are written together; their cache is held all the time.
         texts: where texts come from; by default the responder's model.
-        care: looks at the user's words; in a crisis its text is said, and the model is not asked. None: nobody looks.
+        care: looks at the user's words, and at the model's before they are spoken; what follows a finding is the text of its
+            file. None: nobody looks.
     """
 
     def __init__(
@@ -222,10 +238,9 @@ class Engine:
         """
         if request.mix is not None and not self.responder.mixes:
             raise UserError("this model has no style disentangler, so no E and P to mix; leave mix out")
-        if self._care is not None:
-            said = request.text if request.text is not None or not session.turns else session.turns[-1].said
-            if (crisis := self._care.before(said or "")) is not None:
-                return self.recite(session, request, crisis.text)
+        if (crisis := self._crisis(session, request)) is not None:
+            request = dataclasses.replace(request, chain_edits={}, mix=None, pipeline=False, emotion=None)
+            return self.recite(session, request, crisis.text, instead=crisis)
         with self._lock:
             if sum(map(len, self._waiting.values())) >= self._queue:
                 raise Busy(self._retry_after())
@@ -235,10 +250,22 @@ class Engine:
             self._wake.notify_all()
         return job.stream
 
-    def recite(self, session: Session, request: Request, text: str) -> Stream:
+    def _crisis(self, session: Session, request: Request) -> CrisisAnswer | None:
+        """What is said instead of an answer to the user's words, typed, heard or edited; None where the model may answer."""
+        if self._care is None:
+            return None
+        said = session.turns[-1].said if request.again and session.turns else request.text
+        return self._care.before("\n".join(filter(None, (said, request.transcript, *request.chain_edits.values()))))
+
+    def recite(self, session: Session, request: Request, text: str, *, instead: CrisisAnswer | None = None) -> Stream:
         """Gives `text` as the reply, verbatim and spoken where the request asks for it; the core takes no part in it.
 
         Its voice and face are the profile's, with `request.emotion`; `request.text` is what the user said.
+
+        Args:
+            session, request: as of `stream`.
+            text: what is said.
+            instead: why it is said in place of an answer of the model; an event tells it.
 
         Raises:
             Busy: too many replies are performed.
@@ -248,21 +275,34 @@ class Engine:
             if len(self._acting) >= self._queue:
                 raise Busy(self._retry_after())
             job = self._enter(session, request, steps=False)
-            job.text = text.strip()
-            job.reader.answer = Answer(None, None, None, None, job.text, True)
             job.shown = (request.emotion or NEUTRAL, 1.0)
-            for name in ("wait", "first_text", "text"):
-                job.mark(name)
-            self._deliver(job, TextPiece(generation=job.generation, text=job.text))
-            session.wrote(job.generation, job.answer)
-            job.pieces.extend((piece, None) for piece, _ in job.sentences.cut(job.text, ended=True))
-            job.text_ended = True
-            if request.speaks:
-                self._begin_acting(job)
-            else:
-                self._finish(job)
+            job.mark("wait")
+            if instead is not None:
+                self._tell_instead(job, instead)
+            self._say_given(job, text)
             self._wake.notify_all()
         return job.stream
+
+    def _tell_instead(self, job: _Job, crisis: CrisisAnswer) -> None:
+        job.instead = crisis.kind
+        self._deliver(job, Instead(generation=job.generation, kind=crisis.kind, notice=crisis.notice))
+
+    def _say_given(self, job: _Job, text: str) -> None:
+        """The rest of a reply is a text that is given. With the lock."""
+        job.text = text.strip()
+        job.reader.answer = Answer(None, None, None, None, job.text, True)
+        job.mark("first_text")
+        job.mark("text")
+        self._deliver(job, TextPiece(generation=job.generation, text=job.text))
+        job.session.wrote(job.generation, job.answer)
+        job.unspoken.clear()
+        job.pieces.clear()
+        job.pieces.extend((piece, None) for piece, _ in Sentences().cut(job.text, ended=True))
+        job.text_ended = True
+        if job.request.speaks:
+            self._begin_acting(job)
+        else:
+            self._finish(job)
 
     def _enter(self, session: Session, request: Request, steps: bool, responder: Responder | None = None) -> _Job:
         """A new reply of a session, whose last one is cancelled where it is not complete. With the lock."""
@@ -330,6 +370,7 @@ class Engine:
             frame_count=len(moves),
             size=(responder.animator.image_size,) * 2,
             timings=dict(end.timings),
+            instead=end.instead,
         )
 
     def cancel(self, generation: str) -> bool:
@@ -446,6 +487,7 @@ class Engine:
             with self._guarded(job):
                 request = dataclasses.replace(job.request, seed=self._seed(job))
                 self._texts.begin(job.generation, self._question(job), request, job.session.known_steps(job.generation))
+                job.prompt_tokens = self._texts.prompt_tokens(job.generation)
 
     def _question(self, job: _Job) -> Question:
         """What is to be answered: without the reply itself, which may have begun."""
@@ -476,6 +518,9 @@ class Engine:
             job.mark("first_step")
             self._deliver(job, ChainStep(generation=job.generation, name=name, value=value))
         if words:
+            if self._care is not None and (crisis := self._care.after(job.answer.response)) is not None:
+                self._replace(job, crisis)
+                return
             job.mark("first_text")
             self._deliver(job, TextPiece(generation=job.generation, text=words))
         request = job.request
@@ -508,6 +553,21 @@ class Engine:
             self._begin_acting(job)
         else:
             self._finish(job)
+
+    def _replace(self, job: _Job, crisis: CrisisAnswer) -> None:
+        """What the model wrote may not be said: the text of a file takes its place, also in the session.
+
+        A sentence is spoken when it is complete, so nothing of the one that was found is heard.
+        """
+        with self._lock:
+            if job.cancelled:
+                return
+            if self._writing.pop(job.generation, None) is not None:
+                self._texts.stop(job.generation)
+            if job.performance is None:
+                job.shown = (NEUTRAL, 1.0)
+            self._tell_instead(job, crisis)
+            self._say_given(job, crisis.text)
 
     def _understand(self, job: _Job, written: Written) -> Style:
         responder = job.responder
@@ -557,8 +617,7 @@ class Engine:
                 job.idle = False
                 continue
             text, written = job.pieces.popleft()
-            if written is not None:
-                signals = job.responder.signals(written)
+            signals = None if written is None else job.responder.signals(written)
             if job.performance is None:
                 job.performance = self._cast(job, written, draws)
             piece = job.performance.say(text, signals)

@@ -2,6 +2,7 @@
 
     ChainStep*  the steps of the Chain of Empathy, each when it is complete
     TextPiece*  the words of the response, as they are written
+    Instead?    what was written so far does not count: the text of a file follows (`care`)
     SpeechPiece the sound of one piece of the response (a sentence, or several short ones)
     Motion, Frames  the face to that sound; `start_s` goes on where the last event of the same kind ended
     Done | Failed   exactly one of them, and always the last
@@ -46,6 +47,17 @@ class TextPiece(Event):
     """New words of the response. All pieces, one after the other, are its text."""
 
     text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instead(Event):
+    """From here on the text of a file is said, not the model's: chain and text before it do not count any more.
+
+    kind: why (`care.rules.Kind`). notice: a line to show beside the text.
+    """
+
+    kind: str
+    notice: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,8 +122,8 @@ class Done(Event):
     emotion: the speaker's, as understood ("written", "of_32", "of_7", "classified"). shown: what face and voice show, one of
     the 7 or neutral, and how strongly. profile: who answered. heard: the kinds of recordings that it answers to. text: all
     that the model wrote. seconds: of speech. timings: seconds since the request, by name ("wait", "first_step",
-    "first_text", "text", "first_sound", "first_motion", "first_frame", "end"), where they happened; "tokens": how many were
-    written.
+    "first_text", "text", "first_sound", "first_motion", "first_frame", "end"), where they happened; and two counts:
+    "prompt_tokens" that the model read, "tokens" that it wrote. instead: why the text of a file was said (`Instead`).
     """
 
     answer: Answer
@@ -123,6 +135,7 @@ class Done(Event):
     heard: tuple[str, ...] = ()
     text: str = ""
     seconds: float = 0.0
+    instead: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

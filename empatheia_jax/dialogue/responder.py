@@ -69,6 +69,7 @@ class Reply:
     `heard`: the kinds of recordings that it answers to. `emotion`: the speaker's, as understood. `shown`: the listener's, one of
     the 7 or neutral, and its intensity, on face and voice. `speech` (samples,) float32 at `rate`. `frames` yields uint8
     (N, H, W, 3) at 25 fps, once; `size` (H, W). `features`: fused E and P (D,), and the means of r^s and r^v (H,) before them.
+    `instead`: why the text of a file was said in place of the model's (`care.rules.Kind`); "" = the model's was said.
     """
 
     answer: Answer
@@ -84,6 +85,7 @@ class Reply:
     size: tuple[int, int]
     timings: dict[str, float]
     features: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    instead: str = ""
 
 
 class Responder:

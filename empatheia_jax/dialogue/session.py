@@ -88,7 +88,8 @@ class Request:
     """What one reply shall answer, and how.
 
     text: what the user says now. None, without recordings: the last utterance is answered again (and its reply replaced).
-    speech, video: a recording of it; the words of a recording alone are heard, not transcribed. profile: who answers; None =
+    speech, video: a recording of it; the model hears and sees it, and words are only what stands in `text`. transcript: words
+    that somebody heard in the recording and that are not in `text`; they are checked for a crisis. profile: who answers; None =
     the session's. chain_edits: steps of the chain (`CHAIN`) as the user wants them; what comes after the last of them is
     written anew, what comes before it is taken from the reply that is replaced. emotion: what face and voice show, one of
     the 7 or neutral; None = what the understood emotion asks for. mix: a second style. seed: of all draws; None = the
@@ -109,6 +110,7 @@ class Request:
     modalities: Collection[Modality] = frozenset(("text", "speech", "motion"))
     pipeline: bool = False
     early: bool = True
+    transcript: str = ""
 
     def __post_init__(self):
         asked = frozenset(self.modalities)

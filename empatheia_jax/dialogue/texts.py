@@ -57,6 +57,9 @@ class Texts(Protocol):
     def heard(self, generation: str) -> tuple[str, ...]:
         """The kinds of recordings that an answer answers to."""
 
+    def prompt_tokens(self, generation: str) -> int:
+        """Tokens that an answer's prompt has, with recordings and given steps; of one that is still written."""
+
     def stop(self, generation: str) -> None:
         """Frees the place of an answer at the next step."""
 
@@ -255,6 +258,9 @@ class SlotTexts:
     def heard(self, generation: str) -> tuple[str, ...]:
         return self._texts[generation].heard
 
+    def prompt_tokens(self, generation: str) -> int:
+        return self._texts[generation].prompt
+
     def stop(self, generation: str) -> None:
         with self._lock:
             if generation in self._texts:
@@ -333,6 +339,7 @@ class WholeTexts:
     def __init__(self, writer: Writer):
         self._writer, self._plain = writer, writer.plain()
         self._next: tuple[str, Question, Request] | None = None
+        self._prompt_tokens = 0
         self._written: dict[str, Written] = {}
 
     @property
@@ -343,6 +350,7 @@ class WholeTexts:
         if request.chain_edits:
             raise UserError("this core cannot go on behind an edited step; leave chain_edits out")
         self._next = (generation, question, request)
+        self._prompt_tokens = len((self._plain if request.pipeline else self._writer).prompt(question).tokens)
 
     def step(self, grew: Grew) -> None:
         if self._next is None:
@@ -372,6 +380,9 @@ class WholeTexts:
 
     def heard(self, generation: str) -> tuple[str, ...]:
         return self._written[generation].heard
+
+    def prompt_tokens(self, generation: str) -> int:
+        return self._prompt_tokens
 
     def stop(self, generation: str) -> None:
         """A text that has begun is written to its end."""

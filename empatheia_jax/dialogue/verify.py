@@ -30,7 +30,7 @@ def watermark_line(path: Path) -> str:
     try:
         watermark = Watermark.load(WEIGHTS)
     except UserError:
-        return f"watermark: not looked for; {NO_WEIGHTS.partition(': ')[2]}"
+        return f"watermark: not looked for; {NO_WEIGHTS}"
     score = watermark.score(read_audio(path, RATE), RATE)
     return f"watermark: {'found' if score > THRESHOLD else 'not found'} (score {score:.2f}; found above {THRESHOLD})"
 

@@ -48,6 +48,15 @@ class Watermark:
         """With the weights of `folder` (`weights.find`). Raises `UserError` where there are none."""
         return cls(weights.restore(weights.find(folder), Perth, PerthConfig, kind=KIND))
 
+    def warm(self, seconds: float) -> None:
+        """Compiles what marking sounds of up to so many seconds needs."""
+        frames = SHORTEST
+        while True:
+            self._run(self._residual, np.zeros((frames, self.config.bands), np.float32))
+            if frames * self.config.hop_size >= seconds * self.config.sample_rate:
+                return
+            frames *= 2
+
     def mark(self, samples: Float[np.ndarray, " n"], rate: int) -> Float[np.ndarray, " n"]:
         """The same sound with the mark: as long, and changed below 2 kHz only. Shorter than 0.05 s it stays as it is.
 

@@ -18,7 +18,7 @@ from empatheia_jax.conversation.expression import NEUTRAL
 from empatheia_jax.dialogue.session import CHAIN, Modality, Request
 from empatheia_jax.dreamtalk.drawn_face import shader
 from empatheia_jax.errors import UserError
-from empatheia_jax.server import fields, film, sound, wire
+from empatheia_jax.server import fields, film, hearing, sound, wire
 from empatheia_jax.server.fields import Fields, said_once
 from empatheia_jax.server.house import House
 from empatheia_jax.server.refusals import Refusal
@@ -108,7 +108,7 @@ def router(house: House) -> APIRouter:
     async def begin(id: str, request: HttpRequest) -> Response:
         session = await asyncio.to_thread(sessions.get, id)
         given = await fields.read(request)
-        turn = turns.start(session, asked(house, given), "page")
+        turn = turns.start(session, await asyncio.to_thread(asked, house, given), "page")
         as_events = "text/event-stream" in request.headers.get("accept", "")
         kind = "text/event-stream" if as_events else "application/x-ndjson"
         return Stream(_lines(turn, as_events), kind, turn.cancel)
@@ -121,7 +121,7 @@ def router(house: House) -> APIRouter:
         seconds = given.number("seconds", 0, 86_400)
         if seconds is None:
             raise given.wrong("seconds", "how much of the reply was played")
-        words = session.heard(turns.get(session, reply).generation, seconds)
+        words = session.heard(turns.get(session, reply).id, seconds)
         await asyncio.to_thread(sessions.save, session)
         return {"heard": words}
 
@@ -133,7 +133,7 @@ def router(house: House) -> APIRouter:
         given.known("seconds")
         seconds = given.number("seconds", 0, 86_400)
         await asyncio.to_thread(turn.cancel)
-        words = "" if seconds is None else session.heard(turn.generation, seconds)
+        words = "" if seconds is None else session.heard(turn.id, seconds)
         await asyncio.to_thread(sessions.save, session)
         return {"heard": words}
 
@@ -152,7 +152,7 @@ def router(house: House) -> APIRouter:
             content, kind = json.dumps(wire.encoded(done), indent=1, ensure_ascii=False).encode(), "application/json"
         elif ending in sound.FORMATS and len(turn.samples):
             form = next(each for each in sound.FORMATS if each == ending)
-            content, kind = await asyncio.to_thread(sound.encode, turn.samples, turn.rate, form), sound.TYPES[form]
+            content, kind = await asyncio.to_thread(_spoken, house, turn, form), sound.TYPES[form]
         elif ending == "mp4" and turn.film.so_far:
             content, kind = await asyncio.to_thread(_finished, house, turn), "video/mp4"
         else:
@@ -189,7 +189,11 @@ def router(house: House) -> APIRouter:
 
 
 def asked(house: House, given: Fields) -> Request:
-    """The request in the body of a turn. Raises `Refusal` for a field that is unknown or wrong."""
+    """The request in the body of a turn; what is said in its recordings is transcribed, which takes a moment.
+
+    Raises:
+        Refusal: a field is unknown or wrong.
+    """
     given.known(*_TURN)
     again = given.flag("again")
     text = given.text("text", house.options.characters)
@@ -211,9 +215,11 @@ def asked(house: House, given: Fields) -> Request:
     elif given.value.get("sound") not in (None, False):
         raise given.wrong("sound", "true or false")
     speech, video = media_of(uploads)
+    heard = hearing.words(uploads)
     return said_once(
         lambda: Request(
-            text=None if again else (text or ""),
+            text=None if again else text if (text or "").strip() else heard,
+            transcript=heard,
             speech=speech,
             video=video,
             profile=fields.profile(given.object("profile")),
@@ -262,7 +268,7 @@ async def _lines(turn: Turn, as_events: bool) -> AsyncIterator[bytes]:
         text = json.dumps(value, ensure_ascii=False)
         return (f"data: {text}\n\n" if as_events else f"{text}\n").encode()
 
-    yield line({"type": "begin", "reply": turn.id, "face": _face(turn.request)})
+    yield line({"type": "begin", "reply": turn.id, "face": _face(turn.request), "said": turn.request.text})
     async for event in turn.events.read():
         yield line(wire.encoded(event))
 
@@ -271,9 +277,21 @@ def _face(request: Request) -> str:
     return "film" if "video" in request.modalities else "data" if "motion" in request.modalities else "none"
 
 
+def _spoken(house: House, turn: Turn, form: sound.Format) -> bytes:
+    """The sound of a reply; a wav is signed, the other formats carry the watermark alone."""
+    content = sound.encode(turn.samples, turn.rate, form)
+    if form != "wav":
+        return content
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "reply.wav"
+        path.write_bytes(content)
+        house.safeguards.marks.sign(path)
+        return path.read_bytes()
+
+
 def _finished(house: House, turn: Turn) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reply.mp4"
         film.finish(b"".join(turn.film.so_far), path)
-        house.care.film(path)
+        house.safeguards.marks.sign(path)
         return path.read_bytes()

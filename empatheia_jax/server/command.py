@@ -9,13 +9,12 @@ from pathlib import Path
 import uvicorn
 from absl import flags
 
-from empatheia_jax.care.texts import Texts
 from empatheia_jax.dialogue import commands
 from empatheia_jax.dialogue.engine import Engine
+from empatheia_jax.dialogue.safeguards import Safeguards
 from empatheia_jax.errors import UserError
 from empatheia_jax.requirements import writable
-from empatheia_jax.server import app
-from empatheia_jax.server.care import Care
+from empatheia_jax.server import app, hearing
 from empatheia_jax.server.house import House
 from empatheia_jax.server.options import TOKEN, Options
 from empatheia_jax.server.sockets import protocol
@@ -25,26 +24,28 @@ from empatheia_jax.settings import Experiment
 def of_flags(given: flags.FlagValues, config: Experiment, workdir: Path) -> int:
     """Serves as the flags say. Raises `UserError` as `options_of` and `serve`."""
     options = options_of(given, writable(given.output or workdir / "server", "--output"))
-    return serve(config, workdir, options, None if given.texts is None else Path(given.texts))
+    return serve(config, workdir, options, Safeguards.of_flags(given))
 
 
-def serve(config: Experiment, workdir: Path, options: Options, texts: Path | None = None) -> int:
+def serve(config: Experiment, workdir: Path, options: Options, safeguards: Safeguards) -> int:
     """Serves until it is stopped.
 
     Args:
         config: of the run.
         workdir: the run's folder.
         options: where it listens, and its limits.
-        texts: what is said in a crisis (`care.texts`); None takes the file that comes with the package.
+        safeguards: what is checked and marked.
 
     Raises:
-        UserError: weights or checkpoints are missing, or the texts are wrong.
+        UserError: weights or checkpoints are missing.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    care = Care.of_texts(Texts.read(texts))  # a file that is wrong is refused before anything is loaded
-    engine = Engine(commands.responder(config, workdir))
+    for note in (safeguards.marks.notice, hearing.NOTE if hearing.is_deaf() else ""):
+        if note:
+            print(f"note: {note}")
+    engine = Engine(commands.responder(config, workdir), care=safeguards.care)
     try:
-        house = House(engine, options, model=config.name, care=care)
+        house = House(engine, options, model=config.name, safeguards=safeguards)
         print("warming up: every network is compiled before the port opens …", flush=True)
         measured = house.warm()
         print(f"the renderer draws {measured.film:.0f} frames a second; a face is sent as {measured.face} by default")

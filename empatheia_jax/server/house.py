@@ -9,8 +9,9 @@ from typing import Any
 from empatheia_jax.dialogue.engine import Engine
 from empatheia_jax.dialogue.events import Frames
 from empatheia_jax.dialogue.faces import DrawnFaces
+from empatheia_jax.dialogue.safeguards import Safeguards
 from empatheia_jax.dialogue.session import Request, Session
-from empatheia_jax.server.care import Care
+from empatheia_jax.server import hearing
 from empatheia_jax.server.metrics import Metrics
 from empatheia_jax.server.options import Options
 from empatheia_jax.server.sessions import Sessions
@@ -36,20 +37,31 @@ class Measured:
 
 
 class House:
-    """One server."""
+    """One server.
 
-    def __init__(self, engine: Engine, options: Options, *, model: str = "empatheia", care: Care | None = None):
-        self.engine, self.options, self.model, self.care = engine, options, model, care or Care()
+    Args:
+        engine: what answers; it checks what is said (`dialogue.safeguards`).
+        options: where it listens, and its limits.
+        model: the name by which clients ask for it.
+        safeguards: the notices that a page shows, and the marks of origin; None = those notices and no marks.
+    """
+
+    def __init__(
+        self, engine: Engine, options: Options, *, model: str = "empatheia", safeguards: Safeguards | None = None
+    ):
+        self.engine, self.options, self.model = engine, options, model
+        self.safeguards = safeguards or Safeguards()
         self.metrics = Metrics(engine.state)
         self.sessions = Sessions(options.folder / "sessions", options.sessions)
         self.uploads = Uploads(options.folder / "uploads", options)
-        self.turns = Turns(engine, self.care, self.metrics, self.sessions.save)
+        self.turns = Turns(engine, self.safeguards.marks, self.metrics, self.sessions.save)
         self.measured: Measured | None = None
         self.began = int(time.time())
 
     def warm(self) -> Measured:
         """Compiles everything, and then measures how fast frames are drawn; the port is opened after it."""
         self.engine.warm()
+        self.safeguards.marks.warm()
         first, last, frames = 0.0, 0.0, 0
         asked = Request("I am here.", modalities=("text", "speech", "motion", "video"))
         for event in self.engine.stream(Session(), asked):
@@ -70,6 +82,6 @@ class House:
             "profiles": {"ages": labels.AGES, "genders": labels.GENDERS, "tones": labels.TONES},
             "emotions": {"shown": (*labels.EMOTIONS_7, "neutral"), "felt": labels.EMOTIONS_32},
             "face": {"default": measured.face, "drawn": measured.drawn, "frames_per_second": measured.film},
-            "notices": self.care.notices("en"),
+            "notices": self.safeguards.care.notices() | {"unheard": hearing.NOT_HEARD if hearing.is_deaf() else ""},
             "limits": {"characters": self.options.characters, "upload_bytes": self.options.upload_bytes},
         }

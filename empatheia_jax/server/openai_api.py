@@ -21,16 +21,16 @@ from fastapi.responses import JSONResponse, Response
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.expression import NEUTRAL
 from empatheia_jax.dialogue.engine import Busy
-from empatheia_jax.dialogue.events import ChainStep, Done, Failed, SpeechPiece, TextPiece
+from empatheia_jax.dialogue.events import ChainStep, Done, Failed, Instead, SpeechPiece, TextPiece
 from empatheia_jax.dialogue.session import CHAIN, DecodingChoice, Modality, Request, Session
-from empatheia_jax.server import fields, openai_messages, sound, wire
+from empatheia_jax.server import fields, hearing, openai_messages, sound, wire
 from empatheia_jax.server.api import media_of, received
 from empatheia_jax.server.fields import Fields, said_once
 from empatheia_jax.server.house import House
 from empatheia_jax.server.openai_messages import MESSAGES, profile_of
 from empatheia_jax.server.refusals import Refusal
 from empatheia_jax.server.streams import Stream
-from empatheia_jax.server.turns import Instead, Turn, busy
+from empatheia_jax.server.turns import Turn, busy
 from empatheia_jax.server.uploads import Upload
 
 PIPELINE = "-pipeline"
@@ -95,7 +95,7 @@ def router(house: House) -> APIRouter:
         try:
             while (event := await asyncio.to_thread(spoken.get)) is not None:
                 if isinstance(event, SpeechPiece):
-                    pieces.append(house.care.sound(event.samples, event.rate))
+                    pieces.append(house.safeguards.marks.sound(event.samples, event.rate))
                     rate = event.rate
                 elif isinstance(event, Failed):
                     raise Refusal(500 if event.fault else 400, event.reason, param="input")
@@ -175,10 +175,12 @@ class _Asked:
         wanted |= {"speech"} if self.audio or self.film else set()
         wanted |= {"motion", "video"} if self.film else set()
         speech, video = media_of(said.uploads)
+        heard = hearing.words(said.uploads)
         tokens = given.whole("max_completion_tokens", 1, 1 << 20) or given.whole("max_tokens", 1, 1 << 20)
         self.request = said_once(
             lambda: Request(
-                text=said.text,
+                text=said.text if (said.text or "").strip() else heard,
+                transcript=heard,
                 speech=speech,
                 video=video,
                 profile=profile,
@@ -317,6 +319,8 @@ def _transcript(house: House, id: str) -> str | None:
 def _ours(turn: Turn, done: Done, asked: _Asked) -> dict[str, Any]:
     encoded = wire.encoded(done)
     found = {name: encoded[name] for name in ("chain", "emotion", "shown", "profile", "heard", "seconds", "timings")}
+    if done.instead:
+        found["instead"] = done.instead
     if asked.film:
         found["film"] = f"/v1/empatheia/films/{turn.id}"
     if asked.ignored:
@@ -329,8 +333,7 @@ def _reason(done: Done) -> str:
 
 
 def _usage(done: Done) -> dict[str, int]:
-    written = int(done.timings.get("tokens", 0))
-    asked = int(done.timings.get("prompt_tokens", 0))
+    written, asked = int(done.timings["tokens"]), int(done.timings["prompt_tokens"])
     return {"prompt_tokens": asked, "completion_tokens": written, "total_tokens": asked + written}
 
 

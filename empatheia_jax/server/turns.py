@@ -18,28 +18,18 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from empatheia_jax.dialogue.engine import Busy, Engine, Stream
-from empatheia_jax.dialogue.events import Done, Event, Failed, Frames, SpeechPiece, TextPiece
+from empatheia_jax.dialogue.events import Done, Event, Failed, Frames, SpeechPiece
 from empatheia_jax.dialogue.session import Request, Session
 from empatheia_jax.errors import UserError
-from empatheia_jax.server.care import Answered, Care
+from empatheia_jax.provenance.marks import Marks
 from empatheia_jax.server.film import FilmWriter
 from empatheia_jax.server.metrics import Metrics
 from empatheia_jax.server.refusals import Refusal
 
 KEPT = 24
 """Replies that are kept after their end."""
-LOCALE = "en"
-"""The language in which the model writes."""
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Instead(Event):
-    """From here on something else is said than the model's words. kind: why; notice: a line to show beside it."""
-
-    kind: str
-    notice: str
 
 
 class Growing(Generic[T]):
@@ -100,28 +90,13 @@ class Turn:
         self.ended = asyncio.Event()
         self._turns, self._loop = turns, loop
         self._writer: FilmWriter | None = None
-        self._instead = False
         self.stream = turns.begin(self)
         self.id = self.stream.generation
         threading.Thread(target=self._run, name=f"turn-{self.id[:8]}", daemon=True).start()
 
-    @property
-    def generation(self) -> str:
-        """The id of the reply in its session and in the engine; another than `id` where something else is said instead."""
-        return self.stream.generation
-
-    def instead(self, answer: Answered, turns: Turns, *, again: bool = False) -> Stream:
-        """The stream of an institution's answer, which is spoken verbatim in the reply's place."""
-        self._instead = True
-        self.events.add(Instead(generation="", kind=answer.kind, notice=answer.notice))
-        request = dataclasses.replace(self.request, chain_edits={}, mix=None, pipeline=False)
-        if again:
-            request = dataclasses.replace(request, text=None, speech=None, video=None)
-        return turns.engine.recite(self.session, request, answer.text)
-
     def cancel(self) -> None:
         """Ends the reply where it is not complete."""
-        self._turns.engine.cancel(self.generation)
+        self._turns.engine.cancel(self.id)
 
     async def whole(self) -> Done:
         """Waits for the end. Raises `Refusal` where the reply failed."""
@@ -146,7 +121,7 @@ class Turn:
         except Exception:
             _log.exception("a reply was lost")
             self.cancel()
-            self.events.add(Failed(generation=self.generation, reason="the server made a mistake", fault=True))
+            self.events.add(Failed(generation=self.id, reason="the server made a mistake", fault=True))
         finally:
             self.events.end()
             self.film.end()
@@ -155,18 +130,9 @@ class Turn:
                 self._loop.call_soon_threadsafe(self.ended.set)
 
     def _take(self) -> None:
-        text = ""
         for event in self.stream:
-            if isinstance(event, TextPiece):
-                text += event.text
-                answer = None if self._instead else self._turns.care.after(text, LOCALE)
-                if answer is not None:
-                    self.cancel()
-                    self.stream = self.instead(answer, self._turns, again=True)
-                    self._take()
-                    return
             if isinstance(event, SpeechPiece):
-                event = dataclasses.replace(event, samples=self._turns.care.sound(event.samples, event.rate))
+                event = dataclasses.replace(event, samples=self._turns.marks.sound(event.samples, event.rate))
                 self.sound.append(event.samples)
                 self.rate = event.rate
             self._filmed(event)
@@ -200,9 +166,9 @@ class Turns:
     """Begins replies, and keeps the last ones."""
 
     def __init__(
-        self, engine: Engine, care: Care, metrics: Metrics, saved: Callable[[Session], None] = lambda session: None
+        self, engine: Engine, marks: Marks, metrics: Metrics, saved: Callable[[Session], None] = lambda session: None
     ):
-        self.engine, self.care, self.metrics, self.saved = engine, care, metrics, saved
+        self.engine, self.marks, self.metrics, self.saved = engine, marks, metrics, saved
         self._known: OrderedDict[str, Turn] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -224,15 +190,9 @@ class Turns:
         return turn
 
     def begin(self, turn: Turn) -> Stream:
-        """The engine's stream of a reply, or, in a crisis, an institution's text spoken. Raises `Refusal`."""
-        request = turn.request
+        """The engine's stream of a reply. Raises `Refusal`."""
         try:
-            said = turn.session.turns[-1].said if request.again and turn.session.turns else request.text
-            words = "\n".join(filter(None, (said, *request.chain_edits.values())))
-            answer = self.care.before(words, LOCALE)
-            if answer is not None:
-                return turn.instead(answer, self)
-            return self.engine.stream(turn.session, request)
+            return self.engine.stream(turn.session, turn.request)
         except Busy as error:
             raise busy(error) from None
         except UserError as error:

@@ -10,11 +10,20 @@ import numpy as np
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.schema import Profile
-from empatheia_jax.dialogue.events import ChainStep, Done, Event, Failed, Frames, Motion, SpeechPiece, TextPiece
+from empatheia_jax.dialogue.events import (
+    ChainStep,
+    Done,
+    Event,
+    Failed,
+    Frames,
+    Instead,
+    Motion,
+    SpeechPiece,
+    TextPiece,
+)
 from empatheia_jax.dialogue.session import CHAIN, Session
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION, MOTION
 from empatheia_jax.media.audio import to_pcm16
-from empatheia_jax.server.turns import Instead
 
 DRAWN = (*sorted(ACTIONS.values()), *range(EXPRESSION, MOTION))
 """The coefficients that a drawn face shows; the others are not sent."""

@@ -62,8 +62,12 @@ def define(values: flags.FlagValues) -> None:
     text("origins", "", "serve: pages of other servers that may call it, for example https://lab.example,https://…")
     text("names", "", "serve: host names under which it may be called, beside addresses.")
     text(
-        "texts", None, "serve: what is said in a crisis, a file as empatheia_jax/care/texts.toml; that one by default."
+        "texts",
+        None,
+        "reply, chat, serve: what is said in a crisis, a file as empatheia_jax/care/texts.toml; that one by default.",
     )
+    text("locale", "en", "reply, chat, serve: where the users are, en-GB say: whose emergency numbers are said.")
+    flags.DEFINE_bool("marks", True, "reply, chat, serve: mark sounds and sign files as generated.", flag_values=values)
     text("target", "a100-80gb:1", "preflight: hardware, for example v5e:4x4.")
     text("json", None, "preflight: also write the result to this file.")
     flags.DEFINE_bool("verify", False, "extract: read all recordings and records again.", flag_values=values)

@@ -12,6 +12,8 @@ import pytest
 from empatheia_jax.conversation.answer import parse_reply
 from empatheia_jax.dialogue import commands
 from empatheia_jax.dialogue.asking import Ask
+from empatheia_jax.dialogue.events import Instead
+from empatheia_jax.dialogue.safeguards import Safeguards
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.terminal import visible
@@ -94,7 +96,7 @@ class Scripted:
 def talk(tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "write_reply", lambda *_: None)
     monkeypatch.setattr(commands, "_warn", lambda *_: None)
-    return commands.Chat(Scripted(), tmp_path, Ask())
+    return commands.Chat(Scripted(), tmp_path, Ask(), Safeguards())
 
 
 def test_an_unknown_command_is_refused_and_never_said(talk, capsys):
@@ -133,3 +135,23 @@ def test_a_faulty_recording_is_said_at_once_and_the_line_is_kept(talk, tmp_path,
     talk.take("")
     talk.take("")  # nothing is left to say
     assert [history for history, *_ in talk.model.asked] == [["a long line"]]
+
+
+def test_the_terminal_says_that_it_is_a_program_and_what_a_recording_is_read_for(talk, tmp_path, capsys, monkeypatch):
+    told = Safeguards().care.notices()
+    clock = [0.0]
+    monkeypatch.setattr(commands.time, "monotonic", lambda: clock[0])
+    sound = tmp_path / "a.wav"
+    write_wav(sound, np.full(1600, 0.1, np.float32), 16_000)
+    found = []
+    for seconds, line in ((0, "one"), (60, f":speech {sound}"), (120, f":speech {sound}"), (3 * 3600, "two")):
+        clock[0] = seconds
+        talk.take(line)
+        output = capsys.readouterr().out
+        found.append((told["ai"] in output, told["read"] in output))
+    assert found == [(True, False), (False, True), (False, False), (True, False)]
+
+
+def test_the_terminal_says_why_a_fixed_text_follows(capsys):
+    commands._show_event(Instead(generation="", kind="self-harm", notice="This is a fixed text."))
+    assert "[This is a fixed text.]" in capsys.readouterr().out

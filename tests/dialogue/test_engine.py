@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import random
-import re
 import threading
 import time
-from importlib import resources
 
 import jax
 import numpy as np
 import pytest
 
-from empatheia_jax.care.answers import CrisisAnswers
-from empatheia_jax.care.texts import FILE, Texts
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.answer import one_line
 from empatheia_jax.conversation.schema import Profile
 from empatheia_jax.dialogue.engine import FRAMES_AHEAD, Busy, Engine
-from empatheia_jax.dialogue.events import ChainStep, Done, Failed, Frames, Motion, SpeechPiece, TextPiece
+from empatheia_jax.dialogue.events import ChainStep, Done, Failed, Frames, Instead, Motion, SpeechPiece, TextPiece
 from empatheia_jax.dialogue.session import CHAIN, DecodingChoice, Mix, Request, Session
 from empatheia_jax.dialogue.texts import SlotTexts
 from empatheia_jax.errors import UserError
@@ -61,13 +57,10 @@ def ended(events) -> Done:
     return events[-1]
 
 
-def test_in_a_crisis_the_text_of_a_file_is_said_and_the_model_is_not_asked(responder, tmp_path):
-    shipped = resources.files("empatheia_jax.care").joinpath(FILE).read_text(encoding="utf-8")
-    short = re.sub(r'(?s)self-harm = """.*?"""', 'self-harm = "Call the ward now. It is open."', shipped, count=1)
-    (tmp_path / "short.toml").write_text(short, encoding="utf-8")
+def test_in_a_crisis_the_text_of_a_file_is_said_and_the_model_is_not_asked(responder):
     texts = ScriptedTexts(responder.model.core.config.hidden_size)
     texts.begin = lambda *arguments: pytest.fail("the model was asked")
-    care = CrisisAnswers(Texts.read(tmp_path / "short.toml"))
+    care = scripted.care()
     engine, session, words = Engine(responder, texts=texts, care=care), Session(), "I want to kill myself tonight."
     try:
         heard = []
@@ -76,6 +69,42 @@ def test_in_a_crisis_the_text_of_a_file_is_said_and_the_model_is_not_asked(respo
         assert len(reply.speech) > 0 and session.turns[-1].said == words
         again = list(engine.stream(session, Request(modalities=TEXT)))
         assert text_of(again) == text_of(heard)
+    finally:
+        engine.close()
+
+
+FIRST = "It sounds as though you had a very long and hard day."
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_what_the_model_may_not_say_is_not_spoken_and_the_text_of_a_file_is(responder, early):
+    texts = ScriptedTexts(responder.model.core.config.hidden_size, f"{FIRST} Just kill yourself then.", pace=6)
+    care = scripted.care()
+    engine, session, heard = Engine(responder, texts=texts, care=care), Session(), []
+    try:
+        expected = care.after("Just kill yourself then.").text
+        reply = engine.reply(session, Request("This deadline is killing me.", early=early), heard.append)
+        assert reply.instead == "self-harm" and reply.answer.response == reply.text == expected
+        place = next(n for n, event in enumerate(heard) if isinstance(event, Instead))
+        assert text_of(heard[place:]) == expected and "yourself" not in text_of(heard[:place])
+        assert expected == scripted.HELP
+        words = [word for event in heard if isinstance(event, SpeechPiece) for word, _, _ in event.words]
+        assert words == (FIRST.split() if early else []) + expected.split()
+        assert session.turns[0].reply.heard == expected
+        texts.replies[:] = [FIRST]
+        assert engine.reply(session, Request("Well.")).instead == ""
+    finally:
+        engine.close()
+
+
+def test_an_edited_step_is_checked_as_what_is_typed(responder):
+    engine = Engine(responder, texts=ScriptedTexts(responder.model.core.config.hidden_size), care=scripted.care())
+    try:
+        session = Session()
+        edits = {"event_scenario": "I want to kill myself tonight."}
+        list(engine.stream(session, Request("Hello.", modalities=TEXT)))
+        events = list(engine.stream(session, Request(chain_edits=edits, modalities=TEXT)))
+        assert isinstance(events[0], Instead) and ended(events).instead == "self-harm"
     finally:
         engine.close()
 

@@ -16,7 +16,13 @@ def perth_file():
 
 
 @pytest.fixture(scope="session")
-def watermark(perth_file, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights") / "perth"
+def watermark_folder(perth_file, tmp_path_factory):
+    """A folder weights/perth."""
+    folder = tmp_path_factory.mktemp("with") / "weights" / "perth"
     convert.to_weights(find_conversion("perth"), perth_file, folder)
-    return Watermark.load(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def watermark(watermark_folder):
+    return Watermark.load(watermark_folder)

@@ -15,9 +15,9 @@ SLOW = Measured(5.0, True)
 
 
 @contextlib.contextmanager
-def served(engine, folder, *, measured=SLOW, care=None, **options):
+def served(engine, folder, *, measured=SLOW, safeguards=None, **options):
     """Yields (address, house) while the server runs."""
-    house = House(engine, Options(folder, port=0, **options), care=care)
+    house = House(engine, Options(folder, port=0, **options), safeguards=safeguards)
     house.measured = measured
     server = uvicorn_server(house)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -70,7 +70,15 @@ class ScriptedEngine:
         record = stream.session.record(generation)
         answer = empty if record is None else record.answer
         stream._cut()
-        stream._put(Done(generation=generation, answer=answer, emotion={}, timings={"end": 0.0}, finished=False))
+        stream._put(
+            Done(
+                generation=generation,
+                answer=answer,
+                emotion={},
+                timings={"end": 0.0, "prompt_tokens": 0, "tokens": 0},
+                finished=False,
+            )
+        )
         return True
 
     def _room(self):
@@ -144,6 +152,6 @@ class ScriptedEngine:
                 generation=generation, answer=answer, finished=True, seconds=start / RATE, shown=(request.emotion or "sad", 0.7),
                 emotion={"written": chain["speaker_emotion"], "of_32": chain["speaker_emotion"]}, text=text,
                 profile=request.profile or session.profile or DEFAULT_LISTENER,
-                timings={**timings, "wait": 0.0, "text": 0.1, "tokens": len(text) // 4},
+                timings={**timings, "wait": 0.0, "text": 0.1, "prompt_tokens": 12, "tokens": len(text) // 4},
             )
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The page's interface: sessions, replies as they are made, interruptions, films, uploads, care."""
+"""The page's interface: sessions, replies as they are made, interruptions, films, uploads, notices, marks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import httpx
 import numpy as np
 import pytest
 
+from empatheia_jax.care.answers import CrisisAnswers
 from empatheia_jax.care.texts import Texts
+from empatheia_jax.dialogue.safeguards import Safeguards
+from empatheia_jax.media import transcription
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.image import png_bytes
-from empatheia_jax.server.care import Answered, Care
+from empatheia_jax.provenance.marks import Marks
 from empatheia_jax.server.house import Measured
 from tests.server.running import served
 from tests.server.scripted import CHAIN, REPLY, ScriptedEngine
@@ -239,67 +242,50 @@ def test_a_server_that_is_not_warm_is_alive_but_not_ready(tmp_path):
         assert httpx.get(f"{address}/readyz").status_code == 200
 
 
-# ---------------------------------------------------------------- care
-
-HELP = "Please call somebody you trust now. I am a program and cannot help in an emergency."
-
-
-def test_a_crisis_is_answered_with_an_institutions_words_and_not_the_models(tmp_path):
-    care = Care(before=lambda text, locale: Answered(HELP, "crisis", "checked 2026") if "end it" in text else None)
-    engine = ScriptedEngine()
-    with served(engine, tmp_path, care=care) as (address, _), httpx.Client(base_url=address, timeout=20) as client:
-        session = client.post("/api/sessions", json={}).json()["id"]
-        found, _ = events(client, session, text="I want to end it.")
-        assert found[1] == {"type": "instead", "kind": "crisis", "notice": "checked 2026"}
-        assert (
-            found[-1]["response"] == HELP
-            and [word for each in of("speech", found) for word, _, _ in each["words"]] == HELP.split()
-        )
-        assert not engine.asked
-        assert events(client, session, text="I want tea.")[0][-1]["response"] == REPLY
+def test_the_notices_are_those_of_the_texts_and_of_the_locale(tmp_path):
+    own = Texts.read()
+    with served(ScriptedEngine(), tmp_path, safeguards=Safeguards(CrisisAnswers(own, "en-GB"))) as (address, _):
+        told = httpx.get(f"{address}/api/info").json()["notices"]
+    assert own.notices("en-GB").items() <= told.items() and told["unheard"] == ""
 
 
-def test_the_rules_and_texts_of_care_are_what_the_server_takes(tmp_path):
-    texts = Texts.read()
-    engine = ScriptedEngine("Just kill yourself.")
+def test_a_server_that_cannot_transcribe_says_so_before_a_microphone_opens(tmp_path, monkeypatch):
+    monkeypatch.setattr(transcription, "is_installed", lambda: False)
+    with served(ScriptedEngine(), tmp_path) as (address, _):
+        assert "not checked for a crisis" in httpx.get(f"{address}/api/info").json()["notices"]["unheard"]
+
+
+def test_what_is_said_in_a_recording_is_the_text_of_a_turn_without_words(client, server, tmp_path, monkeypatch):
+    monkeypatch.setattr(transcription, "words", lambda sound: "I lost my keys.")
+    engine = server[2]
+    write_wav(tmp_path / "a.wav", np.zeros(16_000, np.float32), 16_000)
+    recording = client.post("/api/uploads", content=(tmp_path / "a.wav").read_bytes()).json()["id"]
+    session = client.post("/api/sessions", json={}).json()["id"]
+    for text, said in (("", "I lost my keys."), ("My purse, too.", "My purse, too.")):
+        found, _ = events(client, session, text=text, recordings=[recording])
+        request = engine.asked[-1][1]
+        assert request.text == found[0]["said"] == said and request.transcript == "I lost my keys."
+
+
+def test_sound_and_finished_files_are_marked(tmp_path):
+    class Silenced(Marks):
+        """Marks that anybody can see."""
+
+        def __init__(self):
+            super().__init__(watermark=False, signature=False)
+
+        def sound(self, samples, rate):
+            return samples * 0
+
+        def sign(self, path, facts=None):
+            path.write_bytes(path.read_bytes() + b"\0\0\0\x08free")
+
     with (
-        served(engine, tmp_path, care=Care.of_texts(texts)) as (address, _),
-        httpx.Client(base_url=address, timeout=20) as client,
-    ):
-        session = client.post("/api/sessions", json={}).json()["id"]
-        for words in (
-            "I want to kill myself tonight.",
-            "This deadline is killing me.",
-        ):  # the second one: what the model wrote
-            found, _ = events(client, session, text=words, sound=False)
-            assert found[-1]["response"] == texts.text("self-harm")
-            assert texts.verified_at("self-harm") in of("instead", found)[0]["notice"]
-        assert len(engine.asked) == 1
-        assert client.get("/api/info").json()["notices"] == texts.notices()
-
-
-def test_what_the_model_wrote_is_checked_before_it_goes_out(tmp_path):
-    care = Care(after=lambda text, locale: Answered(HELP, "crisis") if "liked" in text else None)
-    with (
-        served(ScriptedEngine(pace=0.05), tmp_path, care=care) as (address, _),
-        httpx.Client(base_url=address, timeout=20) as client,
-    ):
-        session = client.post("/api/sessions", json={}).json()["id"]
-        found, _ = events(client, session)
-        assert "liked" not in json.dumps(found) and of("instead", found) and found[-1]["response"] == HELP
-        assert [turn["reply"]["response"] for turn in client.get(f"/api/sessions/{session}").json()["turns"]] == [HELP]
-
-
-def test_sound_and_finished_films_are_marked(tmp_path):
-    care = Care(
-        sound=lambda samples, rate: samples * 0,
-        film=lambda path: path.write_bytes(path.read_bytes() + b"\0\0\0\x08free"),
-    )
-    with (
-        served(ScriptedEngine(), tmp_path, care=care) as (address, _),
+        served(ScriptedEngine(), tmp_path, safeguards=Safeguards(marks=Silenced())) as (address, _),
         httpx.Client(base_url=address, timeout=20) as client,
     ):
         session = client.post("/api/sessions", json={}).json()["id"]
         found, reply = events(client, session, face="film")
         assert not any(set(event["pcm"]) - set("A=") for event in of("speech", found))
-        assert client.get(f"/api/sessions/{session}/turns/{reply}/reply.mp4").content.endswith(b"free")
+        for ending in ("mp4", "wav"):
+            assert client.get(f"/api/sessions/{session}/turns/{reply}/reply.{ending}").content.endswith(b"free")

@@ -1,4 +1,4 @@
-"""The page in a browser: Debian's Chromium, driven by Playwright, on a scripted engine (a real one is in test_whole.py)."""
+"""The page in a browser: Debian's Chromium, driven by Playwright, on a scripted engine (the real one: test_real.py)."""
 
 from __future__ import annotations
 

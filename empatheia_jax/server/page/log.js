@@ -37,9 +37,12 @@ export class Log {
     this.list.replaceChildren();
   }
 
+  // Shows what the user said; gives a function that sets the words of a recording once they are known.
   user(text, recordings) {
     const with_ = recordings.length ? element("div", { class: "line" }, `with ${recordings.join(" and ")}`) : null;
-    this.add("mine", element("span", { class: "hidden" }, "You: "), text || "(a recording)", with_);
+    const words = element("span", {}, text || "(a recording)");
+    this.add("mine", element("span", { class: "hidden" }, "You: "), words, with_);
+    return (heard) => (words.textContent = heard);
   }
 
   add(kind, ...children) {

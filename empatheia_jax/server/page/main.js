@@ -114,7 +114,8 @@ function notice() {
 async function agreed() {
   if (state.agreed) return true;
   const dialog = $("consent");
-  dialog.querySelector("p").textContent = state.info.notices.read;
+  const { read, unheard } = state.info.notices;
+  dialog.querySelector("p").textContent = unheard ? `${read} ${unheard}` : read;
   dialog.showModal();
   const value = await new Promise((done) => {
     for (const button of dialog.querySelectorAll("button")) {
@@ -202,14 +203,14 @@ async function submit(text) {
   $("words").value = "";
   state.attached = [];
   attached();
-  log.user(text, recordings.map((each) => each.kind));
+  const heard = log.user(text, recordings.map((each) => each.kind));
   const said = { text, recordings: recordings.map((each) => each.id) };
   const mix = $("mix").value ? { emotion: $("mix").value, emotion_share: Number($("share").value) / 100 } : undefined;
-  await answer(said, mix ? { mix } : {});
+  await answer(said, mix ? { mix } : {}, text ? null : heard);
 }
 
-// Asks for a reply to `said`, and beside it one of the pipeline where that is wanted.
-async function answer(said, extra) {
+// Asks for a reply to `said`, and beside it one of the pipeline where that is wanted. `heard` is told the words of a recording.
+async function answer(said, extra, heard = null) {
   const reply = new Reply(state.session.id);
   const pairs = [["Empatheia", reply, true]];
   let other = null;
@@ -221,12 +222,12 @@ async function answer(said, extra) {
   log.replies(...pairs);
   state.replies.push(reply);
   $("gallery").replaceChildren();
-  await run(reply, asked({ ...said, ...extra }), first);
+  await run(reply, asked({ ...said, ...extra }), first, true, heard);
   if (other) await run(other, asked({ ...said, pipeline: true }), second, false);
 }
 
 // Reads one reply; it plays as it comes.
-async function run(reply, value, stage, aloud = true) {
+async function run(reply, value, stage, aloud = true, heard = null) {
   const stop = new AbortController();
   state.asking = { reply, stop };
   say("Thinking …");
@@ -234,6 +235,7 @@ async function run(reply, value, stage, aloud = true) {
   try {
     for await (const event of client.turn(reply.session, value, stop.signal)) {
       reply.take(event);
+      if (event.type === "begin" && event.said) heard?.(event.said);
       if (event.type === "begin" && aloud && value.sound !== false) play(reply, stage);
     }
     if (reply.failed) say(reply.failed);

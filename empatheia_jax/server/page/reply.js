@@ -37,7 +37,7 @@ export class Reply extends EventTarget {
         this.text += event.text;
         break;
       case "instead":
-        Object.assign(this, { text: "", chain: {}, words: [], pieces: [], motion: [], seconds: 0, notice: event.notice });
+        Object.assign(this, { text: "", chain: {}, notice: event.notice }); // what was spoken by now stays spoken
         break;
       case "speech": {
         const sound = samples(event.pcm);
