@@ -17,6 +17,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from empatheia_jax import settings
+from empatheia_jax.baselines import settings as baselines
 from empatheia_jax.errors import UserError, leave, main_guard
 from empatheia_jax.files import require_local
 from empatheia_jax.settings import command_line
@@ -29,7 +30,7 @@ def settings_class(config: ConfigDict) -> type:
         return settings.Experiment
     from empatheia_jax.dreamtalk.settings import training_class
 
-    return training_class(config)
+    return baselines.BaselineTraining if config.trains in baselines.KINDS else training_class(config)
 
 
 def read_flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
@@ -122,10 +123,14 @@ def main(argv: list[str]) -> int:
     given, lines = read_flags(argv)
     for name in ("workdir", "input", "output"):
         require_local(f"--{name}", given[name].value)
-    if given.mode == "check":
+    if given.mode == "check" and settings_class(given.config) is not baselines.BaselineTraining:
         return check(given, lines)
     config: Any = settings.read(settings_class(given.config), given.config, lines)
     workdir = Path(given.workdir or f"runs/{config.name}")
+    if isinstance(config, baselines.BaselineTraining):
+        from evaluation.baselines import of_flags
+
+        return of_flags(given, config, workdir)
     if not isinstance(config, settings.Experiment):
         if given.mode != "train":
             raise UserError(

@@ -57,6 +57,8 @@ ROWS: Mapping[str, Row] = {
         "random SD, is --config.decoding.style_blend=1",
     ),
 }
-"""Row of the tables → its run. KEMP, CEM and CASE are trained apart and give their folders with `--folders`."""
+"""Row of the tables → its run."""
+BASELINES = ("kemp", "cem", "case")
+"""Rows with a config of their own, `configs/baselines.py`, and learn from the same dialogues; of the base the seed counts."""
 EMBEDDED = tuple(row for row in ROWS if row not in ("chatglm3", "flan-t5"))
 """Rows that need no other backbone: the default of --rows."""

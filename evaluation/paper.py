@@ -54,6 +54,8 @@ SYSTEMS: Mapping[str, str] = {
 """Every row by key. `empatheia-text` and `joint-only` are the other readings of U22 and U20; the paper has no number of their
 own.
 """
+BASELINES = ("kemp", "cem", "case")
+"""The text baselines. With speech and film, a cascade of theirs stands in Tables 3 and 5 too, which the paper has not."""
 
 
 def _rows(*keys: str, **titles: str) -> dict[str, str]:

@@ -195,8 +195,9 @@ def _wanted_rows(evaluation: Evaluation, known: Mapping[str, str], needs: str | 
     """The table's rows, and behind them the systems that the paper does not have; only those asked for."""
     rows = dict(known)
     for each in evaluation.systems:
-        if each.row not in paper.SYSTEMS and (needs is None or each.has(needs)):
-            rows[each.row] = each.name
+        ours = each.row in known or each.row in paper.SYSTEMS and each.row not in paper.BASELINES
+        if not ours and (needs is None or each.has(needs)):
+            rows[each.row] = paper.SYSTEMS.get(each.row, each.name)
     if evaluation.rows is not None:
         rows = {key: title for key, title in rows.items() if key in evaluation.rows}
     return rows
@@ -220,7 +221,13 @@ def table(
             here = Cell() if system is None else cell(evaluation, system, each.key)
             found[each.key] = here.with_paper(None if numbers is None else numbers.number(row, each.key))
         made.append(Row(row, name, found, "" if system else MISSING_ROW))
-    return Table(key, title, columns, made, notes)
+    given = [each for each in (evaluation.system(row) for row in rows) if each is not None]
+    said = [
+        f"{each.name}: {each.manifest.extra['note']}"
+        for each in given
+        if isinstance(each.manifest.extra.get("note"), str)
+    ]
+    return Table(key, title, columns, made, [*notes, *said])
 
 
 def _paper_table(evaluation: Evaluation, which: PaperTable, notes: Sequence[str], needs: str | None = None) -> Table:

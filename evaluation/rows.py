@@ -23,7 +23,7 @@ from pathlib import Path
 from absl.flags import FlagValues
 from ml_collections import ConfigDict
 
-from configs.tables import EMBEDDED, ROWS, Row
+from configs.tables import BASELINES, EMBEDDED, ROWS, Row
 from data_pipeline.layout import Tree
 from empatheia_jax import settings
 from empatheia_jax.conversation.reply_folder import MANIFEST
@@ -118,6 +118,15 @@ def _link(source: str, target: str) -> None:
 # ---------------------------------------------------------------- the command
 
 
+def _settings_of(place: Path) -> list[str]:
+    """The flags of a training of a baseline that was begun in `place` by its own command, with its own settings."""
+    run = Run(place)
+    if not run.config_path.is_file():
+        return []
+    values = fit.flat(run.config())
+    return [f"--config.{key}={value}" for key, value in values.items() if key != "trains"]
+
+
 def config_flags(argv: Sequence[str]) -> list[str]:
     """`--config` and its overrides out of a command line, in both forms (`--config.a=1`, `--config.a 1`)."""
     found: list[str] = []
@@ -186,7 +195,8 @@ def run(
       output: replies go to OUTPUT/replies/ROW, runs to OUTPUT/runs/ROW, the tables to OUTPUT.
       split: whose turns are answered.
       data: the data set of the evaluation, if not the one of the training.
-      rows: keys of `configs.tables.ROWS`; by default those that need no other backbone.
+      rows: keys of `configs.tables.ROWS`, or of its `BASELINES`; by default the former's that need no other backbone. A baseline
+        is trained by `configs/baselines.py` and without knowledge, unless its run (RUNS/cem) was begun with others.
       runs: folder of the rows' runs, if not OUTPUT/runs.
       folders: further folders of replies, `ROW=FOLDER` or `FOLDER`: KEMP, CEM, CASE, another system.
       limit: the first turns only.
@@ -198,12 +208,13 @@ def run(
       UserError: an unknown row, a set without recordings of its responses, or a command that failed.
     """
     wanted = list(EMBEDDED if rows is None else rows)
-    if unknown := [each for each in wanted if each not in ROWS]:
-        raise UserError(
-            f"--rows names {unknown[0]}; expected some of {', '.join(ROWS)} (others with --folders=ROW=FOLDER)"
-        )
+    if unknown := [each for each in wanted if each not in ROWS and each not in BASELINES]:
+        known = ", ".join([*ROWS, *BASELINES])
+        raise UserError(f"--rows names {unknown[0]}; expected some of {known} (others with --folders=ROW=FOLDER)")
+    wanted, text_only = [each for each in wanted if each in ROWS], [each for each in wanted if each in BASELINES]
     wanted += [ROWS[each].of for each in wanted if ROWS[each].of and ROWS[each].of not in wanted]
-    data, elsewhere = data or Path(config_of(base, Row()).data.path), data is not None
+    learnt = Path(config_of(base, Row()).data.path)
+    data, elsewhere = data or learnt, data is not None
     Tree(data).split_file(split)
     runs = runs or output / "runs"
 
@@ -242,6 +253,17 @@ def run(
         command += [f"--config.data.path={data}"] if elsewhere else []
         command += ["--modalities=text"] if ROWS[row].text else []
         step(f"answer as {row}", command)
+    for row in text_only:
+        replies, place = output / "replies" / row, runs / row
+        given.append(f"{row}={replies}")
+        command = [launcher, f"--config=configs/baselines.py:{row}", f"--workdir={place}"]
+        if not (place / row).is_dir():
+            values = _settings_of(place) or [f"--config.data={learnt}", f"--config.seed={config_of(base, Row()).seed}"]
+            step(f"train {row}", [*command, *values])
+        if not (replies / MANIFEST).is_file() or limit is not None:
+            asked = Tree(data).split_file(split)
+            asking = [*command, "--mode=reply", f"--input={asked}", f"--output={replies}"]
+            step(f"answer as {row}", [*asking, *([f"--limit={limit}"] if limit else [])])
     truth = output / "replies" / "ground-truth"
     if not (truth / MANIFEST).is_file():
         step("ground truth", ["-m", "evaluation", "truth", f"--data={data}", f"--split={split}", f"--output={truth}"])

@@ -18,8 +18,8 @@ from empatheia_jax.training import preflight, schedule
 
 NAMES = sorted(path.stem for path in Path(joint.__file__).parent.glob("*.py"))
 STAGED = ("debug", "joint", "quickstart", "starter")
-# Networks of DreamTalk that train by themselves, on losses of their own: tests/dreamtalk builds their steps.
-ALONE = ("dreamtalk_denoiser", "dreamtalk_renderer", "drawn_face")
+# Networks that train by themselves, on losses of their own: tests/dreamtalk and tests/baselines build their steps.
+ALONE = ("baselines", "dreamtalk_denoiser", "dreamtalk_renderer", "drawn_face")
 SHAPING = (
     "max_length",
     "answer_length",

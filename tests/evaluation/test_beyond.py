@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from configs import debug, joint
+from configs import baselines, debug, joint
 from configs.tables import ROWS
 from empatheia_jax.conversation.reply_folder import Manifest
 from empatheia_jax.errors import UserError
@@ -264,5 +264,23 @@ def test_one_command_trains_answers_and_evaluates_and_goes_on(data, full, tmp_pa
     assert [each[2] for each in given] == ["truth", "tables"]  # what is complete is not done again
     with pytest.raises(UserError, match="failed with exit code 3"):
         rows.run(base, flags, tmp_path / "out", rows=["pipeline"], workdir=full.folder, run_command=lambda _: 3)
-    with pytest.raises(UserError, match="--rows names kemp"):
-        rows.run(base, flags, tmp_path / "out", rows=["kemp"])
+    with pytest.raises(UserError, match="--rows names kempt"):
+        rows.run(base, flags, tmp_path / "out", rows=["kempt"])
+
+
+def test_the_text_baselines_are_rows_that_train_on_the_same_dialogues(data, tmp_path):
+    base, given = debug.get_config(), []
+    base.data.path, base.seed = str(data), 7
+    begun = Run(tmp_path / "out" / "runs" / "cem")
+    begun.write_config({**baselines.get_config("cem").to_dict(), "knowledge": "k"})
+
+    def command(arguments):
+        given.append(arguments)
+        return 0
+
+    rows.run(base, ["--config=configs/debug.py"], tmp_path / "out", rows=["kemp", "cem"], run_command=command)
+    train, answer, again, _, truth, tables = given
+    assert train[1] == "--config=configs/baselines.py:kemp" and {f"--config.data={data}", "--config.seed=7"} <= {*train}
+    assert answer[3:] == ["--mode=reply", f"--input={data}/test.json", f"--output={tmp_path}/out/replies/kemp"]
+    assert "--config.knowledge=k" in again and "--config.seed=7" not in again  # a run that was begun keeps its settings
+    assert "truth" in truth and f"cem={tmp_path}/out/replies/cem" in tables
