@@ -4,7 +4,8 @@
     python -m converters.convert --source=perth --output=weights/perth
     python -m benchmarks.provenance --replies=100
 
-Kokoro speaks lines of the dialogue corpus, each once; every sound is marked, and both the marked and the bare one go through what
+Kokoro speaks lines of the dialogue corpus, each once (or `--sounds` names a folder of recordings, which are cut into pieces of
+4 seconds); every sound is marked, and both the marked and the bare one go through what
 happens to files. A film of the drawn face carries the sound through H.264. The signed statement is read in the same files, and
 bytes of a signed wav and mp4 are flipped, spread evenly over the whole file. Audibility is the level of the difference below the
 speech, whole and by segments of 20 ms; with the extra `eval` also what DNSMOS predicts for both.
@@ -49,6 +50,25 @@ def lines(count: int) -> list[str]:
         turn.response for each in corpus.conversations("test") for turn in each.turns if turn.response
     )
     return list(found)[:: max(1, len(found) // count)][:count]
+
+
+def spoken(count: int) -> list[Sound]:
+    """Lines of the corpus by Kokoro, in all its voices."""
+    speaker = Speaker.load(weights.find("kokoro"))
+    voices = speaker.voices.names
+    return [speaker.say(text, voice=voices[n % len(voices)]).samples for n, text in enumerate(lines(count))]
+
+
+def pieces(folder: Path, count: int, seconds: float = 4.0) -> list[Sound]:
+    """Pieces of the recordings of a folder, as loud as replies are; what is shorter is left out."""
+    size, found = int(seconds * RATE), []
+    for path in sorted(folder.iterdir()):
+        sound = read_audio(path, RATE)
+        found += [sound[start : start + size] for start in range(0, len(sound) - size + 1, size)]
+    if not found:
+        raise UserError(f"{folder} has no recording of {seconds:.0f} s or more")
+    kept = found[:: max(1, len(found) // count)][:count]
+    return [(0.5 * piece / max(np.abs(piece).max(), 1e-3)).astype(np.float32) for piece in kept]
 
 
 def coded(sound: Sound, container: str, codec: str, bits: int, rate: int = RATE) -> Sound:
@@ -166,15 +186,14 @@ def opinions(pairs: Sequence[tuple[Sound, Sound]]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.provenance", description=__doc__)
     parser.add_argument("--replies", type=int, default=100, help="sounds that are marked")
+    parser.add_argument("--sounds", type=Path, help="a folder of recordings to mark, instead of speaking lines")
     parser.add_argument("--films", type=int, default=5, help="films among them")
     parser.add_argument("--flips", type=int, default=300, help="bytes that are flipped in a file")
     options = parser.parse_args(argv)
     if not manifest.available():
         raise UserError("what signs is not installed; pip install 'empatheia-jax[marks]'")
     watermark = Watermark.load()
-    speaker = Speaker.load(weights.find("kokoro"))
-    voices = speaker.voices.names
-    bare = [speaker.say(text, voice=voices[n % len(voices)]).samples for n, text in enumerate(lines(options.replies))]
+    bare = spoken(options.replies) if options.sounds is None else pieces(options.sounds, options.replies)
     began = time.perf_counter()
     marked = [watermark.mark(sound, RATE) for sound in bare]
     seconds = sum(len(sound) for sound in bare) / RATE
