@@ -60,6 +60,9 @@ def bridge() -> ConfigDict:
     # What the bridge reads: "tokens": r^t at the reply's tokens, r^s and r^v at the signal tokens; "all": the states of the whole
     # answer for all three, its last data.reply_tokens ones
     c.signal_source = "tokens"
+    c.speech_target = (
+        "text_encoder"  # "with_bert": its PL-BERT states too, from which durations and pitch are predicted
+    )
     c.video_target = "content"  # or "speech": the features before the talking head's content encoder (1024-d)
     return c
 

@@ -148,7 +148,10 @@ def extractors(config: Experiment, wanted: Sequence[str] = tuple(NETWORK)) -> li
             return speaker.voice_style(voice, len(next(iter(speaker.passages(clip.text))).phonemes))
 
         if "speech_content" in wanted:
-            per_clip("speech_content", ("text",), lambda c: speaker.content_frames(speaker.token_ids(c.text)))
+            both = config.bridge.speech_target == "with_bert"
+            per_clip(
+                "speech_content", ("text",), lambda c: speaker.content_frames(speaker.token_ids(c.text), bert=both)
+            )
         if "speech_style" in wanted and copies:
             per_clip("speech_style", ("audio",), lambda clip: speaker.style_of(clip.samples(24_000)))
         elif "speech_style" in wanted:

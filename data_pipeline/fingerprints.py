@@ -29,7 +29,7 @@ STORE = {"video_content": "float16"}
 
 def fingerprints(config: Experiment, wanted: Sequence[str] = tuple(NETWORK)) -> dict[str, str]:
     """Fingerprint of each wanted feature and target under this config: weights and settings, nothing that is not read."""
-    hashes = {n: weights.describe(requirements.folder(config, n))["sha256"] for n in {NETWORK[what] for what in wanted}}
+    hashes = {network: _hash(config, network) for network in {NETWORK[what] for what in wanted}}
     networks = config.networks
     spelt = {"phonemizer": phonemes.name_in_use(networks.phonemizer)}
     settings: dict[str, Any] = {
@@ -38,6 +38,8 @@ def fingerprints(config: Experiment, wanted: Sequence[str] = tuple(NETWORK)) -> 
         "speech": {"slots": SLOTS},
         "video": {"slots": SLOTS, "layer": networks.video_layer, "pooling": networks.video_pooling},
     }
+    if config.bridge.speech_target != "text_encoder":
+        settings["speech_content"] = {**spelt, "target": config.bridge.speech_target}
     if config.bridge.video_target != "content":
         settings["video_content"] = {"target": config.bridge.video_target}
     return {
@@ -48,3 +50,10 @@ def fingerprints(config: Experiment, wanted: Sequence[str] = tuple(NETWORK)) -> 
         ).hexdigest()
         for what in wanted
     }
+
+
+def _hash(config: Experiment, network: str) -> str:
+    """Of a network's weights; the tiny ones are made the same way every time, so their name is enough."""
+    if requirements.is_debug(config, network):
+        return config.networks[network]
+    return weights.describe(requirements.folder(config, network))["sha256"]

@@ -85,7 +85,9 @@ def widths(config: Experiment) -> Widths:
     """Feature widths and target shapes from the folders' configs."""
     if is_debug(config):
         window, channels = video_target(config, dataclasses.asdict(tiny.DREAMTALK.denoiser))
-        return dataclasses.replace(Widths(**tiny.WIDTHS), video_window=window, video_content=channels)
+        made_up = Widths(**tiny.WIDTHS)
+        text = speech_target(config, made_up.speech_content)
+        return dataclasses.replace(made_up, speech_content=text, video_window=window, video_content=channels)
     of = {network: weights.describe(folder(config, network))["config"] for network in NETWORKS if network != "llm"}
     speech, video, tts, head = (of[n] for n in ("speech_encoder", "video_encoder", "tts", "talking_head"))
     denoiser = head["denoiser"]
@@ -93,12 +95,17 @@ def widths(config: Experiment) -> Widths:
     return Widths(
         speech=speech["width"],
         video=video["width"],
-        speech_content=tts["hidden_dim"],
+        speech_content=speech_target(config, tts["hidden_dim"]),
         speech_style=2 * tts["style_dim"],
         video_window=window,
         video_content=channels,
         video_style=denoiser["d_model"],
     )
+
+
+def speech_target(config: Experiment, width: int) -> int:
+    """Channels of a phoneme of C^s: the text encoder's, of this width, or the PL-BERT states' beside them, as many again."""
+    return 2 * width if config.bridge.speech_target == "with_bert" else width
 
 
 def video_target(config: Experiment, denoiser: Mapping[str, Any]) -> tuple[int, int]:

@@ -32,7 +32,8 @@ class Batch:
       speech      (B, U * S, C_speech) float   pooled encoder features
       video       (B, U * S, C_video)  float
     Targets of the bridge
-      speech_content (B, P, 512) float,  speech_content_lengths (B,) int32     frames of the StyleTTS2 text encoder
+      speech_content (B, P, C) float,  speech_content_lengths (B,) int32       frames of the StyleTTS2 text encoder (512), and
+                                                                               its PL-BERT states (512) where both are learnt
       video_content  (B, F, 11, D) float, video_content_lengths (B,) int32     DreamTalk content encoder
       speech_style   (B, 256) float     acoustic 128 + prosodic 128
       video_style    (B, D_style) float DreamTalk's style code
@@ -55,7 +56,7 @@ class Batch:
     example_id: Int[Array, " B"]
     speech: Float[Array, "B US C"] | None = None
     video: Float[Array, "B US C"] | None = None
-    speech_content: Float[Array, "B P 512"] | None = None
+    speech_content: Float[Array, "B P C"] | None = None
     speech_content_lengths: Int[Array, " B"] | None = None
     video_content: Float[Array, "B F W D"] | None = None
     video_content_lengths: Int[Array, " B"] | None = None

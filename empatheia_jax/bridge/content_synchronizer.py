@@ -26,8 +26,9 @@ from empatheia_jax.settings.choices import BridgeKind
 class SynchronizerConfig:
     """Sizes of CS: width of the core's hidden states, blocks, latent width, and the targets' shapes per position.
 
-    `video_window` and `video_channels` are DreamTalk's 11 tokens a frame and their width. `kind` is "vae" (the paper) or
-    "linear": the ablation without CS, a linear map of r^t resized to the requested length. `source_positions`: whether
+    `speech_channels`: 512 of StyleTTS2's text encoder, or 1024, its PL-BERT states behind them: a linear head onto both is
+    two heads. `video_window` and `video_channels` are DreamTalk's 11 tokens a frame and their width. `kind` is "vae" (the
+    paper) or "linear": the ablation without CS, a linear map of r^t resized to the requested length. `source_positions`: whether
     the source has positions.
     """
 
@@ -44,7 +45,7 @@ class SynchronizerConfig:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """C^s (B, P, 512), C^v (B, F, 11, D) and the KL per example (B,), each where asked for."""
+    """C^s (B, P, 512 or 1024), C^v (B, F, 11, D) and the KL per example (B,), each where asked for."""
 
     speech: Float[Array, "B P C"] | None
     video: Float[Array, "B F W D"] | None
@@ -96,7 +97,7 @@ class ContentSynchronizer(nnx.Module):
         return getattr(self, f"{modality}_query")[...] if self.config.kind == "vae" else None
 
     def speech(self, text, text_lengths, lengths, size: int, key: Array | None = None):
-        """C^s: r^t (B, R, H) with lengths (B,), wanted phonemes (B,) ≤ `size` → ((B, size, 512), kl (B,))."""
+        """C^s: r^t (B, R, H) with lengths (B,), wanted phonemes (B,) ≤ `size` → ((B, size, C), kl (B,))."""
         out, kl = self._decode(text, text_lengths, self._query("speech"), lengths, size, key)
         return self.speech_head(out), kl
 

@@ -210,7 +210,8 @@ class Responder:
                 self.speech_content(signals, count)
             if self.blend.video_content:
                 self.video_content(signals, count)
-        self.speaker.warm()
+        channels = self.model.config.synchronizer.speech_channels
+        self.speaker.warm(bert=channels > self.speaker.model.config.hidden_dim)
 
     # ------------------------------------------------------------------------------------------------ its steps
 

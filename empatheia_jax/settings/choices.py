@@ -26,9 +26,11 @@ Sharing = Literal["all", "modality", "none"]
 StyleInputs = Literal["own", "speech"]
 Fuse = Literal["linear", "mean"]
 SignalSource = Literal["tokens", "all"]
+"""What the bridge reads of an answer (paper §4.2): the states at the reply's and the signal tokens, or of the whole answer."""
+SpeechTarget = Literal["text_encoder", "with_bert"]
+"""What C^s learns: the frames of the voice's text encoder, or those and its projected PL-BERT states beside them (U7)."""
 VideoTarget = Literal["content", "speech"]
 """What C^v learns: the output of the talking head's content encoder, or the speech features that go into it (U8)."""
-"""What the bridge reads of an answer (paper §4.2): the states at the reply's and the signal tokens, or of the whole answer."""
 Regression = Literal["mse", "l2", "sum"]
 Instruction = Literal["paper", "short", "plain"]
 Template = Literal["auto", "own", "human_assistant"]

@@ -94,6 +94,7 @@ class Bridge(Block):
     fuse: choices.Fuse
     source_positions: bool
     signal_source: choices.SignalSource
+    speech_target: choices.SpeechTarget
     video_target: choices.VideoTarget
 
     def conflicts(self) -> Iterator[tuple[str, str]]:

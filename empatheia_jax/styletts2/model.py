@@ -75,10 +75,27 @@ class StyleTTS2(nnx.Module):
             setattr(self, name, build_network(name, config, **kinds))
         self.config, self.dtype = config, dtype
 
-    def encode(self, tokens: Int[Array, "B T"], lengths: Int[Array, " B"], prosody: Float[Array, "B S"]) -> Encoded:
-        """Tokens (a 0 at the start, as the original has it) and prosodic half-styles → `Encoded`."""
+    def bert_frames(self, tokens: Int[Array, "B T"], lengths: Int[Array, " B"]) -> Float[Array, "B T 512"]:
+        """The projected PL-BERT states of every phoneme, from which the prosody is predicted."""
+        return self.bert_encoder(self.bert(tokens, lengths=lengths))
+
+    def encode(
+        self,
+        tokens: Int[Array, "B T"],
+        lengths: Int[Array, " B"],
+        prosody: Float[Array, "B S"],
+        bert_frames: Float[Array, "B T 512"] | None = None,
+        share: float | Float[Array, ""] = 1.0,
+    ) -> Encoded:
+        """Tokens (a 0 at the start, as the original has it) and prosodic half-styles → `Encoded`.
+
+        bert_frames: take the place of what the method of that name gives, by this `share`.
+        """
         bert = self.bert(tokens, lengths=lengths)
-        states = self.predictor.encode(self.bert_encoder(bert), prosody, lengths)
+        frames = self.bert_encoder(bert)
+        if bert_frames is not None:
+            frames = share * bert_frames.astype(frames.dtype) + (1 - share) * frames
+        states = self.predictor.encode(frames, prosody, lengths)
         durations = self.predictor.durations(states, lengths)
         valid = length_mask(lengths, tokens.shape[1], self.dtype)
         return Encoded(self.text_encoder(tokens, lengths), states, masked(durations[..., None], valid)[..., 0], bert)

@@ -160,9 +160,9 @@ class Speaker:
         """Programs compiled so far; a second sentence of a similar length adds none."""
         return self._synthesis.compilations
 
-    def warm(self) -> None:
-        """Compiles the programs that speak pieces of up to 16 seconds, by speaking silence."""
-        self._synthesis.warm()
+    def warm(self, *, bert: bool = False) -> None:
+        """Compiles the programs that speak pieces of up to 16 seconds, by speaking silence; `bert`: for wide contents."""
+        self._synthesis.warm(bert)
 
     # --- text ---------------------------------------------------------------------------------------------------
 
@@ -225,10 +225,12 @@ class Speaker:
 
     # --- targets of the bridge ----------------------------------------------------------------------------------
 
-    def content_frames(self, token_ids: Int[np.ndarray, " T_ph"]) -> Float[np.ndarray, "T_ph 512"]:
-        """The text encoder's frames: what stage 2 learns to produce.
+    def content_frames(self, token_ids: Int[np.ndarray, " T_ph"], *, bert: bool = False) -> Float[np.ndarray, "T_ph C"]:
+        """The text encoder's frames (512): what stage 2 learns to produce.
 
-        `token_ids` may hold several pieces, as `Speech.token_ids` does; each is encoded by itself, as it is spoken.
+        Args:
+            token_ids: may hold several pieces, as `Speech.token_ids` does; each is encoded by itself, as it is spoken.
+            bert: the projected PL-BERT states (512) beside them, from which durations, pitch and energy are predicted.
 
         Raises:
             UserError: not a row of known symbol numbers.
@@ -241,7 +243,7 @@ class Speaker:
         pieces = self.symbols.pieces(ids)
         if longest := max((len(p) for p in pieces if len(p) > TOKENS[-1]), default=0):
             raise UserError(f"a piece of {longest} tokens is too long; at most {TOKENS[-1]} fit, cut the text")
-        return np.concatenate([self._synthesis.frames(piece) for piece in pieces])
+        return np.concatenate([self._synthesis.frames(piece, bert) for piece in pieces])
 
     def voice_style(self, voice: str | Voice, phonemes: int) -> Float[np.ndarray, " 256"]:
         """A tabled voice's style for a sentence of `phonemes` symbols: stage 3's target where voices are tables."""
@@ -286,7 +288,7 @@ class Speaker:
         *,
         voice: str | Voice | None = None,
         style: Float[np.ndarray, " 256"] | None = None,
-        content: Float[np.ndarray, "T_ph 512"] | None = None,
+        content: Float[np.ndarray, "T_ph C"] | None = None,
         content_share: float = 1.0,
         sampling: Sampling | None = None,
         speed: float = 1.0,
@@ -301,7 +303,8 @@ class Speaker:
             voice: a name, a mixture 'a:0.7+b:0.3', or a `Voice`; default: the first of the table.
             style: a style vector instead: 128 acoustic, then 128 prosodic values. A `voice` beside it gives only
                 speed and pitch.
-            content: frames in place of the text encoder's, for all T_ph tokens of the text (`token_ids`).
+            content: frames in place of the text encoder's, for all T_ph tokens of the text (`token_ids`); twice as wide,
+                their second half takes the place of the projected PL-BERT states (`content_frames(…, bert=True)`).
             content_share: 1 replaces the text encoder's frames, 0 ignores `content`, between them blends.
             sampling: draw each piece's style by diffusion around `style` (weights with a diffusion; without style and
                 voice table this is the default).
@@ -333,7 +336,9 @@ class Speaker:
         if content is not None:
             passages = list(passages)
             total = sum(len(passage.token_ids) for passage in passages)
-            content = _finite(content, (total, self.model.config.hidden_dim), "content frames")
+            width = self.model.config.hidden_dim
+            both = np.shape(content)[1:] == (2 * width,)
+            content = _finite(content, (total, 2 * width if both else width), "content frames")
         else:
             passages = iter(passages)
             first = next(passages)  # raises here, not at the first `next` of the caller, where nothing can be said
@@ -377,13 +382,16 @@ class Speaker:
             styles = choose_styles(group, done)
             # Rows that fill the batch up, so that there are two batch sizes and no more.
             rows = list(range(count)) + [0] * ((self.batch - count) if 1 < count < self.batch else 0)
-            states = self._synthesis.prosody([group[i].token_ids for i in rows], styles[rows])
+            width, given = self.model.config.hidden_dim, None
+            if content is not None:
+                ends = used + np.cumsum([len(p.token_ids) for p in group])
+                given = [content[ends[i] - len(group[i].token_ids) : ends[i]] for i in rows]  # fillers repeat row 0
+            of_bert = [row[:, width:] for row in given] if given and given[0].shape[1] > width else None
+            states = self._synthesis.prosody([group[i].token_ids for i in rows], styles[rows], of_bert, share)
             asr, en, durations = [], [], []
-            for i, (text_frames, d, expected) in zip(rows, states):
-                if content is not None:
-                    start = used + sum(len(p.token_ids) for p in group[:i])  # fillers repeat row 0
-                    given = content[start : start + len(text_frames)]
-                    text_frames = share * given + (1 - share) * text_frames
+            for place, (text_frames, d, expected) in enumerate(states):
+                if given is not None:
+                    text_frames = share * given[place][:, :width] + (1 - share) * text_frames
                 durations.append(whole_durations(expected, speed, last_extra=self.model.config.last_extra))
                 index = frame_index(durations[-1], late=self.model.config.late)
                 asr.append(text_frames[index])

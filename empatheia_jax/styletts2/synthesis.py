@@ -1,8 +1,8 @@
 """The compiled half of speaking: padded arrays in, padded arrays out, one program per bucket of lengths.
 
 `prosody`: tokens → text frames, prosody states, durations. `wave`: those, repeated by duration, → 24 kHz samples. `frames`:
-tokens → text frames alone. `sampled_style`, `reference_style`: where a style comes from the diffusion or from a recording.
-The repeating happens between them, on the host, so that the two lengths
+tokens → text frames alone (`frames_with_bert`: and the PL-BERT states). `sampled_style`, `reference_style`: where
+a style comes from the diffusion or from a recording. The repeating happens between them, on the host, so that the two lengths
 (tokens and frames) never meet in one program and the number of programs is a sum, not a product.
 """
 
@@ -76,6 +76,11 @@ class Synthesis:
             return encoded.text, encoded.states, encoded.durations
 
         @jax.jit
+        def prosody_of(state, tokens, lengths, style, bert_frames, share):
+            encoded = nnx.merge(graph, state).encode(tokens, lengths, style, bert_frames, share)
+            return encoded.text, encoded.states, encoded.durations
+
+        @jax.jit
         def wave(state, asr, en, frames, style, pitch, seed, index):
             noise = source_noise(seed, index, asr.shape[1])
             return nnx.merge(graph, state).vocode(asr, en, style, noise, frames, pitch).wave
@@ -105,10 +110,17 @@ class Synthesis:
         def text_frames(state, tokens, lengths):
             return nnx.merge(graph, state).text_encoder(tokens, lengths)
 
+        @jax.jit
+        def frames_with_bert(state, tokens, lengths):
+            net = nnx.merge(graph, state)
+            return jnp.concatenate([net.text_encoder(tokens, lengths), net.bert_frames(tokens, lengths)], -1)
+
         self._programs: dict[str, Any] = {
             "prosody": prosody,
+            "prosody_of": prosody_of,
             "wave": wave,
             "frames": text_frames,
+            "frames_with_bert": frames_with_bert,
             "sampled_style": sampled_style,
             "reference_style": reference_style,
         }
@@ -119,11 +131,15 @@ class Synthesis:
         """Programs compiled so far."""
         return sum(program._cache_size() for program in self._programs.values())
 
-    def warm(self) -> None:
-        """Runs the programs of one piece, of sizes that then serve all lengths up to 640 frames (16 s): see `Buckets`."""
+    def warm(self, bert: bool = False) -> None:
+        """Runs the programs of one piece, of sizes that then serve all lengths up to 640 frames (16 s): see `Buckets`.
+
+        bert: whether PL-BERT's states will be given.
+        """
         styles = np.zeros((1, 2 * self.config.style_dim), np.float32)
         for size in WARM_TOKENS:
-            found = self.prosody([np.zeros(size, np.int32)], styles)
+            given = [np.zeros((size, self.config.hidden_dim), np.float32)] if bert else None
+            found = self.prosody([np.zeros(size, np.int32)], styles, given)
         text, states, _ = found[0]
         for size in WARM_FRAMES:
             self.wave(
@@ -142,18 +158,32 @@ class Synthesis:
             row[: len(ids)] = ids
         return tokens, lengths
 
-    def frames(self, token_ids: Int[np.ndarray, " T"]) -> Float[np.ndarray, "T C"]:
-        """The text encoder's frames of one piece."""
+    def frames(self, token_ids: Int[np.ndarray, " T"], bert: bool = False) -> Float[np.ndarray, "T C"]:
+        """The text encoder's frames of one piece; with `bert` its projected PL-BERT states beside them."""
         tokens, lengths = self._padded_tokens([token_ids])
-        return np.asarray(self._programs["frames"](self._state, tokens, lengths))[0, : lengths[0]]
+        program = self._programs["frames_with_bert" if bert else "frames"]
+        return np.asarray(program(self._state, tokens, lengths))[0, : lengths[0]]
 
     def prosody(
-        self, rows: Sequence[Int[np.ndarray, " _"]], styles: Float[np.ndarray, "B 256"]
+        self,
+        rows: Sequence[Int[np.ndarray, " _"]],
+        styles: Float[np.ndarray, "B 256"],
+        bert_frames: Sequence[Float[np.ndarray, "_ C"]] | None = None,
+        share: float = 1.0,
     ) -> list[tuple[Float[np.ndarray, "_ C"], Float[np.ndarray, "_ D"], Float[np.ndarray, " _"]]]:
-        """Per piece: text frames, prosody states, expected durations in frames before rounding."""
+        """Per piece: text frames, prosody states, expected durations in frames before rounding.
+
+        bert_frames: in place of the projected PL-BERT states of each piece, by this `share`.
+        """
         tokens, lengths = self._padded_tokens(rows)
         prosodic = np.asarray(styles, np.float32)[:, styles.shape[1] // 2 :]
-        out = jax.device_get(self._programs["prosody"](self._state, tokens, lengths, prosodic))
+        inputs = (self._state, tokens, lengths, prosodic)
+        if bert_frames is None:
+            found = self._programs["prosody"](*inputs)
+        else:
+            given = np.stack([np.pad(row, ((0, tokens.shape[1] - len(row)), (0, 0))) for row in bert_frames])
+            found = self._programs["prosody_of"](*inputs, given.astype(np.float32), np.float32(share))
+        out = jax.device_get(found)
         return [tuple(array[i, :length] for array in out) for i, length in enumerate(lengths)]
 
     def sample_styles(

@@ -79,7 +79,8 @@ def _widths(config: Experiment) -> assemble.Widths:
     if all((requirements.folder(config, name) / weights.CONFIG_FILE).is_file() for name in others):
         return assemble.widths(config)
     window, channels = assemble.video_target(config, released.DENOISER)
-    return dataclasses.replace(released.WIDTHS, video_window=window, video_content=channels)
+    text = assemble.speech_target(config, released.WIDTHS.speech_content)
+    return dataclasses.replace(released.WIDTHS, speech_content=text, video_window=window, video_content=channels)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -106,3 +106,26 @@ def test_one_network_that_was_trained_here_goes_out_alone_and_other_weights_are_
     other = weights.save(tmp_path / "v", {"a": np.ones(1)}, {}, "hubert", {})
     with pytest.raises(UserError, match="holds a 'hubert'; expected a generator"):
         generators.write(other, tmp_path / "no")
+
+
+def test_a_wide_content_drives_the_bert_branch_of_the_original_too():
+    """C^s with the second head of U7 takes both places in yl4579/StyleTTS2; one of 512 channels leaves the prosody as it is."""
+    from converters.release.package.generators_empatheia import drive_styletts2
+
+    class TextEncoder(torch.nn.Module):
+        def forward(self, tokens):
+            return torch.zeros(len(tokens), 512, tokens.shape[1])
+
+    model = {"text_encoder": TextEncoder(), "bert_encoder": torch.nn.Linear(768, 512)}
+    tokens, states = torch.zeros(1, 5, dtype=torch.long), torch.randn(1, 5, 768)
+    content = torch.randn(1, 5, 1024)
+    own = model["bert_encoder"](states)
+    with drive_styletts2(model, content, share=0.25):
+        torch.testing.assert_close(model["text_encoder"](tokens), 0.25 * content[..., :512].transpose(1, 2))
+        torch.testing.assert_close(model["bert_encoder"](states), 0.25 * content[..., 512:] + 0.75 * own)
+    with drive_styletts2(model, content[..., :512]):
+        torch.testing.assert_close(model["text_encoder"](tokens), content[..., :512].transpose(1, 2))
+        torch.testing.assert_close(model["bert_encoder"](states), own)
+    torch.testing.assert_close(model["bert_encoder"](states), own)
+    with drive_styletts2(model, content[..., :700]), pytest.raises(ValueError, match="the bridge gives"):
+        model["text_encoder"](tokens)

@@ -54,7 +54,7 @@ class Networks:
             names = ("af_heart",)
 
         token_ids = staticmethod(lambda text: [ord(letter) for letter in text])
-        content_frames = staticmethod(lambda ids: np.float32([ids]))
+        content_frames = staticmethod(lambda ids, bert: np.float32([ids]))
         passages = staticmethod(lambda text: iter([Networks.passage]))
         voice_style = staticmethod(lambda voice, length: np.float32([length]))
 
@@ -131,6 +131,21 @@ def test_the_target_of_the_video_content_is_chosen_and_known_by_its_fingerprint(
         made[target] = fingerprints(config, ("video_content",))
         monkeypatch.undo()
     assert made["content"] != made["speech"]
+
+
+def test_the_target_of_the_speech_content_is_chosen_and_known_by_its_fingerprint(tmp_path):
+    root, made, widths = small_tree(tmp_path / "set", 1), {}, {}
+    clip = Tree(root).clips(next(iter(schema.read(root / "train.json"))))[0]
+    for target in ("text_encoder", "with_bert"):
+        values = debug.get_config()
+        values.data.path, values.bridge.speech_target = str(root), target
+        config = resolve(values)
+        (extractor,) = extraction.extractors(config, ("speech_content",))
+        made[target] = extractor.fingerprint
+        widths[target] = extractor([clip])[0]["speech_content"].shape[1]
+        assert widths[target] == assemble.widths(config).speech_content
+    assert widths["with_bert"] == 2 * widths["text_encoder"]
+    assert made["text_encoder"] != made["with_bert"]
 
 
 def test_motion_that_comes_later_costs_its_own_feature_alone(tmp_path, monkeypatch):

@@ -85,6 +85,7 @@ WRONG = {
     "objective.regression=l1": "mse, l2 or sum",
     "bridge.style_inputs=video": "own or speech",
     "bridge.fuse=max": "linear or mean",
+    "bridge.speech_target=bert": "text_encoder or with_bert",
     "bridge.signal_source=words": "tokens or all",
     "bridge.sharing=some": "all, modality or none",
     "bridge.content_kind=gan": "vae or linear",

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from toy_voice import WIDTH, Letters, ToyVoice, toy_voices
 
+from empatheia_jax import tiny
 from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2 import __main__ as command
 from empatheia_jax.styletts2.durations import MAX_FRAMES, whole_durations
@@ -132,6 +133,39 @@ def test_content_replaces_or_blends_piece_by_piece(speaker):
     assert rms(ours[1].samples) == pytest.approx(0.25 * rms(plain[1].samples), rel=0.1)
     half = list(speaker.stream(TEXT, content=content, content_share=0.5))
     assert rms(half[1].samples) == pytest.approx(0.625 * rms(plain[1].samples), rel=0.1)
+
+
+def test_a_second_half_of_the_content_takes_the_place_of_the_bert_states():
+    """U7: durations and curves follow the second half alone, the sound of the phonemes the first."""
+    speaker = tiny.speaker()
+    speaker._phonemizer, speaker.symbols = Letters(), KOKORO
+    text = "i hear you, my dear friend. it was hard!"
+    ids, width = speaker.token_ids(text), speaker.model.config.hidden_dim
+    first, second = KOKORO.pieces(ids)
+    content = speaker.content_frames(ids, bert=True)
+    np.testing.assert_allclose(content[:, :width], speaker.content_frames(ids), atol=1e-6)
+    plain = speaker.say(text)
+    np.testing.assert_allclose(speaker.say(text, content=content).samples, plain.samples, atol=1e-5)
+
+    other = content.copy()
+    other[len(first) :, width:] = 9 * np.random.default_rng(0).standard_normal((len(second), width))
+    pieces = list(speaker.stream(text, content=other))
+    same, changed = np.split(plain.samples, [len(pieces[0].samples)])
+    np.testing.assert_allclose(pieces[0].samples, same, atol=1e-5)
+    assert np.abs(pieces[1].samples - changed).max() > 1e-3
+    np.testing.assert_allclose(speaker.say(text, content=other, content_share=0).samples, plain.samples, atol=1e-5)
+
+    style = np.zeros((1, 2 * speaker.model.config.style_dim), np.float32)
+    (own,) = speaker._synthesis.prosody([second], style)
+    (given,) = speaker._synthesis.prosody([second], style, [other[len(first) :, width:]])
+    np.testing.assert_allclose(given[0], own[0], atol=1e-6)  # the text's frames
+    assert np.abs(given[2] - own[2]).max() > 1e-3  # the durations before they are rounded
+
+    other = content.copy()
+    other[:, :width] = 0
+    other = speaker.say(text, content=other)
+    np.testing.assert_array_equal(other.durations, plain.durations)
+    assert np.abs(other.samples - plain.samples).max() > 1e-3
 
 
 def test_a_style_vector_stands_in_for_the_voice(speaker):

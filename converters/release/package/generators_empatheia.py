@@ -38,14 +38,26 @@ def _mixed(own: Tensor, ours: Tensor, share: float) -> Tensor:
 
 @contextlib.contextmanager
 def drive_styletts2(model: Mapping[str, nn.Module], content: Tensor, share: float = 1.0) -> Iterator[None]:
-    """C^s (B, P, 512) in place of the text encoder's output (B, 512, P); `share` mixes it with the encoder's own."""
-    handle = _module(model["text_encoder"]).register_forward_hook(
-        lambda module, inputs, output: _mixed(output, content.transpose(1, 2), share)
-    )
+    """C^s (B, P, 512) in place of the text encoder's output (B, 512, P); `share` mixes it with the encoder's own.
+
+    A C^s twice as wide (of a run with `bridge.speech_target=with_bert`) takes the place of `bert_encoder`'s output too.
+    """
+    bert, width = _module(model["bert_encoder"]), _module(model["bert_encoder"]).out_features
+    text = content[..., :width] if content.shape[-1] == 2 * width else content
+    handles = [
+        _module(model["text_encoder"]).register_forward_hook(
+            lambda module, inputs, output: _mixed(output, text.transpose(1, 2), share)
+        )
+    ]
+    if content.shape[-1] == 2 * width:
+        handles.append(
+            bert.register_forward_hook(lambda module, inputs, output: _mixed(output, content[..., width:], share))
+        )
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def split_style(style: Tensor) -> tuple[Tensor, Tensor]:
