@@ -1,10 +1,13 @@
 """Peak memory and time of exporting a run whose base is as large as Vicuna 7B, and what an interruption leaves.
 
-    python -m benchmarks.export_memory [--size=small|medium|7b] [--folder=FOLDER] [--parts=merged]
+    python -m benchmarks.export_memory [--size=small|medium|7b] [--sparse] [--folder=FOLDER] [--parts=merged]
 
 Writes a seeded LLaMA weights folder in float16 (7b: the shapes of vicuna-7b-v1.5, 13.5 GB), a run on it with an adapter drawn at
 random, and exports that in a process of its own, which is killed half way and started again. Prints the larger peak of resident
 memory of the two; the bar is 8 GiB. Everything is written below a temporary folder and removed at the end.
+
+`--sparse` draws the first slice of every parameter of the base and leaves the others 0: the folder is compressed, so it takes
+little disk, and what is read, merged and written is as large as ever.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -49,7 +53,9 @@ def configuration(folder: Path):
     return resolve(config)
 
 
-def write_base(folder: Path, hidden: int, mlp: int, layers: int, heads: int, vocabulary: int) -> None:
+def write_base(
+    folder: Path, hidden: int, mlp: int, layers: int, heads: int, vocabulary: int, *, sparse: bool = False
+) -> None:
     """A weights folder of a LLaMA, every parameter seeded, in float16; one parameter in memory at a time."""
     import numpy as np
 
@@ -70,8 +76,8 @@ def write_base(folder: Path, hidden: int, mlp: int, layers: int, heads: int, voc
 
     def draw(number: int, shape: tuple[int, ...]) -> np.ndarray:
         random = np.random.default_rng(number)
-        out = np.empty(shape, np.float16)
-        for part in out.reshape(shape[0], -1):  # float32 numbers of one slice at a time
+        out = np.zeros(shape, np.float16)
+        for part in out.reshape(shape[0], -1)[: 1 if sparse else None]:  # float32 numbers of one slice at a time
             part[:] = random.standard_normal(part.shape, np.float32) * 0.02
         return out
 
@@ -85,7 +91,7 @@ def write_base(folder: Path, hidden: int, mlp: int, layers: int, heads: int, voc
     weights.save(folder, flat, config, "llama", {"source": "llama", "licence": "seeded"}, files)
 
 
-def write_run(folder: Path, size: tuple[int, ...]) -> None:
+def write_run(folder: Path, size: tuple[int, ...], sparse: bool = False) -> None:
     """Weights and a run below `folder`."""
     import fnmatch
 
@@ -106,7 +112,7 @@ def write_run(folder: Path, size: tuple[int, ...]) -> None:
     from empatheia_jax.training.stages import TRAINABLE
 
     place = folder / "weights"
-    write_base(place / "base", *size)
+    write_base(place / "base", *size, sparse=sparse)
     made_up = {
         "speech": (tiny.made_up(lambda: Wav2Vec2(tiny.HUBERT, rngs=nnx.Rngs(0))), tiny.HUBERT, "hubert"),
         "video": (tiny.made_up(lambda: ClipVision(tiny.CLIP, rngs=nnx.Rngs(0))), tiny.CLIP, "clip-vision"),
@@ -132,6 +138,16 @@ def write_run(folder: Path, size: tuple[int, ...]) -> None:
             run, stage, chosen, {"fingerprint": found, "metadata": {"weights": hashes}, "complete": done}
         )
     run.write_config(plain(config))
+
+
+def base_bytes(folder: Path) -> int:
+    """Bytes of all parameters of a weights folder, as they are in memory."""
+    import numpy as np
+
+    from empatheia_jax import weights
+
+    entries = weights.describe(folder)["params"].values()
+    return sum(math.prod(entry["shape"]) * np.dtype(entry["dtype"]).itemsize for entry in entries)
 
 
 def resident(pid: int) -> int:
@@ -163,15 +179,16 @@ def watch(folder: Path, output: Path, parts: str, kill_at: float | None, total: 
 def main() -> int:
     parser = argparse.ArgumentParser("benchmarks.export_memory")
     parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--sparse", action="store_true", help="a base that takes little disk")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     parser.add_argument("--parts", default="merged")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         # In a process of its own, whose memory is then free.
-        program = f"from benchmarks.export_memory import *; write_run(Path({name!r}), SIZES[{options.size!r}])"
+        program = f"from benchmarks.export_memory import *; write_run(Path({name!r}), SIZES[{options.size!r}], {options.sparse})"
         subprocess.run([sys.executable, "-c", program], check=True)
-        total = sum(path.stat().st_size for path in (folder / "weights" / "base").rglob("*") if path.is_file())
+        total = base_bytes(folder / "weights" / "base")
         first = watch(folder, folder / "release", options.parts, 0.5, total)
         mistaken = (folder / "release").exists()
         second = watch(folder, folder / "release", options.parts, None, total)

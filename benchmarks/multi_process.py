@@ -3,10 +3,14 @@
     python -m benchmarks.multi_process [--processes=2,4] [--axes=data,fsdp,tensor] [--modes=train,extract,reply,kill]
                                        [--stages=joint] [--output=FOLDER]
 
+The whole table is about 50 starts of `launch.py`. With --output every command that ended is noted there, and the next call, with
+other rows or the same, runs what is missing.
+
 Every row runs `launch.py` once with as many processes as it says, joined over the loopback by the three `JAX_…` variables, the
 named axis of the mesh crossing all of them, and once with one process; what is compared:
 
-    train    losses of all steps (relative), and the trained weights of the last stage (absolute)
+    train    losses of all steps (relative), and the trained weights of the last stage (absolute), without the biases of keys: a
+             softmax does not see them, so their gradient is 0 but for rounding, and Adam makes steps of full size out of that
     extract  every array of the feature cache, of a small set with recordings; the axis plays no part
     reply    the words, and the samples of the speech, of the run that one process trained
     kill     one process is killed after its first step: how long the others go on, and what they say last
@@ -76,7 +80,7 @@ def mesh(axis: str, count: int) -> list[str]:
 
 
 def training(stages: str, steps: int = STEPS) -> list[str]:
-    """A few steps of each stage, saved once. An epsilon of AdamW's cannot be set: a gradient of 0 must not count."""
+    """A few steps of each stage, saved once."""
     options = [f"--config.schedule={stages}", "--config.log_every=1"]
     for stage in stages.split(","):
         options += [f"--config.{stage}.steps={steps}", f"--config.{stage}.save_every={steps}"]
@@ -85,7 +89,7 @@ def training(stages: str, steps: int = STEPS) -> list[str]:
 
 
 def trained(workdir: Path, stages: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Losses of all steps, and the weights of the last stage. Raises RuntimeError where the run has no report."""
+    """Losses of all steps, and the weights of the last stage that have a gradient. RuntimeError where the run has no report."""
     from empatheia_jax.runs.checkpoint import load_trainable
     from empatheia_jax.runs.run import Run
 
@@ -95,7 +99,7 @@ def trained(workdir: Path, stages: str) -> tuple[np.ndarray, dict[str, np.ndarra
     lines = [json.loads(line) for line in next(workdir.rglob("metrics.jsonl")).read_text().splitlines()]
     losses = np.array([line["loss"] for line in lines if "loss" in line])
     values = load_trainable(run.stage_folder(stages.split(",")[-1]), average=False)
-    return losses, {path: np.asarray(value) for path, value in values.items()}
+    return losses, {path: np.asarray(value) for path, value in values.items() if not path.endswith("key.bias")}
 
 
 def cache(root: Path) -> dict[str, np.ndarray]:
@@ -133,7 +137,13 @@ class Table:
 
     def _command(self, name: str, count: int, arguments: Sequence[str]) -> None:
         log = self.folder / name
-        finish(processes(count, arguments, log), log)
+        if not self._note(name).exists():
+            finish(processes(count, arguments, log), log)
+            self._note(name).touch()
+
+    def _note(self, name: str) -> Path:
+        """The file that says that a command came to its end."""
+        return self.folder / f"{name}.done"
 
     def _train(self, name: str, count: int, axis: str):
         workdir = self.folder / name
@@ -165,6 +175,7 @@ class Table:
     def _extract(self, name: str, count: int) -> dict[str, np.ndarray]:
         place = self.folder / name
         options = [f"--workdir={self.folder / 'none'}", "--mode=extract", f"--config.data.path={self._tree()}"]
+        options.append("--config.schedule=coe,content")  # style codes need tracks of faces, which the small set has not
         self._command(f"{name}-run", count, [*options, f"--config.data.cache={place}"])
         return cache(place)
 
@@ -193,6 +204,8 @@ class Table:
     def kill(self, count: int, axis: str) -> tuple[float, str]:
         """(seconds that the others go on after the last process was killed, their last line)."""
         name = f"kill-{axis}-{count}"
+        if self._note(name).exists():
+            return tuple(json.loads(self._note(name).read_text()))
         workdir, log = self.folder / name, self.folder / name
         many = training(self.stages.split(",")[0], 10_000)
         started = processes(count, [f"--workdir={workdir}", *many, *mesh(axis, count)], log)
@@ -212,7 +225,9 @@ class Table:
                     process.kill()
         if set(codes) != {75}:
             raise RuntimeError(f"the others ended with {codes}, not with 75")
-        return seconds, Path(f"{log}-0.log").read_text().strip().splitlines()[-1]
+        said = Path(f"{log}-0.log").read_text().strip().splitlines()[-1]
+        self._note(name).write_text(json.dumps([seconds, said]))
+        return seconds, said
 
 
 def main() -> int:

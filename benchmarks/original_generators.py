@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 _STYLETTS2 = """
-import sys
-sys.path.insert(0, sys.argv[1])
+import os, sys
+sys.path[:] = [sys.argv[1]] + [path for path in sys.path if not os.path.isdir(path + "/empatheia_jax")]
 import torch, yaml
 from munch import Munch, munchify
 import models
@@ -36,8 +36,8 @@ for name in known:
 print("strictly loaded:", ", ".join(known))
 """
 _DREAMTALK = """
-import sys
-sys.path.insert(0, sys.argv[1])
+import os, sys
+sys.path[:] = [sys.argv[1]] + [path for path in sys.path if not os.path.isdir(path + "/empatheia_jax")]
 import torch
 from configs.default import get_cfg_defaults
 from core.networks.diffusion_net import DiffusionNet
@@ -115,7 +115,9 @@ def main() -> int:
         folder = generators.write(options.kokoro, options.folder / "kokoro")
         jobs.append((_STYLETTS2, options.styletts2, folder, ",".join(n for n in SYNTHESIS if n != "bert")))
     for program, repository, folder, names in jobs:
-        subprocess.run([sys.executable, "-c", program, str(repository.resolve()), str(folder), names], check=True)
+        # From the repository's folder: it has a package `configs` as we do.
+        command = [sys.executable, "-c", program, str(repository.resolve()), str(folder.resolve()), names]
+        subprocess.run(command, check=True, cwd=repository)
     return 0
 
 

@@ -4,8 +4,11 @@
     python -m benchmarks.release_parity --workdir=runs/quickstart --release=DIR --folder=out/parity    # a run and its release
 
 The run answers here first. A fresh process, which never imports JAX, then loads the release with `AutoModel.from_pretrained(…,
-trust_remote_code=True)` and answers the same prompts, half of them with speech and video features. Exit code 1 where they differ.
-Greedy decoding, float32.
+trust_remote_code=True)` and answers the same prompts, half of them with speech and video features. Greedy decoding, float32.
+
+Prints how many prompts, token sequences and classes are equal, and the largest difference of each tensor: of the bridge's outputs
+and logits as it is, of the language model's states (which reach 38 in SmolLM2) as a part of their largest value. Exits with 1
+above 1e-4.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from typing import Any
 import numpy as np
 
 TOLERANCE = 1e-4
+STATES = ("response_states", "signal_states")
+"""r^t, and r^s with r^v: sums over hundreds of channels and many layers, whose rounding grows with them."""
 PHONEMES, FRAMES = 40, 30
 LISTENER = {"age": "young", "gender": "female", "tone": "mild"}
 SAID = (
@@ -175,7 +180,10 @@ def compare(release: Path, base: Path, path: Path) -> dict[str, Any]:
                 **{f"logits_{task}": value for task, value in style.logits.items()},
             }
         for name, value in found.items():
-            far = float(np.abs(value.numpy() - stored[f"{number}.{name}"]).max())
+            ours = stored[f"{number}.{name}"]
+            far = float(np.abs(value.numpy() - ours).max())
+            if name in STATES:
+                far /= max(1.0, float(np.abs(ours).max()))
             worst[name] = max(worst.get(name, 0.0), far)
         equal["prompt"] += inputs["input_ids"][0].tolist() == stored[f"{number}.prompt"].tolist()
         equal["tokens"] += reply.tokens[0] == stored[f"{number}.tokens"].tolist()
