@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from empatheia_jax.errors import UserError
 from empatheia_jax.runs.checkpoint import belongs_to
 from empatheia_jax.runs.run import Run
-from empatheia_jax.settings import STAGES, Experiment, plain, resolve
+from empatheia_jax.settings import ADDED_LATER, STAGES, Experiment, plain, resolve
 from empatheia_jax.weights import Start
 
 HARMLESS = (
@@ -182,6 +182,8 @@ def _matches(key: str, globs: tuple[str, ...]) -> bool:
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    known = {key: value for key, value in ADDED_LATER.items() if key in wanted}
+    found = {**known, **found}  # it may be of an earlier version
     for key in sorted({*found, *wanted}):
         if found.get(key) != wanted.get(key):
             yield f"{key}: {found.get(key)!r} there, {wanted.get(key)!r} here"

@@ -38,7 +38,11 @@ from empatheia_jax.settings.reading import (
     unknown,
 )
 
+ADDED_LATER: Mapping[str, Any] = {"bridge.speech_target": "text_encoder"}
+"""Keys that the configs of earlier versions lack → the value that says what those versions did."""
+
 __all__ = [
+    "ADDED_LATER",
     "PARTS",
     "STAGES",
     "Block",
@@ -65,9 +69,14 @@ __all__ = [
 
 
 def resolve(config: Mapping[str, Any] | HasDict) -> Experiment:
-    """The settings of a config (a `ConfigDict`, or the JSON of a run's `config.json`).
+    """The settings of a config (a `ConfigDict`, or the JSON of a run's `config.json`, of an earlier version too: `ADDED_LATER`).
 
     Raises:
       UserError: one line for each key that is unknown, missing or wrong.
     """
-    return read(Experiment, config)
+    values = config.to_dict() if isinstance(config, HasDict) else config
+    for key, value in ADDED_LATER.items():
+        block, name = key.split(".")
+        if isinstance(values.get(block), Mapping) and name not in values[block]:
+            values = {**values, block: {**values[block], name: value}}
+    return read(Experiment, values)

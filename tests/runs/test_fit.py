@@ -101,3 +101,16 @@ def test_an_edited_config_is_refused(tmp_path):
         with pytest.raises(UserError, match="config.json is damaged") as caught:
             own.config()
         assert "\n" not in str(caught.value)
+
+
+def test_a_run_of_an_earlier_version_lacks_a_key_and_goes_on_as_it_was(tmp_path):
+    found, wanted = {"bridge.width": 8}, {"bridge.width": 8, "bridge.speech_target": "text_encoder"}
+    fit.require_same(tmp_path, found, wanted)
+    with pytest.raises(UserError, match="bridge.speech_target: 'text_encoder' there, 'with_bert' here"):
+        fit.require_same(tmp_path, found, wanted | {"bridge.speech_target": "with_bert"})
+    values = debug.get_config().to_dict()
+    del values["bridge"]["speech_target"]
+    assert resolve(values).bridge.speech_target == "text_encoder"
+    del values["bridge"]["width"]
+    with pytest.raises(UserError, match="bridge.width"):
+        resolve(values)

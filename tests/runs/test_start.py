@@ -163,7 +163,7 @@ def test_replies_know_what_they_began_from(folder, tmp_path):
 
 
 def test_the_shipped_starter_is_the_quickstarts_and_reads_as_settings():
-    """A new setting fails here: write its value into `start.json` with `weights.write_start`, and seal the folder."""
+    """A new setting fails here: say in `settings.ADDED_LATER` what was done before it was one."""
     config, shipped = resolve(quickstart.get_config()), weights.open_start("starter")
     fit.require_start(shipped, config)
     assert resolve(ConfigDict(dict(shipped.config))).bridge == config.bridge
