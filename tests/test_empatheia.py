@@ -165,28 +165,35 @@ def test_each_stage_trains_its_own_leaves_and_its_losses_fall(stage, config, mod
     assert len(moved) > 0.5 * len(cut.trainable)
 
 
-def test_joint_objective_is_the_sum_of_the_stages(config, model):
-    batch = example_batch()
-    objective = stages.Objective(alpha=0.3, beta=0.7)
-
-    def total(stage):
-        pairs = nnx.jit(lambda m, b: stages.loss_function(stage, objective)(m, b, None))(model, batch)
-        return sum(c * pairs[name][0] / pairs[name][1] for name, c in stages.coefficients(stage, objective).items())
-
-    want = total("coe") + 0.3 * total("content") + 0.7 * total("style")
-    kl = objective.kl_weight
-    pairs = nnx.jit(lambda m, b: stages.loss_function("joint", objective)(m, b, None))(model, batch)
-    want += kl * sum((1 - f) * pairs[n][0] / pairs[n][1] for n, f in (("kl_content", 0.3), ("kl_style", 0.7)))
-    np.testing.assert_allclose(total("joint"), want, rtol=1e-5)
+OBJECTIVE = stages.Objective(alpha=0.3, beta=0.7)
 
 
-def test_padding_examples_have_no_weight(config, model):
-    batch = example_batch()
-    doubled = jax.tree.map(lambda x: np.concatenate([x, x]), batch)
+def losses_of(stage, model, batch):
+    """The sums and weights of a stage's losses, without anything random."""
+    return nnx.jit(lambda m, b: stages.loss_function(stage, OBJECTIVE)(m, b, None))(model, batch)
+
+
+@pytest.fixture(scope="module")
+def joint_losses(model):
+    return losses_of("joint", model, example_batch())
+
+
+def test_joint_objective_is_the_sum_of_the_stages(model, joint_losses):
+    def total(stage, pairs):
+        return sum(c * pairs[name][0] / pairs[name][1] for name, c in stages.coefficients(stage, OBJECTIVE).items())
+
+    alone = {stage: total(stage, losses_of(stage, model, example_batch())) for stage in ("coe", "content", "style")}
+    want = alone["coe"] + 0.3 * alone["content"] + 0.7 * alone["style"]
+    divergence = {name: joint_losses[name][0] / joint_losses[name][1] for name in ("kl_content", "kl_style")}
+    want += OBJECTIVE.kl_weight * (0.7 * divergence["kl_content"] + 0.3 * divergence["kl_style"])
+    np.testing.assert_allclose(total("joint", joint_losses), want, rtol=1e-5)
+
+
+def test_padding_examples_have_no_weight(model, joint_losses):
+    doubled = jax.tree.map(lambda x: np.concatenate([x, x]), example_batch())
     padded = dataclasses.replace(doubled, weight=np.array([1.0] * 4 + [0.0] * 4, np.float32))
-    loss = nnx.jit(lambda m, b: stages.loss_function("joint", stages.Objective())(m, b, None))
-    for name, (total, weight) in loss(model, batch).items():
-        np.testing.assert_allclose(loss(model, padded)[name], (total, weight), rtol=2e-5, err_msg=name)
+    for name, pair in losses_of("joint", model, padded).items():
+        np.testing.assert_allclose(pair, joint_losses[name], rtol=2e-5, err_msg=name)
 
 
 def test_ablated_losses_leave_the_objective():

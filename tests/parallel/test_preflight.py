@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import launch
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel import hlo, preflight, targets
 from empatheia_jax.parallel.mesh import make_mesh
@@ -144,7 +145,7 @@ def test_the_plan_for_the_devices_at_hand_is_what_the_step_then_holds():
     assert found.tokens_per_second == pytest.approx(96 / found.seconds)
 
 
-def launch(*options):
+def command(*options):
     return subprocess.run(
         [sys.executable, "launch.py", "--config=configs/debug.py", "--mode=preflight", *options],
         cwd=ROOT,
@@ -156,12 +157,12 @@ def launch(*options):
 
 
 @pytest.mark.parametrize("target", COMPILERS)
-def test_without_the_extra_one_line_says_how_to_install_it(target):
+def test_without_the_extra_one_line_says_how_to_install_it(target, capsys, monkeypatch):
     if find_spec(COMPILERS[target]):
         pytest.skip("the compiler is installed here")
-    run = launch(f"--target={target}")
-    assert run.returncode == 2
-    assert run.stderr.strip().splitlines()[-1] == (
+    monkeypatch.chdir(ROOT)
+    assert launch.main(["launch.py", "--config=configs/debug.py", "--mode=preflight", f"--target={target}"]) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1] == (
         f"error: no compiler for {target.split(':')[0]} is installed; get it with {targets.INSTALL}"
     )
 
@@ -170,7 +171,7 @@ def test_without_the_extra_one_line_says_how_to_install_it(target):
 def test_a_stage_compiles_for_hardware_that_is_not_here(target, tmp_path):
     if not find_spec(COMPILERS[target]):
         pytest.skip(f"needs {COMPILERS[target]}, part of the extra `preflight`")
-    run = launch(f"--target={target}", f"--json={tmp_path / 'plan.json'}", "--config.schedule=joint")
+    run = command(f"--target={target}", f"--json={tmp_path / 'plan.json'}", "--config.schedule=joint")
     assert run.returncode == 0, run.stderr[-2000:]
     plan = json.loads((tmp_path / "plan.json").read_text())
     (stage,) = plan["stages"]

@@ -27,7 +27,7 @@ def test_cross_entropy_and_its_gradient_equal_torch_for_any_chunk(tokens, chunk)
         pair, correct = losses.chunked_cross_entropy(lambda h: h @ kernel, hidden, labels, mask, chunk=chunk)
         return losses.mean(pair), correct
 
-    (value, correct), grads = jax.value_and_grad(loss, (0, 1), has_aux=True)(hidden, kernel)
+    (value, correct), grads = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(hidden, kernel)
     h, k = (torch.tensor(np.asarray(x), requires_grad=True) for x in (hidden, kernel))
     target = torch.tensor(np.where(mask, labels, -100)).long().reshape(-1)
     logits = (h @ k).reshape(-1, 17)
