@@ -20,9 +20,11 @@ RATE = 24_000
 SURVIVAL = """what survives what:            watermark   signed statement
   a copy of the file            yes         yes
   another encoding (AAC …)      yes         no: it is dropped
-  another rate, noise, volume   yes         no: it is dropped
+  another rate or volume        yes         no: it is dropped
+  noise that one can hear       not surely  no: it is dropped
   5 % faster or slower          not surely  no: it is dropped
-  one changed byte              yes         no: the change is found"""
+  one changed byte              yes         no: the change is found
+Of a sound shorter than 4 s the watermark says little: it may be missed, or found where there is none."""
 
 
 def watermark_line(path: Path) -> str:
