@@ -142,9 +142,9 @@ def main(argv: list[str]) -> int:
     if given.mode == "extract":
         return extract(config, workdir, given.verify)
     if given.mode == "evaluate":
-        from evaluation.rows import of_flags
+        from evaluation import rows
 
-        return of_flags(given, argv)
+        return rows.of_flags(given, argv)
     if given.mode == "preflight":
         from empatheia_jax.training import preflight
 

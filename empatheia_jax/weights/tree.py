@@ -89,11 +89,11 @@ def _next_key(stream: nnx.RngStream) -> jax.Array:
 
 @contextlib.contextmanager
 def _quick_keys() -> Iterator[None]:
-    nnx.RngStream.__call__ = _next_key  # type: ignore[method-assign]
+    nnx.RngStream.__call__ = _next_key  # type: ignore[assignment,method-assign]
     try:
         yield
     finally:
-        nnx.RngStream.__call__ = _NEXT_KEY  # type: ignore[method-assign]
+        nnx.RngStream.__call__ = _NEXT_KEY  # type: ignore[assignment,method-assign]
 
 
 def abstract(construct: Callable[[], M]) -> M:
