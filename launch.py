@@ -128,9 +128,9 @@ def main(argv: list[str]) -> int:
     config: Any = settings.read(settings_class(given.config), given.config, lines)
     workdir = Path(given.workdir or f"runs/{config.name}")
     if isinstance(config, baselines.BaselineTraining):
-        from evaluation.baselines import of_flags
+        from evaluation import baselines as commands
 
-        return of_flags(given, config, workdir)
+        return commands.of_flags(given, config, workdir)
     if not isinstance(config, settings.Experiment):
         if given.mode != "train":
             raise UserError(

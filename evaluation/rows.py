@@ -254,12 +254,15 @@ def run(
         command += ["--modalities=text"] if ROWS[row].text else []
         step(f"answer as {row}", command)
     for row in text_only:
-        replies, place = output / "replies" / row, runs / row
+        replies, trained_in = output / "replies" / row, runs / row
         given.append(f"{row}={replies}")
-        command = [launcher, f"--config=configs/baselines.py:{row}", f"--workdir={place}"]
-        if not (place / row).is_dir():
-            values = _settings_of(place) or [f"--config.data={learnt}", f"--config.seed={config_of(base, Row()).seed}"]
-            step(f"train {row}", [*command, *values])
+        command = [launcher, f"--config=configs/baselines.py:{row}", f"--workdir={trained_in}"]
+        if not (trained_in / row).is_dir():
+            flags_of = _settings_of(trained_in) or [
+                f"--config.data={learnt}",
+                f"--config.seed={config_of(base, Row()).seed}",
+            ]
+            step(f"train {row}", [*command, *flags_of])
         if not (replies / MANIFEST).is_file() or limit is not None:
             asked = Tree(data).split_file(split)
             asking = [*command, "--mode=reply", f"--input={asked}", f"--output={replies}"]

@@ -18,7 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from empatheia_jax.baselines import losses
-from empatheia_jax.baselines.batch import TextBatch
+from empatheia_jax.baselines.batch import Concepts, Events, TextBatch
 from empatheia_jax.baselines.layers import (
     Attention,
     Decoder,
@@ -159,12 +159,12 @@ class CASE(nnx.Module):
         valid = batch.context != PAD
         words = self.words(batch.context) + self.words(batch.roles)
         context = self.encoder(words, valid)
-        affection, affection_valid = self._affection(batch, words, keys[0])
-        cognition, cognition_valid = self._cognition(batch, keys[1], keys[2])
+        affection, affection_valid = self._affection(batch.context, batch.concepts, words, keys[0])
+        cognition, cognition_valid = self._cognition(batch.events, keys[1], keys[2])
         query = jnp.tanh(self.prior(context[:, 0]))
         concept, concept_weights = chosen(query, affection, affection_valid)
         inference, inference_weights = chosen(query, cognition, cognition_valid)
-        reactions = self._reactions(batch, context, valid)
+        reactions = self._reactions(batch.events.reactions, context, valid)
         fine = reactions[:, 0]
         gate = jax.nn.sigmoid(self.emotion_gate(self.emotion_join(jnp.concatenate([concept, fine], axis=-1))))
         felt = gate * concept + (1 - gate) * fine
@@ -180,29 +180,30 @@ class CASE(nnx.Module):
             "reactions": reactions,
         }
 
-    def _affection(self, batch: TextBatch, words: Array, rng: jax.Array | None) -> tuple[Array, Array]:
+    def _affection(
+        self, context: Array, concepts: Concepts, words: Array, rng: jax.Array | None
+    ) -> tuple[Array, Array]:
         """The graph of words and concepts, by emotional intensity: (B, S + C, D), and which nodes there are."""
-        numbers = batch.concepts.words
-        concepts = self.words(numbers) + self.words(jnp.full_like(numbers, KG))
-        nodes = jnp.concatenate([words, concepts], axis=1)
-        valid = jnp.concatenate([batch.context, numbers], axis=1) != PAD
-        nodes = self.affection_graph(nodes, self.links(nodes, nodes, batch.concepts.links)[0], rng)
-        strength = softmax(batch.concepts.intensity, valid)
+        numbers = concepts.words
+        marked = self.words(numbers) + self.words(jnp.full_like(numbers, KG))
+        nodes = jnp.concatenate([words, marked], axis=1)
+        valid = jnp.concatenate([context, numbers], axis=1) != PAD
+        nodes = self.affection_graph(nodes, self.links(nodes, nodes, concepts.links)[0], rng)
+        strength = softmax(concepts.intensity, valid)
         return self.norm_strength(strength[..., None] * nodes), valid
 
-    def _cognition(self, batch: TextBatch, first: jax.Array | None, second: jax.Array | None) -> tuple[Array, Array]:
+    def _cognition(self, events: Events, first: jax.Array | None, second: jax.Array | None) -> tuple[Array, Array]:
         """The inferences of the graph of events: (B, N, D), and which there are."""
-        numbers = jnp.concatenate([batch.events.events, batch.events.inferences], axis=1)
+        numbers = jnp.concatenate([events.events, events.inferences], axis=1)
         flat = numbers.reshape(-1, numbers.shape[-1])
         nodes = self.cognition(self.words(flat), flat != PAD)[:, 0].reshape(*numbers.shape[:2], -1)
-        read = self.edges(nodes, batch.events.edges, self.kinds[...], first)
+        read = self.edges(nodes, events.edges, self.kinds[...], first)
         nodes = self.cognition_graph(nodes, read, second)
-        events = batch.events.events.shape[1]
-        return nodes[:, events:], numbers[:, events:, 0] != PAD
+        first_inference = events.events.shape[1]
+        return nodes[:, first_inference:], numbers[:, first_inference:, 0] != PAD
 
-    def _reactions(self, batch: TextBatch, context: Array, valid: Array) -> Array:
+    def _reactions(self, reactions: Array, context: Array, valid: Array) -> Array:
         """What the speaker feels at each event, seen with the context: (B, U, D)."""
-        reactions = batch.events.reactions
         size, events = reactions.shape[:2]
         flat = reactions.reshape(-1, reactions.shape[-1])
         kept = (flat != PAD)[..., None]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -53,13 +54,13 @@ def turns(path: Path) -> list[tuple[Conversation, Turn]]:
     return [(each, turn) for each in schema.read(path) for turn in each.turns if turn.ends_with_speaker]
 
 
-def _padded(numbers: Sequence[int], length: int) -> np.ndarray:
+def _padded(numbers: Sequence[int], length: int) -> Any:
     found = np.full(length, PAD, np.int32)
     found[: min(len(numbers), length)] = numbers[:length]
     return found
 
 
-def _rows(rows: Sequence[Sequence[int]], count: int, length: int) -> Int[np.ndarray, "count length"]:
+def _rows(rows: Sequence[Sequence[int]], count: int, length: int) -> Any:
     found = np.full((count, length), PAD, np.int32)
     for place, row in enumerate(rows[:count]):
         found[place] = _padded(row, length)
@@ -79,12 +80,15 @@ class Encoder:
         """One example, without the axis of the batch."""
         numbers, roles, texts = self._context(said)
         reply = [*self.vocabulary.numbers(said.reply)[: self.shapes.reply - 1], EOS]
+        # Numbers of the host until they are placed on devices, as every batch of the trainer.
+        emotion: Any = np.int32(said.emotion)
+        counts: Any = np.float32(weight)
         return TextBatch(
             context=_padded(numbers, self.shapes.context),
             roles=_padded(roles, self.shapes.context),
             target=_padded(reply, self.shapes.reply),
-            emotion=np.int32(said.emotion),
-            weight=np.float32(weight),
+            emotion=emotion,
+            weight=counts,
             relations=self._relations(said) if self.kind == "cem" else None,
             concepts=None if self.kind == "cem" else self._concepts(texts),
             events=self._events(said) if self.kind == "case" else None,
@@ -103,7 +107,7 @@ class Encoder:
         texts = [word for word, _ in spoken]
         return [CLS, *self.vocabulary.numbers(texts)], [CLS, *(role for _, role in spoken)], texts
 
-    def _relations(self, said: Said) -> Int[np.ndarray, "5 R"]:
+    def _relations(self, said: Said) -> Any:
         rows = []
         for relation in RELATIONS:
             phrases = self.knowledge.inferred(said.history[-1], relation)
@@ -124,12 +128,13 @@ class Encoder:
         if len(found) > count - 1:  # the most intense ones, in the order of the context
             best = sorted(range(len(found)), key=lambda each: -self.knowledge.intensity(found[each][1]))[: count - 1]
             found = [found[each] for each in sorted(best)]
-        intensity = np.zeros(length + count, np.float32)
+        intensity: Any = np.zeros(length + count, np.float32)
         intensity[1 : 1 + len(texts)] = [self.knowledge.intensity(word) for word in texts]
         intensity[length + 1 : length + 1 + len(found)] = [self.knowledge.intensity(word) for _, word in found]
         numbers = [SEP, *self.vocabulary.numbers(word for _, word in found)]
         owners = [place for place, _ in found]
-        return Concepts(_padded(numbers, count), intensity, links(self.kind, 1 + len(texts), length, count, owners))
+        linked: Any = links(self.kind, 1 + len(texts), length, count, owners)
+        return Concepts(_padded(numbers, count), intensity, linked)
 
     def _events(self, said: Said) -> Events:
         known, length = bool(self.knowledge.inferences), self.shapes.event
@@ -148,14 +153,10 @@ class Encoder:
             chosen = self.vocabulary.known(word for word in dict.fromkeys(felt) if word not in _IGNORED)
             reactions.append(chosen or ([CLS] if event else []))
         numbers = _rows([[CLS, *self.vocabulary.numbers(event)] for event in events], count, length)
-        rows = _rows(inferences, len(inferences), length if known else 1)
-        rows = np.pad(rows, ((0, 0), (0, length - rows.shape[1])), constant_values=PAD)
-        return Events(
-            events=numbers,
-            inferences=rows,
-            reactions=_rows(reactions, count, length),
-            edges=edges(len(events), count, each, rows[:, 0] != PAD),
-        )
+        table: Any = _rows(inferences, len(inferences), length if known else 1)
+        table = np.pad(table, ((0, 0), (0, length - table.shape[1])), constant_values=PAD)
+        kinds: Any = edges(len(events), count, each, table[:, 0] != PAD)
+        return Events(numbers, table, _rows(reactions, count, length), kinds)
 
 
 def links(

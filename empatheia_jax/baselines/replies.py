@@ -49,7 +49,7 @@ def run(config: BaselineTraining, workdir: Path, source: Path, output: Path, lim
     if not (folder / weights.CONFIG_FILE).is_file():
         raise UserError(f"{folder} holds no weights; train first: the same command without --mode and --input")
     description = weights.describe(folder)
-    network = weights.restore(folder, NETWORKS[config.trains], BaselineConfig, kind=weights_kind(config.trains))
+    network: Any = weights.restore(folder, NETWORKS[config.trains], BaselineConfig, kind=weights_kind(config.trains))
     reduced = bool(description["provenance"].get("reduced"))
     if reduced != (knowledge_of(config) is None):
         trained = "without knowledge" if reduced else "with knowledge"
