@@ -100,8 +100,8 @@ def learn(root: Path, output: Path, pattern: str = PERSON) -> fitter.Fitter:
     clips = talking_heads.find(root, talking_heads.FILMS)
     people = [person_of(name, pattern) for name, _, _ in clips]
     examples = [
-        read_example(*clip, person)
-        for clip, person in tqdm(list(zip(clips, people)), desc="films", unit="film", disable=None)
+        read_example(name, track, film, person)
+        for (name, track, film), person in tqdm(list(zip(clips, people)), desc="films", unit="film", disable=None)
     ]
     made = fitter.learn(examples)
     made.save(output)

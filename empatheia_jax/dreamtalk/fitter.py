@@ -220,14 +220,15 @@ class _Sums:
 
 def _learned(examples: Sequence[Example], face: np.ndarray, place: np.ndarray, sums: Sequence[_Sums]) -> Fitter:
     frames = sum(each.frames for each in sums)
-    square, product, means = 0.0, 0.0, []
+    inputs = 3 * POINTS
+    square, product, means = np.zeros((inputs, inputs)), np.zeros((inputs, EXPRESSION)), []
     for person in sorted({each.person for each in examples}):
         mine = [each for example, each in zip(examples, sums) if example.person == person]
         count = sum(each.frames for each in mine)
-        x, y, xx, xy = (sum(each.expression[k] for each in mine) for k in range(4))
+        x, y, xx, xy = (sum((each.expression[k] for each in mine), np.zeros(())) for k in range(4))
         square, product = square + xx - np.outer(x, x) / count, product + xy - np.outer(x, y) / count
         means.append(y / count)
-    x, y, xx, xy = (sum(each.pose[k] for each in sums) for k in range(4))
+    x, y, xx, xy = (sum((each.pose[k] for each in sums), np.zeros(())) for k in range(4))
     pose = _ridge(xx - np.outer(x, x) / frames, xy - np.outer(x, y) / frames, frames, per_input=True)
     made = {
         "face": face,
