@@ -137,6 +137,7 @@ def film_again(source: Path, target: Path, side: int) -> None:
     sound = coded(read_audio(source, RATE), "adts", "aac", 64_000)
     with av.open(str(source)) as file:
         frames = [frame.reformat(side, side, "rgb24").to_ndarray() for frame in file.decode(video=0)]
+    sound = sound[: len(frames) * RATE // 25]  # a codec leaves padding behind
     with VideoWriter(target, Fraction(25), (side, side), sound, RATE) as film:
         film.write(np.stack(frames))
 
