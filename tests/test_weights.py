@@ -79,6 +79,12 @@ class Keys(nnx.Module):
         self.keys = nnx.Intermediate(jnp.stack([jax.random.key_data(rngs.params()) for _ in range(3)]))
 
 
+def test_a_folder_does_not_say_where_it_was_written(tmp_path, model):
+    folder = weights.save(tmp_path / "w", model, CONFIG, "toy", {"source": "test"})
+    told = [path for path in folder.rglob("*") if path.is_file() and str(tmp_path).encode() in path.read_bytes()]
+    assert not told and (folder / "params" / "commit_success.txt").is_file()
+
+
 def test_an_abstract_module_is_flaxs_and_its_streams_give_flaxs_keys(model):
     def construct():
         return Model(CONFIG, rngs=nnx.Rngs(7))

@@ -94,6 +94,11 @@ def save(
         )
         with checkpointer(type_handler_registry=registry) as writer:
             writer.save((temporary / PARAMS_FOLDER).absolute(), leaves)
+        done = temporary / PARAMS_FOLDER / "commit_success.txt"
+        if (
+            done.is_file()
+        ):  # orbax looks only whether it is there; in it is a path of this machine, which is nobody's business
+            done.write_text("complete\n")
         listed = _copy_files(temporary, files or {})
         description = {
             "format": FORMAT,
