@@ -44,7 +44,7 @@ DEBUG = "--config=configs/debug.py"
         ([DEBUG, "--mode=serve", "--bind=0.0.0.0:8080", "--token=short"], "16 or more"),
         ([DEBUG, "--mode=serve", "--origins=lab.example"], "expected for example https://lab.example"),
         ([DEBUG, "--mode=evaluate"], "--mode=evaluate needs --output"),
-        ([DEBUG, "--mode=evaluate", "--output=out", "--rows=kemp"], "--rows names kemp"),
+        ([DEBUG, "--mode=evaluate", "--output=out", "--rows=moel"], "--rows names moel"),
         ([DEBUG, "--mode=reply"], "and either what you say"),
         ([DEBUG, "--mode=reply", "--output=out", "--text=hello", "--input=dialogue.json"], "either what you say"),
         ([DEBUG, "--mode=reply", "--output=out", "--profile=elderly male gentle"], "there is nothing to answer"),

@@ -85,9 +85,10 @@ def responder(config: Experiment, workdir: Path | None) -> Responder:
 
 def engine(config: Experiment, workdir: Path, safeguards: Safeguards) -> Engine:
     """The engine of one conversation with a run's model; close it at the end. Raises `UserError` as `responder`."""
+    own = responder(config, workdir)  # first: a run that does not fit is one line, and no note beside it
     if safeguards.marks.notice:
         _say(f"note: {safeguards.marks.notice}")
-    return Engine(responder(config, workdir), places=1, care=safeguards.care)
+    return Engine(own, places=1, care=safeguards.care)
 
 
 def blend(decoding: Decoding, trained: Collection[str], *, begun: bool = True) -> Blend:

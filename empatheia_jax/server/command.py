@@ -40,10 +40,10 @@ def serve(config: Experiment, workdir: Path, options: Options, safeguards: Safeg
         UserError: weights or checkpoints are missing.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    engine = Engine(commands.responder(config, workdir), care=safeguards.care)
     for note in (safeguards.marks.notice, hearing.NOTE if hearing.is_deaf() else ""):
         if note:
             print(f"note: {note}")
-    engine = Engine(commands.responder(config, workdir), care=safeguards.care)
     try:
         house = House(engine, options, model=config.name, safeguards=safeguards)
         print("warming up: every network is compiled before the port opens …", flush=True)
