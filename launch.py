@@ -44,12 +44,6 @@ def read_flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
     return values, lines
 
 
-def parse(argv: list[str]) -> tuple[flags.FlagValues, Any]:
-    """Flags and the settings. Raises `UserError`, a line for everything that is wrong with them."""
-    given, lines = read_flags(argv)
-    return given, settings.read(settings_class(given.config), given.config, lines)
-
-
 def train(config: settings.Experiment, workdir: Path) -> int:
     """Trains the schedule; then lets the model answer one dialogue, and shows it in the report."""
     from data_pipeline import loader, requirements

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
-import importlib.util
 import json
 import math
 import random
@@ -35,6 +34,7 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
+from benchmarks import configs
 from data_pipeline import corpus
 from empatheia_jax import settings
 from empatheia_jax.conversation import labels, schema
@@ -258,16 +258,6 @@ def difference(trained: Sequence[float], bare: Sequence[float], words: Sequence[
     return {"trained": t.sum() / w.sum(), "bare": b.sum() / w.sum(), "below": gap, "error": error}
 
 
-def load_config(path: Path) -> Any:
-    """The config of a file, as the launcher reads it."""
-    spec = importlib.util.spec_from_file_location("config", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"--config={path}: no such file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
-
-
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.answers", description=__doc__.split("\n")[0])
@@ -288,7 +278,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Answers, measures, prints and writes."""
     options = parser().parse_args(argv)
-    values = load_config(options.config)
+    values = configs.load(options.config)
     if options.start is not None:
         values.start = options.start
     if options.dtype is not None:

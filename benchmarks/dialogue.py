@@ -11,7 +11,6 @@ else, they say little.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import platform
 import sys
@@ -24,6 +23,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from benchmarks import configs
 from empatheia_jax import assemble, settings, weights
 from empatheia_jax.dialogue import commands
 from empatheia_jax.dialogue.engine import Engine
@@ -47,12 +47,7 @@ MARKS = ("first_step", "first_text", "first_sound", "first_motion", "first_frame
 
 def untrained(path: str) -> Responder:
     """The networks of a config as they are before training: what they say is noise, how fast is not."""
-    spec = importlib.util.spec_from_file_location("config", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path} is no config; expected configs/quickstart.py, say")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = settings.resolve(module.get_config())
+    config = settings.resolve(configs.load(path))
     assembly = assemble.empatheia(config, local_mesh(*config.mesh.sizes))
     decoding = config.decoding
     blend = Blend.of(decoding.content_blend or 0.0, decoding.style_blend or 0.0)

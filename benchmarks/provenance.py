@@ -71,16 +71,16 @@ def pieces(folder: Path, count: int, seconds: float = 4.0) -> list[Sound]:
     return [(0.5 * piece / max(np.abs(piece).max(), 1e-3)).astype(np.float32) for piece in kept]
 
 
-def coded(sound: Sound, container: str, codec: str, bits: int, rate: int = RATE) -> Sound:
+def coded(sound: Sound, container: str, codec: str, bits: int) -> Sound:
     """Through a codec and back."""
     target = io.BytesIO()
     with av.open(target, "w", format=container) as file:
-        stream = file.add_stream(codec, rate=rate, layout="mono")
+        stream = file.add_stream(codec, rate=RATE, layout="mono")
         stream.bit_rate = bits
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound[None], np.float32), format="flt", layout="mono")
         frame.rate = RATE
         resampler = av.AudioResampler(
-            format=stream.format, layout="mono", rate=rate, frame_size=stream.frame_size or 1024
+            format=stream.format, layout="mono", rate=RATE, frame_size=stream.frame_size or 1024
         )
         for piece in [*resampler.resample(frame), *resampler.resample(None)]:
             file.mux(stream.encode(piece))

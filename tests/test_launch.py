@@ -17,6 +17,7 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.runs import fit
 from empatheia_jax.settings import resolve
 from empatheia_jax.training import schedule, step
+from tests.command_line import parse
 from tests.dialogue.test_reply import DIALOGUE, recordings
 from tests.runs import folders
 
@@ -115,7 +116,7 @@ def test_a_reply_takes_the_runs_own_config_and_the_flags_alone(tmp_path, capsys,
     values = debug.get_config()
     values.lora.rank = 4
     run = folders.untrained(resolve(values), tmp_path / "run")
-    given, config = launch.parse(["launch.py", DEBUG, "--mode=reply", "--config.decoding.top_k=3"])
+    given, config = parse(["launch.py", DEBUG, "--mode=reply", "--config.decoding.top_k=3"])
     ours = fit.as_trained(config, run.folder, config_flags.get_override_values(given["config"]))
     assert ours.lora.rank == 4 and ours.decoding.top_k == 3 and config.lora.rank == 8
     assert "config.json decides, not the config file, where they differ: lora.rank" in capsys.readouterr().out

@@ -222,6 +222,28 @@ def build(
     return {split: sum(len(c.utterances()) for c in conversations) for split, conversations in splits.items()}
 
 
+def film(
+    audio: Path,
+    video: Path,
+    text: str,
+    profile: Profile,
+    voice: Voice,
+    face: Face,
+    emotion: str,
+    intensity: float,
+    *,
+    seed: int,
+) -> np.ndarray:
+    """Writes what a person says with a feeling as a wav and an mp4; returns the face's coefficients (frames, 64 or more)."""
+    spoken = voice(text, profile, emotion, intensity, seed)
+    motion, pictures = face(spoken, profile, emotion, intensity, seed)
+    write_wav(audio, spoken.samples, RATE)
+    with VideoWriter(video, FPS, (face.size, face.size), audio=spoken.samples, audio_rate=RATE) as writer:
+        for batch in pictures:
+            writer.write(batch)
+    return motion
+
+
 def _record(
     output: Path,
     conversation: Conversation,
@@ -240,13 +262,7 @@ def _record(
     if all(path.is_file() for path in paths.values()):
         return
     seed = int(conversation.conversation_id) * 100 + said.index
-    emotion, intensity = shown
-    spoken = voice(said.text, profile, emotion, intensity, seed)
-    motion, pictures = face(spoken, profile, emotion, intensity, seed)
-    write_wav(paths["audio"], spoken.samples, RATE)
-    with VideoWriter(paths["video"], FPS, (face.size, face.size), audio=spoken.samples, audio_rate=RATE) as video:
-        for batch in pictures:
-            video.write(batch)
+    motion = film(paths["audio"], paths["video"], said.text, profile, voice, face, *shown, seed=seed)
     buffer = io.BytesIO()
     np.save(buffer, np.asarray(motion[:, :64], np.float32), allow_pickle=False)
     write_bytes(paths["motion"], buffer.getvalue())

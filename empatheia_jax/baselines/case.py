@@ -26,6 +26,7 @@ from empatheia_jax.baselines.layers import (
     Encoder,
     Memory,
     Norm,
+    WordByWord,
     Words,
     linear,
     shifted,
@@ -108,7 +109,7 @@ def chosen(
     return jnp.einsum("bk,bkd->bd", weights, memory), weights
 
 
-class CASE(nnx.Module):
+class CASE(WordByWord):
     """The network."""
 
     coefficients: Mapping[str, float] = {
@@ -220,16 +221,6 @@ class CASE(nnx.Module):
         beside = beside.reshape(size * events, *beside.shape[2:])
         found = self.refine_reaction(beside, jnp.repeat(valid, events, axis=0))[:, 0]
         return self.reaction_out(found.reshape(size, events, -1))
-
-    def states(self, memory: Memory, written: Int[Array, "B T"]) -> tuple[Float[Array, "B T D"], Float[Array, "B T S"]]:
-        """States behind each of the words that are written, the first of which is `words.SOS`; and scores of the context."""
-        return self.decoder(self.words(written), *memory["sources"])
-
-    def log_probabilities(
-        self, memory: Memory, states: Float[Array, "B T D"], scores: Float[Array, "B T S"]
-    ) -> Float[Array, "B T V"]:
-        """Of the next word."""
-        return jax.nn.log_softmax(self.head(states), axis=-1)
 
     def _posterior(self, batch: TextBatch, memory: Memory) -> tuple[Pair, Pair, Pair]:
         """(bag of words, divergence of the concepts' choice, of the inferences'); the posterior reads the reply."""

@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
 from empatheia_jax.baselines import losses
 from empatheia_jax.baselines.batch import TextBatch
-from empatheia_jax.baselines.layers import Decoder, Encoder, Memory, Words, linear, shifted
+from empatheia_jax.baselines.layers import Decoder, Encoder, Memory, WordByWord, Words, linear, shifted
 from empatheia_jax.baselines.losses import Pair
 from empatheia_jax.baselines.settings import BaselineConfig
 from empatheia_jax.baselines.words import PAD
@@ -24,7 +24,7 @@ from empatheia_jax.conversation.labels import EMOTIONS_32
 from empatheia_jax.nn.parameters import parameter
 
 
-class CEM(nnx.Module):
+class CEM(WordByWord):
     """The network."""
 
     coefficients: Mapping[str, float] = {"reply": 1.0, "emotion": 1.0, "diversity": 1.5, "frequency": 1.0}
@@ -70,16 +70,6 @@ class CEM(nnx.Module):
         joined = jnp.concatenate([refined.swapaxes(1, 2).reshape(size, length, 4 * width), affection], axis=-1)
         joined = self.join2(jax.nn.relu(self.join1(jax.nn.sigmoid(joined) * joined)))
         return {"sources": ((joined, valid),), "emotion": self.emotion(affection[:, 0])}
-
-    def states(self, memory: Memory, written: Int[Array, "B T"]) -> tuple[Float[Array, "B T D"], Float[Array, "B T S"]]:
-        """States behind each of the words that are written, the first of which is `words.SOS`; and scores of the context."""
-        return self.decoder(self.words(written), *memory["sources"])
-
-    def log_probabilities(
-        self, memory: Memory, states: Float[Array, "B T D"], scores: Float[Array, "B T S"]
-    ) -> Float[Array, "B T V"]:
-        """Of the next word."""
-        return jax.nn.log_softmax(self.head(states), axis=-1)
 
     def loss(self, batch: TextBatch, rng: jax.Array | None) -> dict[str, Pair]:
         """Words, emotion and diversity."""

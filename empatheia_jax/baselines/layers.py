@@ -203,6 +203,24 @@ class Decoder(nnx.Module):
         return self.norm(x), scores
 
 
+class WordByWord(nnx.Module):
+    """A network whose decoder reads its encoded sources, and whose head alone scores the words."""
+
+    words: Words
+    decoder: Decoder
+    head: Linear
+
+    def states(self, memory: Memory, written: Int[Array, "B T"]) -> tuple[Float[Array, "B T D"], Float[Array, "B T S"]]:
+        """States behind each of the words that are written, the first of which is `words.SOS`; and scores of the context."""
+        return self.decoder(self.words(written), *memory["sources"])
+
+    def log_probabilities(
+        self, memory: Memory, states: Float[Array, "B T D"], scores: Float[Array, "B T S"]
+    ) -> Float[Array, "B T V"]:
+        """Of the next word."""
+        return jax.nn.log_softmax(self.head(states), axis=-1)
+
+
 class Dropout(nnx.Module):
     """Sets a share of the values to 0 where `rng` is given."""
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import launch
 from configs import drawn_face, joint
 from empatheia_jax import settings
 from empatheia_jax.dreamtalk.settings import DrawnFace
+from tests.command_line import parse
 
 FOLDER = Path(joint.__file__).parent
 ARGUMENTS = [
@@ -40,7 +40,7 @@ ROWS = {
 def test_a_config_file_is_read_as_it_is(argument, monkeypatch):
     monkeypatch.chdir(FOLDER.parent)
     name = argument if ":" in argument else f"{argument}.py"
-    _, found = launch.parse(["launch.py", f"--config=configs/{name}"])
+    _, found = parse(["launch.py", f"--config=configs/{name}"])
     assert settings.read(type(found), settings.plain(found)) == found
 
 

@@ -8,12 +8,12 @@ import typing
 
 import pytest
 
-import launch
 from configs import common, debug, joint, quickstart
 from empatheia_jax import settings
 from empatheia_jax.dreamtalk.settings import DenoiserTraining, RendererTraining
 from empatheia_jax.errors import UserError
 from empatheia_jax.settings import choices, rules
+from tests.command_line import parse
 
 BLOCKS = {
     "joint": settings.Experiment,
@@ -56,7 +56,7 @@ def numbers(block: type) -> list[str]:
 def refused(name: str, *overrides: str) -> list[str]:
     """The lines that a command line with these overrides ends with; none where it is accepted."""
     try:
-        launch.parse(["launch.py", f"--config=configs/{name}.py", *(f"--config.{each}" for each in overrides)])
+        parse(["launch.py", f"--config=configs/{name}.py", *(f"--config.{each}" for each in overrides)])
     except UserError as error:
         return [line.strip() for line in str(error).splitlines()]
     return []
@@ -192,7 +192,7 @@ def test_values_that_follow_from_others_follow_when_those_change():
     config.content.steps = 12
     found = settings.resolve(config).content
     assert (found.eval_every, found.warmup) == (12, 1)
-    _, config = launch.parse(["launch.py", "--config=configs/joint.py", "--config.joint.steps=50"])
+    _, config = parse(["launch.py", "--config=configs/joint.py", "--config.joint.steps=50"])
     assert config.joint.warmup == 5
 
 
