@@ -68,15 +68,17 @@ def responder(config: Experiment, workdir: Path | None) -> Responder:
     if decoding.style_clip:
         faces.style_clip(decoding.style_clip)  # a name that does not exist is refused before anything is decoded
     speaker = assemble.speaker(config)
+    losses = trained_losses(config, run)
     return Responder(
         Writer.of(config, assembly, assemble.towers(config)),
         speaker,
         animator,
         faces,
-        blend=blend(decoding, trained_losses(config, run), begun=run is not None and bool(run.trained_stages())),
+        blend=blend(decoding, losses, begun=run is not None and bool(run.trained_stages())),
         voices=Voices(speaker, Path(networks.voices) if networks.voices else None),
         reading=config.data.expression,
         style_clip=decoding.style_clip,
+        classifies="sac" in losses,
         video_target=config.bridge.video_target,
         guidance=decoding.guidance,
         seed=config.seed,

@@ -100,6 +100,8 @@ class Responder:
       reading: what the listener shows for the speaker's emotion (`conversation.expression`).
       video_target: what C^v was trained to be; speech features go through the talking head's content encoder.
       style_clip: an expression that is shown always, whatever the emotion ("neutral", or a clip's name); "" = none.
+      classifies: whether the style disentangler's classifiers were trained (L_sac). What untrained ones say is noise, and is
+        neither reported nor followed.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Responder:
         voices: Voices | None = None,
         reading: Expression = "empathic",
         style_clip: str = "",
+        classifies: bool = True,
         video_target: VideoTarget = "content",
         guidance: float = 1.0,
         seed: int = 0,
@@ -121,6 +124,7 @@ class Responder:
         self.speaker, self.animator, self.faces = speaker, animator, faces
         self.voices, self.reading, self.style_clip = voices or Voices(speaker), reading, style_clip
         self.blend, self.guidance, self.seed, self.video_target = blend, guidance, seed, video_target
+        self.classifies = classifies
         graph, self._state = nnx.split(writer.model)
         self._style = jax.jit(lambda state, signals: nnx.merge(graph, state).style(signals))
         self._mixed_style = jax.jit(lambda state, *inputs: nnx.merge(graph, state).mixed_style(*inputs))
@@ -241,9 +245,13 @@ class Responder:
         return jax.device_get(self._mixed_style(self._state, signals, other, np.float32(emotion), np.float32(profile)))
 
     def emotion(self, answer: Answer, logits: Mapping[str, Array | np.ndarray]) -> dict[str, str | None]:
-        """The speaker's emotion: as written, its label of 32 and of 7, and what the style disentangler heard."""
+        """The speaker's emotion: as written, its label of 32 and of 7, and what the classifier of the style disentangler says.
+
+        The last is None where there is no such classifier, or where nothing trained it.
+        """
         of_32 = answer.emotion32
-        heard = labels.EMOTIONS_7[int(np.argmax(logits["emotion"][0]))] if logits else None
+        known = bool(logits) and self.classifies
+        heard = labels.EMOTIONS_7[int(np.argmax(logits["emotion"][0]))] if known else None
         of_7 = heard if of_32 is None else labels.emotion7(of_32, self.policy.label_map)
         return {"written": answer.speaker_emotion, "of_32": of_32, "of_7": of_7, "classified": heard}
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from configs import joint
 from empatheia_jax import settings
+from empatheia_jax.conversation.answer import Answer
+from empatheia_jax.conversation.labels import EMOTIONS_7
 from empatheia_jax.dialogue.commands import blend
 from empatheia_jax.dialogue.responder import Blend
 from empatheia_jax.runs.run import Run
@@ -58,3 +61,13 @@ def test_where_the_start_answers_alone_a_bridge_that_nothing_trained_says_nothin
     asked = dataclasses.replace(settings.resolve(joint.get_config()).decoding, content_blend=0.5, style_blend=0.25)
     assert blend(asked, {"emp"}, begun=False) == Blend.of(0, 0)
     assert blend(asked, {"emp", "sac"}, begun=False) == Blend.of(0, 0.25)
+
+
+def test_a_classifier_that_nothing_trained_is_neither_reported_nor_followed(responder, monkeypatch):
+    logits = {"emotion": np.eye(7, dtype=np.float32)[:1]}
+    said = Answer("a letter came", "quite something", "it was late", "listen", "I see.", complete=True)
+    assert responder.emotion(said, logits)["of_7"] == responder.emotion(said, logits)["classified"] == EMOTIONS_7[0]
+    monkeypatch.setattr(responder, "classifies", False)
+    untrained = responder.emotion(said, logits)
+    assert untrained["classified"] is None and untrained["of_7"] is None
+    assert responder.shown(untrained) == ("neutral", 1.0)
