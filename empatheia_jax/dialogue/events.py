@@ -22,6 +22,7 @@ from jaxtyping import Float, UInt8
 
 from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.schema import Profile
+from empatheia_jax.errors import UserError
 
 Word = tuple[str, float, float]
 """A word as it is written, and the seconds at which it begins and ends."""
@@ -144,3 +145,8 @@ class Failed(Event):
 
     reason: str
     fault: bool = False
+
+    @property
+    def error(self) -> Exception:
+        """What an interface without events raises."""
+        return RuntimeError(self.reason) if self.fault else UserError(self.reason)

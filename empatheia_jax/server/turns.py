@@ -17,9 +17,10 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from empatheia_jax.dialogue.engine import Busy, Engine, Stream
+from empatheia_jax.dialogue.engine import Busy, Engine
 from empatheia_jax.dialogue.events import Done, Event, Failed, Frames, SpeechPiece
 from empatheia_jax.dialogue.session import Request, Session
+from empatheia_jax.dialogue.stream import Stream
 from empatheia_jax.errors import UserError
 from empatheia_jax.provenance.marks import Marks
 from empatheia_jax.server.film import FilmWriter

@@ -13,10 +13,12 @@ import pytest
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.answer import one_line
 from empatheia_jax.conversation.schema import Profile
-from empatheia_jax.dialogue.engine import FRAMES_AHEAD, Busy, Engine
+from empatheia_jax.dialogue.engine import Busy, Engine
 from empatheia_jax.dialogue.events import ChainStep, Done, Failed, Frames, Instead, Motion, SpeechPiece, TextPiece
 from empatheia_jax.dialogue.session import CHAIN, DecodingChoice, Mix, Request, Session
+from empatheia_jax.dialogue.stream import FRAMES_AHEAD
 from empatheia_jax.dialogue.texts import SlotTexts
+from empatheia_jax.dialogue.writer import Question
 from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2 import synthesis
 from empatheia_jax.styletts2.speaker import Speech
@@ -330,7 +332,7 @@ def test_with_early_false_the_states_are_those_of_the_writer(real, responder):
         done = ended(list(real.stream(session, Request("I lost my keys.", modalities=TEXT, early=False))))
     finally:
         SlotTexts.states = states
-    question = real._question(type("J", (), {"session": session, "generation": None, "listener": session.profile}))
+    question = Question(*session.history(before=None), session.profile)
     question = type(question)(question.history[:1], question.media, question.listener)
     expected = responder.writer.write([question])[0]
     assert done.answer == expected.answer

@@ -1,4 +1,4 @@
-"""An engine that says what it is told: the contract of `dialogue.engine.Engine`, with its own `Stream`, and no network.
+"""An engine that says what it is told: the contract of `dialogue.engine.Engine`, with its `Stream`, and no network.
 
 For tests of what stands between an engine and a client (pages, formats, refusals), where noise out of tiny networks would say
 less. Sound is a tone, the face is the drawn face's own performance, and every event comes at the pace that is set.
@@ -14,10 +14,11 @@ import uuid
 import numpy as np
 
 from empatheia_jax.conversation.answer import Answer
-from empatheia_jax.dialogue.engine import Busy, Stream
+from empatheia_jax.dialogue.engine import Busy
 from empatheia_jax.dialogue.events import ChainStep, Done, Failed, Frames, Motion, SpeechPiece, TextPiece
 from empatheia_jax.dialogue.faces import DrawnFaces
 from empatheia_jax.dialogue.responder import DEFAULT_LISTENER
+from empatheia_jax.dialogue.stream import Stream
 from empatheia_jax.dreamtalk.drawn_face import perform
 
 RATE, SIZE = 24_000, 64
@@ -69,8 +70,8 @@ class ScriptedEngine:
         empty = Answer(None, None, None, None, "", False)
         record = stream.session.record(generation)
         answer = empty if record is None else record.answer
-        stream._cut()
-        stream._put(
+        stream.drop_untaken()
+        stream.put(
             Done(
                 generation=generation,
                 answer=answer,
@@ -81,11 +82,9 @@ class ScriptedEngine:
         )
         return True
 
-    def _room(self):
-        pass
-
     def _begin(self, session, request, text):
-        stream, stopped = Stream(self, uuid.uuid4().hex), threading.Event()
+        stream = Stream(uuid.uuid4().hex, cancel=self.cancel, frames_taken=lambda: None)
+        stopped = threading.Event()
         session.begin(request, stream.generation)
         stream.session = session
         self.running[stream.generation] = stream, stopped
@@ -100,12 +99,12 @@ class ScriptedEngine:
                 return
             if name:
                 timings.setdefault(name, time.perf_counter() - began)
-            stream._put(event)
+            stream.put(event)
 
         if self.fault is not None and recited is None:
             self.running.pop(generation, None)
             session.withdraw(generation)
-            stream._put(Failed(generation=generation, reason=f"{self.fault}", fault=True))
+            stream.put(Failed(generation=generation, reason=f"{self.fault}", fault=True))
             return
         chain = {**CHAIN, **request.chain_edits} if recited is None and not request.pipeline else dict.fromkeys(CHAIN)
         text = recited or (f"You feel {chain['speaker_emotion']}. {self.text}" if request.chain_edits else self.text)
