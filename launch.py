@@ -136,9 +136,9 @@ def main(argv: list[str]) -> int:
     if given.mode == "extract":
         return extract(config, workdir, given.verify)
     if given.mode == "evaluate":
-        from evaluation import rows
+        from evaluation import from_config
 
-        return rows.of_flags(given, argv)
+        return from_config.of_flags(given, argv)
     if given.mode == "preflight":
         from empatheia_jax.training import preflight
 

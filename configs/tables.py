@@ -2,7 +2,7 @@
 
 `python launch.py --config=configs/quickstart.py --mode=evaluate --output=results [--rows=empatheia,pipeline]` trains what is
 missing, lets each row answer the test split, and makes the tables. A row is a config with the values below; runs share the
-stages that they train alike (`evaluation.rows`).
+stages that they train alike (`evaluation.shared_stages`).
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def tables(argv: Sequence[str]) -> int:
     from empatheia_jax.parallel.distributed import among_hosts
     from empatheia_jax.requirements import writable
     from evaluation import report, run
-    from evaluation.measures import Judges
+    from evaluation.judges import Judges
 
     def work() -> int:
         import jax
@@ -239,7 +239,7 @@ def judge(argv: Sequence[str]) -> int:
     given = options.parse_args(argv)
     from data_pipeline.layout import Tree
     from empatheia_jax.files import write_text
-    from evaluation import judge as judging
+    from evaluation import language_judge as judging
     from evaluation import questions, systems
     from evaluation import tables as forms
     from evaluation.ratings import Ratings

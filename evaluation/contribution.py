@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from empatheia_jax.conversation import labels
 from empatheia_jax.errors import UserError
 from evaluation import cells
+from evaluation.emotions import exact_label
 from evaluation.paper import Column
 from evaluation.questions import Question
-from evaluation.results import exact_label
 from evaluation.systems import System
 from evaluation.tables import Row, Table
 

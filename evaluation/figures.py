@@ -13,7 +13,8 @@ from data_pipeline import statistics
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.conversation import labels
 from empatheia_jax.errors import UserError
-from evaluation import results, separation
+from evaluation import emotions, separation
+from evaluation.breakdowns import accuracy_by_speaker
 from evaluation.cells import Cell
 from evaluation.paper import Column
 from evaluation.run import Evaluation
@@ -87,7 +88,7 @@ def figure_2(data: Path | None, open_media: bool = True) -> Figure:
 def figure_6(evaluation: Evaluation, row: str = "empatheia") -> Figure:
     """Accuracy by emotion, age and gender."""
     title = "Figure 6: accuracy by the speaker's emotion, age and gender"
-    table = results.groups(evaluation, row)
+    table = accuracy_by_speaker(evaluation, row)
     if table is None:
         return Figure("figure6", title, missing=f"no folder of replies was given for the row {row}")
     drawing = _figure(11, 3.2)
@@ -239,7 +240,7 @@ def figure_8(evaluation: Evaluation, count: int = 2, ids: Sequence[str] = ()) ->
     if chosen:
         why = "asked for"
     elif ours is not None and theirs is not None:
-        right, wrong = results.hits(evaluation, ours, "exact"), results.hits(evaluation, theirs, "exact")
+        right, wrong = emotions.hits(evaluation, ours, "exact"), emotions.hits(evaluation, theirs, "exact")
         chosen = [name for name in right if right[name] and not wrong[name]][:count]
         why = "Empatheia understood the emotion, the Pipeline did not" if chosen else why
     chosen = chosen or list(evaluation.questions)[:count]

@@ -8,7 +8,7 @@ value.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from empatheia_jax import weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import read_audio, to_pcm16
 from empatheia_jax.media.video import video_info
 from evaluation import films, lip_loudness, lip_sync, sharpness, similarity, voice
 from evaluation.frames import nearest_in_time, to_gray
-from evaluation.speech_judges import RATE, Absent, Opinion, VoicePrint, Whisper, word_errors, words
+from evaluation.judges import Judges
+from evaluation.speech_judges import RATE, word_errors, words
 from evaluation.store import Store, content_hash, key_of
 from evaluation.systems import Reply
 
@@ -64,7 +64,7 @@ class Measure:
     """One measure.
 
     columns: the numbers it gives. needs: "speech", "film", and the same of the recording with "reference" before it. version:
-    to be raised when its values change. judge: name of a judge in `JUDGES` that it asks.
+    to be raised when its values change. judge: name of a judge in `Judges` that it asks.
     """
 
     name: str
@@ -172,79 +172,6 @@ NOT_BUILT = {
     "age and gender of the face, identity kept": "no network that reads them is among the extras",
 }
 """Companions that the evaluation does not measure, and why; printed in every report."""
-
-
-# ---------------------------------------------------------------- judges
-
-
-class _SyncNet:
-    def __init__(self) -> None:
-        try:
-            folder = weights.find("syncnet")
-        except UserError as error:
-            raise Absent(f"SyncNet's weights are missing ({error})") from None
-        self.identity = "syncnet " + str(weights.describe(folder)["sha256"])[:16]
-        network = weights.restore(folder, lip_sync.SyncNet, lip_sync.SyncNetConfig, kind=lip_sync.KIND)
-        self._judge = lip_sync.Judge(network)
-
-    def __call__(self, frames: np.ndarray, samples: np.ndarray) -> lip_sync.Sync:
-        return self._judge(frames, samples)
-
-
-class _Face:
-    """Reads the emotion of a drawn face: the judge that has seen true drawings only."""
-
-    def __init__(self, folder: Path | None):
-        from empatheia_jax.runs.run import Run
-
-        if folder is None or Run(folder).completion("judge") is None:
-            raise Absent(
-                "no judge of drawn faces; train one with `python -m benchmarks.listener_expression --folder=FOLDER` and give it "
-                "with --face-judge=FOLDER (it reads the faces that we draw, no photographs)"
-            )
-        from empatheia_jax.training.drawn_face import judge as judges
-
-        config = Run(folder).config()
-        self._reader = judges.Reader(judges.train(folder, config["steps"], config["people"], config["seed"]))
-        self.identity = f"drawn-face judge, {config['steps']} steps, {config['people']} people"
-
-    def __call__(self, frames: np.ndarray) -> str:
-        small = np.stack([films.centre_square(each, 128) for each in frames])
-        if len(small) < 8:
-            small = nearest_in_time(small, 8)
-        return self._reader.read(small)
-
-
-@dataclass
-class Judges:
-    """Judges by name, opened when asked for first. `absent`: name → why it is not there."""
-
-    face_folder: Path | None = None
-    chosen: Sequence[str] | None = None
-    opened: dict[str, Any] = dataclasses.field(default_factory=dict)
-    absent: dict[str, str] = dataclasses.field(default_factory=dict)
-
-    def get(self, name: str) -> Any | None:
-        """The judge, or None where it is not there."""
-        if name in self.absent:
-            return None
-        if self.chosen is not None and name not in self.chosen:
-            self.absent[name] = "not asked for (--judges)"
-            return None
-        if name not in self.opened:
-            makers: dict[str, Callable[[], Any]] = {
-                "syncnet": _SyncNet,
-                "dnsmos": Opinion,
-                "whisper": Whisper,
-                "voice print": VoicePrint,
-                "face": lambda: _Face(self.face_folder),
-            }
-            try:
-                self.opened[name] = makers[name]()
-            except Absent as error:
-                self.absent[name] = str(error)
-                return None
-        return self.opened[name]
 
 
 # ---------------------------------------------------------------- all of them on one reply

@@ -21,7 +21,8 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.files import read_json_object, write_json
 from evaluation import opinion
 from evaluation.cells import Cell
-from evaluation.paper import ALIASES, SCALES
+from evaluation.paper import ALIASES, SCALES, Column
+from evaluation.tables import Row, Table
 
 FORMAT, VERSION = "empatheia-ratings", 1
 
@@ -148,6 +149,25 @@ class Ratings:
         if len(items) < 2:
             return None
         return opinion.paired(self.matrix(first, scale, items), self.matrix(second, scale, items))
+
+
+def agreement_table(ratings: Ratings) -> Table:
+    """How far the raters agree, scale by scale."""
+    columns = [
+        Column("raters", "raters", 0, 0),
+        Column("units", "rated replies", 0, 0),
+        Column("krippendorff", "Krippendorff's α, ordinal", 3),
+        Column("fleiss", "Fleiss' κ", 3),
+        Column("cohen", "Cohen's κ, quadratic, mean of pairs", 3),
+    ]
+    rows = []
+    for scale in ratings.scales():
+        found = ratings.agreement(scale)
+        count = sum(each.scale == scale for each in ratings.ratings)
+        undefined = Cell(note="not defined for these ratings")
+        made = {key: Cell(value, count) if value == value else undefined for key, value in found.items()}
+        rows.append(Row(scale, scale, made))
+    return Table("agreement", "Agreement of the raters", columns, rows)
 
 
 def _rating(path: Path, value: Any) -> Rating:

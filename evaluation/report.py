@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from empatheia_jax.files import write_bytes, write_text
-from evaluation import figures, films, results, run, tables
+from evaluation import emotions, figures, films, results, run, tables
 from evaluation.cells import Cell
 from evaluation.figures import Case, Figure
 from evaluation.measures import NOT_BUILT
@@ -98,7 +98,7 @@ def _case(case: Case, media: _Media) -> str:
         elif reply.speech is not None:
             url = media.url(reply.speech, "audio/wav")
             shown = f'<audio controls src="{url}"></audio>' if url else ""
-        label = results.mapped_label(reply)
+        label = emotions.mapped_label(reply)
         right = "" if case.emotion is None or label == case.emotion else " wrong"
         emotion = f"<span class='tag{right}'>{html.escape(reply.emotion)}</span> " if reply.emotion else ""
         steps = "".join(

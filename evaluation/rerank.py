@@ -12,7 +12,7 @@ import numpy as np
 from empatheia_jax.conversation.reply_folder import Manifest
 from empatheia_jax.errors import UserError
 from evaluation.consistency import PROXIES
-from evaluation.results import consistency_scores
+from evaluation.consistency_scores import consistency_scores
 from evaluation.run import Evaluation
 
 

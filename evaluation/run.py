@@ -20,11 +20,13 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
 from empatheia_jax.parallel.distributed import wait_for_all
 from empatheia_jax.terminal import visible
+from evaluation import paper
 from evaluation import questions as asked
 from evaluation import systems as folders
 from evaluation.contamination import TrainingReplies
 from evaluation.ground_truth import last_turns
-from evaluation.measures import Clip, Judges, Values, measure_reply
+from evaluation.judges import Judges
+from evaluation.measures import Clip, Values, measure_reply
 from evaluation.questions import Question
 from evaluation.ratings import Ratings
 from evaluation.store import Store
@@ -51,6 +53,17 @@ class Evaluation:
     def system(self, row: str) -> System | None:
         """The system of a row, or None."""
         return next((each for each in self.systems if each.row == row), None)
+
+    def titles(self, needs: str | None = None) -> dict[str, str]:
+        """Row → title of the systems that are shown, the paper's first; with `needs` only those whose replies have it."""
+        rows = {
+            each.row: paper.SYSTEMS.get(each.row, each.name)
+            for each in self.systems
+            if needs is None or each.has(needs)
+        }
+        order = [*paper.SYSTEMS, *(row for row in rows if row not in paper.SYSTEMS)]
+        chosen = rows if self.rows is None else [row for row in rows if row in self.rows]
+        return {row: rows[row] for row in order if row in rows and row in chosen}
 
     @property
     def dialogues(self) -> dict[str, str]:

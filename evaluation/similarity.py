@@ -85,17 +85,6 @@ def _inner_map(a: Array, b: Array, window: Window) -> Array:
 
 
 @functools.partial(jax.jit, static_argnames="window")
-def ssim_map(
-    a: UInt8[Array, "N H W C"], b: UInt8[Array, "N H W C"], window: Window = "gauss11"
-) -> Float[Array, "N H W C"]:
-    """SSIM at every pixel of every channel, edges mirrored."""
-    radius = RADIUS[window]
-    padding = ((0, 0), (radius, radius), (radius, radius), (0, 0))
-    pairs = jnp.pad(a, padding, mode="symmetric"), jnp.pad(b, padding, mode="symmetric")
-    return jax.lax.map(lambda pair: _inner_map(pair[0], pair[1], window), pairs).transpose(0, 2, 3, 1)
-
-
-@functools.partial(jax.jit, static_argnames="window")
 def _scores(a: UInt8[Array, "N H W C"], b: UInt8[Array, "N H W C"], window: Window) -> Float[Array, " N"]:
     return jax.lax.map(lambda pair: _inner_map(pair[0], pair[1], window).mean(), (a, b))
 

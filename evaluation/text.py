@@ -1,4 +1,4 @@
-"""Metrics of the written reply: Distinct-n and emotion accuracy.
+"""Metrics of the words of replies: Distinct-n.
 
 Distinct-n (Li et al., NAACL 2016) is the share of different n-grams. Systems count it in different ways, and the ways differ
 by more than systems do, so every variant has a name here and the default is one normaliser for all rows (`normalise`).
@@ -7,13 +7,10 @@ Corpus Distinct-n falls as the corpus grows: compare equal numbers of replies on
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
-
-from empatheia_jax.errors import UserError
 
 Tokens = Sequence[str]
 
@@ -86,55 +83,3 @@ def distinct_sentence_mean(replies: Iterable[Tokens], n: int) -> float:
     """Mean over replies of each one's own ratio; a reply without an n-gram is left out: E3RG and the challenge."""
     ratios = [_ratio(grams) for tokens in replies if (grams := ngrams(tokens, n))]
     return float(np.mean(ratios)) if ratios else 0.0
-
-
-DISTINCT = {
-    "corpus": distinct_corpus,
-    "corpus_joined": distinct_corpus_joined,
-    "macro_joined": distinct_macro_joined,
-    "over_words": distinct_over_words,
-    "sentence_mean": distinct_sentence_mean,
-}
-"""Every variant of Distinct-n by name. `corpus` on `normalise`d replies is the default of all tables."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Accuracy:
-    """accuracy over samples, macro_f1 over the classes that occur, and how many samples there were."""
-
-    accuracy: float
-    macro_f1: float
-    count: int
-
-
-def _same_length(labels: np.ndarray, predictions: np.ndarray) -> None:
-    if labels.shape != predictions.shape or labels.ndim != 1 or not labels.size:
-        raise UserError(
-            f"labels have the shape {labels.shape} and predictions {predictions.shape}; expected one prediction per label"
-        )
-
-
-def emotion_accuracy(labels: Sequence[int], predictions: Sequence[int]) -> Accuracy:
-    """Accuracy over samples and macro-F1. A prediction of -1 (no label was written) is always wrong.
-
-    Raises:
-        UserError: the two lists have different lengths, or are empty.
-    """
-    truth, found = np.asarray(labels), np.asarray(predictions)
-    _same_length(truth, found)
-    scores = []
-    for each in sorted({*truth.tolist(), *found.tolist()} - {-1}):
-        hit = np.sum((truth == each) & (found == each))
-        scores.append(2 * hit / max(1, np.sum(truth == each) + np.sum(found == each)))
-    return Accuracy(float(np.mean(truth == found)), float(np.mean(scores)), len(truth))
-
-
-def accuracy_of_batches(labels: Sequence[int], predictions: Sequence[int], batch: int) -> float:
-    """Mean of per-batch accuracies, with a short last batch: what the text baselines print while they validate.
-
-    It differs from the accuracy over samples wherever the last batch is shorter.
-    """
-    truth, found = np.asarray(labels), np.asarray(predictions)
-    _same_length(truth, found)
-    hits = truth == found
-    return float(np.mean([hits[i : i + batch].mean() for i in range(0, len(hits), batch)]))

@@ -11,7 +11,7 @@ from empatheia_jax.baselines.settings import KINDS
 from empatheia_jax.conversation.reply_folder import Manifest
 from evaluation import run as evaluation
 from evaluation import text
-from evaluation.measures import Judges
+from evaluation.judges import Judges
 from tests.baselines.conftest import config_for
 
 

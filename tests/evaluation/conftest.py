@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation import ground_truth, run
-from evaluation.measures import Judges
+from evaluation import ground_truth, questions, run
+from evaluation.judges import Judges
 from tests.conftest import ROOT
 from tests.evaluation import sets
 
@@ -47,3 +47,9 @@ def evaluation(data, truth, others, cache):
     """All of them, evaluated without the judges of the extra."""
     pairs = [(None, truth), *((None, each) for each in others.values())]
     return run.evaluate(pairs, data / "test.json", cache, judges=Judges(chosen=()), training=data / "train.json")
+
+
+@pytest.fixture(scope="session")
+def asked(data):
+    """The questions of its test split, by id."""
+    return questions.read(data / "test.json")

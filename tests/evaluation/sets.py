@@ -99,3 +99,15 @@ def systems(truth: Path, folder: Path) -> dict[str, Path]:
         row = {"blurred": "pipeline", "late": "empatheia", "shuffled": "shuffled", "text": "without-media"}[name]
         Manifest(name.capitalize(), ids, modalities, row, seed=1).write(where)
     return found
+
+
+def text_system(folder: Path, name: str, asked, emotions=None, response="I hear you.") -> Path:
+    """A text system that names these emotions (by default the true ones)."""
+    folder.mkdir(parents=True)
+    lines = []
+    for place, (key, question) in enumerate(asked.items()):
+        word = question.emotion if emotions is None else emotions[place]
+        lines.append(json.dumps({"id": key, "response": f"{response} {place}", "speaker_emotion": word}))
+    (folder / "replies.jsonl").write_text("\n".join(lines))
+    Manifest(name, tuple(asked), row=name).write(folder)
+    return folder

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from empatheia_jax.errors import UserError
-from evaluation import cells, measures, paper, report, results, run, tables, text
+from evaluation import cells, consistency_scores, emotions, measures, paper, report, results, run, tables, text
 from evaluation.__main__ import main
-from evaluation.measures import Judges
+from evaluation.judges import Judges
 
 
 def means(evaluation, column):
@@ -40,7 +40,7 @@ def test_recordings_score_better_than_systems_with_faults(evaluation):
 
 
 def test_the_lips_of_recordings_fit_their_own_speech_better_than_that_of_another_dialogue(evaluation):
-    _, pairs = results.consistency_scores(evaluation)
+    _, pairs = consistency_scores.consistency_scores(evaluation)
     true, shuffled = np.array(pairs["VCA"]).T
     assert len(true) == 4 and true.mean() > shuffled.mean() + 5 and np.sum(true > shuffled) >= 3
 
@@ -62,7 +62,7 @@ def test_a_word_that_is_no_label_is_wrong_and_synonyms_are_told_apart(evaluation
     system = evaluation.system("empatheia")
     name = next(iter(evaluation.questions))
     reply = type(system.replies[name])(name, {"response": "Yes.", "speaker_emotion": "worried"})
-    assert results.exact_label(reply) is None and results.mapped_label(reply) == "anxious"
+    assert emotions.exact_label(reply) is None and emotions.mapped_label(reply) == "anxious"
 
 
 def test_every_row_of_the_paper_is_there_or_said_to_be_missing(evaluation):

@@ -12,7 +12,7 @@ import pytest
 
 from converters.parity.networks import metrics
 from empatheia_jax.errors import UserError
-from evaluation import lip_sync, opinion, separation, sharpness, similarity, text
+from evaluation import accuracy, lip_sync, opinion, separation, sharpness, similarity, text
 from evaluation.frames import nearest_in_time, to_gray
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,10 +62,10 @@ def test_one_normaliser_makes_contractions_and_case_equal():
 
 
 def test_a_reply_without_a_label_is_a_wrong_prediction():
-    found = text.emotion_accuracy([3, 4, 4], [3, -1, 4])
+    found = accuracy.emotion_accuracy([3, 4, 4], [3, -1, 4])
     assert found.accuracy == pytest.approx(2 / 3) and found.count == 3
     with pytest.raises(UserError, match="one prediction per label"):
-        text.emotion_accuracy([1, 2], [1])
+        accuracy.emotion_accuracy([1, 2], [1])
 
 
 @pytest.mark.parametrize(

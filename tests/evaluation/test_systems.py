@@ -11,7 +11,7 @@ import pytest
 from empatheia_jax.conversation.reply_folder import Manifest
 from empatheia_jax.errors import UserError
 from evaluation import ground_truth, questions, results, run, systems
-from evaluation.measures import Judges
+from evaluation.judges import Judges
 from evaluation.store import Store
 from tests.conftest import ROOT
 

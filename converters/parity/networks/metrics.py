@@ -12,7 +12,7 @@ import numpy as np
 from converters.parity.result import Result, bound_of, compare
 from converters.parity.seeded_network import seeded_network
 from converters.tables.syncnet import table
-from evaluation import lip_sync, opinion, separation, sharpness, similarity, text
+from evaluation import accuracy, lip_sync, opinion, separation, sharpness, similarity, text
 from evaluation.frames import to_gray
 
 EXACT, OPINION, PICTURES, SYNC = 1e-12, 1e-9, 1e-6, 1e-4
@@ -49,9 +49,9 @@ def _texts(path: Path, seed: int, float64: bool) -> Iterator[Result]:
             yield compare(path.name, f"{name}/{measure}", ours, expected, EXACT)
     emotion = vectors["emotion"]
     pair = emotion["labels"], emotion["predictions"]
-    yield compare(path.name, "emotion/accuracy", text.emotion_accuracy(*pair).accuracy, emotion["accuracy"], EXACT)
+    yield compare(path.name, "emotion/accuracy", accuracy.emotion_accuracy(*pair).accuracy, emotion["accuracy"], EXACT)
     batches = "mean_of_batch_accuracies_batch16"
-    yield compare(path.name, f"emotion/{batches}", text.accuracy_of_batches(*pair, 16), emotion[batches], EXACT)
+    yield compare(path.name, f"emotion/{batches}", accuracy.accuracy_of_batches(*pair, 16), emotion[batches], EXACT)
 
 
 def _opinions(path: Path, seed: int, float64: bool) -> Iterator[Result]:

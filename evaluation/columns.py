@@ -1,0 +1,156 @@
+"""The columns of all tables: how each number of a system is made, and what it needs to be there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from evaluation import cells, emotions, paper, text
+from evaluation.cells import Cell
+from evaluation.consistency_scores import wanted
+from evaluation.measures import collect
+from evaluation.paper import Column, PaperTable
+from evaluation.run import Evaluation
+from evaluation.systems import System
+from evaluation.tables import MISSING_ROW, Row, Table
+
+
+def _column(name: str, scale: float = 1.0) -> Callable[[Evaluation, System], Cell]:
+    return lambda ev, s: cells.mean(collect(ev.values[s.row], name), ev.dialogues, scale)
+
+
+def _distinct(n: int, raw: bool = False) -> Callable[[Evaluation, System], Cell]:
+    def cell(ev: Evaluation, s: System) -> Cell:
+        replies = [s.replies[name].response for name in ev.questions]
+        return cells.distinct([each.split() if raw else text.normalise(each) for each in replies], n)
+
+    return cell
+
+
+def _word_errors(ev: Evaluation, s: System) -> Cell:
+    values = ev.values[s.row]
+    return cells.ratio(collect(values, "word_errors"), collect(values, "words_said"))
+
+
+def _rated(scale: str) -> Callable[[Evaluation, System], Cell]:
+    return lambda ev, s: Cell(note="no ratings were given") if ev.ratings is None else ev.ratings.cell(s.row, scale)
+
+
+def _numbers(key: str, scale: float = 1.0) -> Callable[[Evaluation, System], Cell]:
+    """A number that the system says of itself in its JSON."""
+
+    def cell(ev: Evaluation, s: System) -> Cell:
+        found = {name: s.replies[name].number(key) for name in ev.questions}
+        return cells.mean({n: v for n, v in found.items() if v is not None}, ev.dialogues, scale)
+
+    return cell
+
+
+def _copied(ev: Evaluation, s: System) -> Cell:
+    if ev.training is None:
+        return Cell(note="no training split was given")
+    training = ev.training
+    shares = {name: training.copied(text.normalise(s.replies[name].response)) for name in ev.questions}
+    return cells.mean(shares, ev.dialogues, 100)
+
+
+def _verbatim(ev: Evaluation, s: System) -> Cell:
+    if ev.training is None:
+        return Cell(note="no training split was given")
+    return cells.share([ev.training.verbatim(text.normalise(s.replies[name].response)) for name in ev.questions])
+
+
+def _face(ev: Evaluation, s: System) -> Cell:
+    found = collect(ev.values[s.row], "face_emotion")  # type: ignore[arg-type]
+    shown = {name: wanted(ev, s, name)["expression"] for name in found if "expression" in wanted(ev, s, name)}
+    return cells.share([found[name] == each for name, each in shown.items()])  # type: ignore[comparison-overlap]
+
+
+CELLS: Mapping[str, Callable[[Evaluation, System], Cell]] = {
+    "accuracy": lambda ev, s: emotions.named_right(ev, s, "exact"),
+    "accuracy_mapped": lambda ev, s: emotions.named_right(ev, s, "mapped"),
+    "accuracy7": lambda ev, s: emotions.named_right(ev, s, "seven"),
+    "macro_f1": emotions.macro_f1,
+    "distinct1": _distinct(1),
+    "distinct2": _distinct(2),
+    "distinct1_raw": _distinct(1, raw=True),
+    "distinct2_raw": _distinct(2, raw=True),
+    **{scale: _rated(scale) for scale in paper.SCALES},
+    **{
+        name: _column(name)
+        for name in ("cpbd", "ssim", "ssim_uniform7", "sync_confidence", "sync_offset", "sync_distance")
+    },
+    **{
+        name: _column(name)
+        for name in ("lips_confidence", "lips_offset", "dnsmos", "voice_similarity", "words_per_second")
+    },
+    **{name: _column(name) for name in ("f0", "f0_range", "level_range", "seconds", "film_minus_speech")},
+    "word_error_rate": _word_errors,
+    "nats": _numbers("nats"),
+    "copied": _copied,
+    "verbatim": _verbatim,
+    "face": _face,
+}
+"""Every column by key."""
+JUDGE_OF = {
+    "sync_confidence": "syncnet",
+    "sync_offset": "syncnet",
+    "sync_distance": "syncnet",
+    "dnsmos": "dnsmos",
+    "word_error_rate": "whisper",
+    "voice_similarity": "voice print",
+    "face": "face",
+}
+_SPEECH = {
+    "dnsmos",
+    "word_error_rate",
+    "voice_similarity",
+    "words_per_second",
+    "f0",
+    "f0_range",
+    "level_range",
+    "seconds",
+}
+_FILM = {"cpbd", "ssim", "ssim_uniform7", "lips_confidence", "lips_offset", "film_minus_speech", "face"}
+_FILM |= {"sync_confidence", "sync_offset", "sync_distance"}
+_REFERENCE = {"ssim", "ssim_uniform7", "voice_similarity"}
+
+
+def cell(evaluation: Evaluation, system: System, column: str) -> Cell:
+    """One cell, or why it is empty."""
+    if column in _SPEECH and not system.has("speech"):
+        return Cell(note="the replies have no speech")
+    if column in _FILM and not system.has("video"):
+        return Cell(note="the replies have no film")
+    if column in _REFERENCE and evaluation.system("ground-truth") is None:
+        return Cell(note="needs the recordings as the row ground-truth")
+    judge = JUDGE_OF.get(column)
+    if judge is not None and (why := evaluation.judges.absent.get(judge)):
+        return Cell(note=why)
+    return CELLS[column](evaluation, system)
+
+
+def table(
+    evaluation: Evaluation,
+    key: str,
+    title: str,
+    columns: Sequence[Column],
+    rows: Mapping[str, str],
+    notes: Sequence[str] = (),
+    numbers: PaperTable | None = None,
+) -> Table:
+    """A table of `CELLS`; rows without a system are said."""
+    made = []
+    for row, name in rows.items():
+        system = evaluation.system(row)
+        found: dict[str, Cell] = {}
+        for each in columns:
+            here = Cell() if system is None else cell(evaluation, system, each.key)
+            found[each.key] = here.with_paper(None if numbers is None else numbers.number(row, each.key))
+        made.append(Row(row, name, found, "" if system else MISSING_ROW))
+    given = [each for each in (evaluation.system(row) for row in rows) if each is not None]
+    said = [
+        f"{each.name}: {each.manifest.extra['note']}"
+        for each in given
+        if isinstance(each.manifest.extra.get("note"), str)
+    ]
+    return Table(key, title, columns, made, [*notes, *said])
