@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import io
 import os
 import platform
 import sys
@@ -33,6 +32,7 @@ import soxr
 from data_pipeline import corpus
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError, main_guard
+from empatheia_jax.media import lossy
 from empatheia_jax.media.audio import read_audio, write_wav
 from empatheia_jax.media.video import VideoWriter
 from empatheia_jax.provenance import manifest
@@ -71,22 +71,10 @@ def pieces(folder: Path, count: int, seconds: float = 4.0) -> list[Sound]:
     return [(0.5 * piece / max(np.abs(piece).max(), 1e-3)).astype(np.float32) for piece in kept]
 
 
-def coded(sound: Sound, container: str, codec: str, bits: int) -> Sound:
+def coded(sound: Sound, codec: lossy.Codec, bits: int) -> Sound:
     """Through a codec and back."""
-    target = io.BytesIO()
-    with av.open(target, "w", format=container) as file:
-        stream = file.add_stream(codec, rate=RATE, layout="mono")
-        stream.bit_rate = bits
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound[None], np.float32), format="flt", layout="mono")
-        frame.rate = RATE
-        resampler = av.AudioResampler(
-            format=stream.format, layout="mono", rate=RATE, frame_size=stream.frame_size or 1024
-        )
-        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-            file.mux(stream.encode(piece))
-        file.mux(stream.encode(None))
     with tempfile.NamedTemporaryFile(suffix=".bin") as file:
-        Path(file.name).write_bytes(target.getvalue())
+        Path(file.name).write_bytes(lossy.encode(np.asarray(sound, np.float32), RATE, codec, bits))
         return read_audio(file.name, RATE)
 
 
@@ -110,13 +98,13 @@ def middle(sound: Sound, seconds: float) -> Sound:
 
 CHANGES: dict[str, Callable[[Sound], Sound]] = {
     "nothing": lambda sound: sound,
-    "AAC 128 kbit/s": lambda sound: coded(sound, "adts", "aac", 128_000),
-    "AAC 64 kbit/s": lambda sound: coded(sound, "adts", "aac", 64_000),
-    "AAC 32 kbit/s": lambda sound: coded(sound, "adts", "aac", 32_000),
-    "MP3 128 kbit/s": lambda sound: coded(sound, "mp3", "libmp3lame", 128_000),
-    "MP3 64 kbit/s": lambda sound: coded(sound, "mp3", "libmp3lame", 64_000),
-    "MP3 32 kbit/s": lambda sound: coded(sound, "mp3", "libmp3lame", 32_000),
-    "Opus 24 kbit/s": lambda sound: coded(sound, "ogg", "libopus", 24_000),
+    "AAC 128 kbit/s": lambda sound: coded(sound, lossy.AAC, 128_000),
+    "AAC 64 kbit/s": lambda sound: coded(sound, lossy.AAC, 64_000),
+    "AAC 32 kbit/s": lambda sound: coded(sound, lossy.AAC, 32_000),
+    "MP3 128 kbit/s": lambda sound: coded(sound, lossy.MP3, 128_000),
+    "MP3 64 kbit/s": lambda sound: coded(sound, lossy.MP3, 64_000),
+    "MP3 32 kbit/s": lambda sound: coded(sound, lossy.MP3, 32_000),
+    "Opus 24 kbit/s": lambda sound: coded(sound, lossy.OPUS, 24_000),
     "16 kHz": lambda sound: resampled(sound, 16_000),
     "8 kHz": lambda sound: resampled(sound, 8_000),
     "gain −10 dB": lambda sound: sound * 10 ** (-10 / 20),
@@ -127,14 +115,14 @@ CHANGES: dict[str, Callable[[Sound], Sound]] = {
     "the middle 1 s": lambda sound: middle(sound, 1.0),
     "5 % faster": lambda sound: soxr.resample(sound, RATE * 1.05, RATE),
     "AAC 32 kbit/s, 16 kHz and −10 dB": lambda sound: (
-        10 ** (-10 / 20) * coded(resampled(sound, 16_000), "adts", "aac", 32_000)
+        10 ** (-10 / 20) * coded(resampled(sound, 16_000), lossy.AAC, 32_000)
     ),
 }
 
 
 def film_again(source: Path, target: Path, side: int) -> None:
     """Encodes a film anew: H.264 with pictures of another size, and AAC at 64 kbit/s."""
-    sound = coded(read_audio(source, RATE), "adts", "aac", 64_000)
+    sound = coded(read_audio(source, RATE), lossy.AAC, 64_000)
     with av.open(str(source)) as file:
         frames = [frame.reformat(side, side, "rgb24").to_ndarray() for frame in file.decode(video=0)]
     sound = sound[: len(frames) * RATE // 25]  # a codec leaves padding behind
