@@ -179,21 +179,6 @@ def chain(*steps: Transform) -> Transform:
     return Transform(" then ".join(step.name for step in steps), to_target, to_source, shapes)
 
 
-def heads_out(heads: int, head_dim: int, features: int) -> Transform:
-    """Weight (heads·head_dim, features) of a projection into heads → kernel (features, heads, head_dim)."""
-    return chain(transpose, reshape((features, heads * head_dim), (features, heads, head_dim)))
-
-
-def heads_in(heads: int, head_dim: int, features: int) -> Transform:
-    """Weight (features, heads·head_dim) of a projection out of heads → kernel (heads, head_dim, features)."""
-    return chain(transpose, reshape((heads * head_dim, features), (heads, head_dim, features)))
-
-
-def head_bias(heads: int, head_dim: int) -> Transform:
-    """Bias (heads·head_dim,) → (heads, head_dim)."""
-    return reshape((heads * head_dim,), (heads, head_dim))
-
-
 _PLACE = re.compile(r"\{(\w+)\}")
 
 

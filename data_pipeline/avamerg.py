@@ -207,11 +207,6 @@ def open_data(data_dir: str | Path) -> dict[str, Any]:
     return builder.as_data_source()
 
 
-def conversation_of(record: Mapping[str, Any]) -> Conversation:
-    """The typed conversation of a record."""
-    return schema.conversation_from_json(json.loads(_text(record["json"])))
-
-
 def export(data_dir: str | Path, output: str | Path) -> dict[str, int]:
     """Writes a prepared data set back as a released tree; returns the conversations per split.
 

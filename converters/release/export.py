@@ -35,7 +35,6 @@ from empatheia_jax.settings import Experiment, plain
 
 PARTS = ("merged", "base_with_tokens", "gguf", "speech", "face")
 """What an export may hold beside the adapter and the bridge, which it always does."""
-BAKED = "base_with_tokens"
 _GENERATORS = {"speech": "tts", "face": "talking_head"}
 
 

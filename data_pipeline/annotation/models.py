@@ -8,7 +8,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -111,18 +111,6 @@ def _read_answers(path: str) -> dict[str, dict[str, str]]:
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path}, line {number} is no {{key, answer}} object; mend or remove it") from None
     return answers
-
-
-@dataclass(frozen=True)
-class OwnModel:
-    """A model of our own: any function from a prompt's text to text."""
-
-    function: Callable[[str], str]
-    name: str
-
-    def __call__(self, question: Question) -> str:
-        """See `Answerer`."""
-        return self.function(question.text)
 
 
 @dataclass(frozen=True)

@@ -92,13 +92,3 @@ class InterruptionDetector:
         # A slow drift correlates at every distance: only a peak that stands apart is a pitch.
         peaks = (found[1:-1] > found[:-2]) & (found[1:-1] >= found[2:])
         return float(found[1:-1][peaks].max(initial=0.0))
-
-
-def speech_seconds(samples: Float[np.ndarray, " n"], rate: int) -> float:
-    """The longest stretch of speech in a sound, as `InterruptionDetector` counts it."""
-    detector, longest = InterruptionDetector(rate), 0.0
-    samples = np.concatenate([np.asarray(samples, np.float32), np.zeros(round(WINDOW * rate), np.float32)])
-    for begin in range(0, len(samples), detector._block):
-        detector.push(samples[begin : begin + detector._block])
-        longest = max(longest, detector.seconds)
-    return longest

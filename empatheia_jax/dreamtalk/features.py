@@ -15,7 +15,6 @@ WINDOW = 400
 FFT = 1024
 FLOOR = 1e-5
 SHIFT, SCALE = 4.0, 4.0  # brings the logarithm of speech near zero mean and unit size
-MIN_SAMPLES = WINDOW
 
 
 def rows_of(samples: int) -> int:

@@ -15,7 +15,7 @@ import secrets
 import threading
 import urllib.parse
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal
 
@@ -213,8 +213,3 @@ def base64_bytes(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise Refusal(400, "the recording is no base64", code="base64") from None
-
-
-def pieces_of(content: bytes, size: int = 1 << 16) -> Iterator[bytes]:
-    """The content in pieces."""
-    yield from (content[place : place + size] for place in range(0, len(content), size))

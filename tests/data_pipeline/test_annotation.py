@@ -210,8 +210,7 @@ def test_an_endpoint_that_refuses_is_one_line(endpoint):
         endpoint(models.Question("p", "?"))
 
 
-def test_a_model_of_our_own_is_any_function():
-    assert models.OwnModel(str.upper, "shouting")(models.Question("p", "hello")) == "HELLO"
+def test_questions_and_answers_that_are_not_there_are_refused():
     with pytest.raises(UserError, match="does not exist"):
         models.Question.of("chain-99")
     with pytest.raises(UserError, match="no answer"):

@@ -47,7 +47,7 @@ def test_records_are_random_access_and_typed(tmp_path):
     wanted = {each.conversation_id: each for each in schema.read(source / "train.json")}
     for n in (3, 0):
         record = train[n]
-        conversation = avamerg.conversation_of(record)
+        conversation = schema.conversation_from_json(json.loads(record["json"]))
         assert conversation == wanted[conversation.conversation_id]
         assert record["speaker_profile"] == conversation.speaker.profile_id
         assert record["turns"] == len(conversation.turns)

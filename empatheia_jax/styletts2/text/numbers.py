@@ -27,10 +27,6 @@ def _range(match: re.Match[str]) -> str:
     return f"{decimal(match[1])} to {decimal(match[2])}"
 
 
-def _the_third(match: re.Match[str]) -> str:
-    return f"the {ordinal(roman(match[1])).capitalize()}"
-
-
 def _times(match: re.Match[str]) -> str:
     return f"{decimal(match[1])} times"
 

@@ -153,8 +153,6 @@ def _degrees(match: re.Match[str]) -> str:
     return minus + _quantity(match[2], "degree", "degrees") + _TEMPERATURE[match[3]]
 
 
-_AFTER = rf"(?=\s?(?:%|°|(?:{words(_UNITS)})\b))"
-
 RULES: tuple[Rule, ...] = (
     rule(rf"(?<![\w.])({NUMBER})\s?°?\s?[-–—]\s?({NUMBER})(?=\s?(?:%|°))", lambda m: f"{decimal(m[1])} to {m[2]}"),
     rule(rf"(?<![\w.,])(?P<first>{NUMBER})\s?[-–—]\s?(?={NUMBER}\s?(?:{words(_UNITS)})\b)", _range_of_measures),
