@@ -29,8 +29,9 @@ from empatheia_jax.dialogue import commands
 from empatheia_jax.dialogue.engine import Engine
 from empatheia_jax.dialogue.events import Done, Failed
 from empatheia_jax.dialogue.faces import DrawnFaces
+from empatheia_jax.dialogue.request import Request
 from empatheia_jax.dialogue.responder import Blend, Responder
-from empatheia_jax.dialogue.session import Request, Session
+from empatheia_jax.dialogue.session import Session
 from empatheia_jax.dialogue.writer import Writer
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.parallel.mesh import local_mesh

@@ -30,9 +30,10 @@ from empatheia_jax.conversation.schema import Profile
 from empatheia_jax.dialogue import commands
 from empatheia_jax.dialogue.asking import Ask
 from empatheia_jax.dialogue.engine import Engine
+from empatheia_jax.dialogue.request import Request
 from empatheia_jax.dialogue.responder import Reply, Responder
 from empatheia_jax.dialogue.safeguards import Safeguards
-from empatheia_jax.dialogue.session import Request, Session
+from empatheia_jax.dialogue.session import Session
 from empatheia_jax.errors import UserError
 from empatheia_jax.provenance.marks import Marks
 from empatheia_jax.runs.run import Run

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from empatheia_jax.dialogue.events import Done, Event, Failed, Motion, SpeechPiece
+from empatheia_jax.dialogue.request import Request
 from empatheia_jax.dialogue.responder import DEFAULT_LISTENER, Reply, Responder
-from empatheia_jax.dialogue.session import Request
 from empatheia_jax.errors import UserError
 
 

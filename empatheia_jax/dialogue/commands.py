@@ -27,9 +27,10 @@ from empatheia_jax.dialogue.engine import Engine
 from empatheia_jax.dialogue.events import ChainStep, Event, Instead, TextPiece
 from empatheia_jax.dialogue.faces import DrawnFaces, FaceFolder
 from empatheia_jax.dialogue.replies import fields_of
+from empatheia_jax.dialogue.request import Request
 from empatheia_jax.dialogue.responder import Blend, Reply, Responder
 from empatheia_jax.dialogue.safeguards import Safeguards
-from empatheia_jax.dialogue.session import Request, Session
+from empatheia_jax.dialogue.session import Session
 from empatheia_jax.dialogue.voices import Voices
 from empatheia_jax.dialogue.writer import Writer, trained, trained_losses
 from empatheia_jax.dreamtalk import photo

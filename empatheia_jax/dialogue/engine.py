@@ -29,9 +29,10 @@ from empatheia_jax.dialogue.casting import understand
 from empatheia_jax.dialogue.collect import collect
 from empatheia_jax.dialogue.events import ChainStep, Event, Failed, Instead, SpeechPiece, TextPiece
 from empatheia_jax.dialogue.job import Job
+from empatheia_jax.dialogue.request import Request
 from empatheia_jax.dialogue.responder import Reply, Responder
 from empatheia_jax.dialogue.round_robin import RoundRobin
-from empatheia_jax.dialogue.session import Request, Session
+from empatheia_jax.dialogue.session import Session
 from empatheia_jax.dialogue.stream import Stream
 from empatheia_jax.dialogue.texts import PLACES, SlotTexts, Texts, WholeTexts
 from empatheia_jax.errors import UserError

@@ -11,8 +11,9 @@ from empatheia_jax.conversation.expression import NEUTRAL
 from empatheia_jax.dialogue.events import Done
 from empatheia_jax.dialogue.performance import Performance
 from empatheia_jax.dialogue.reading import Reader, Sentences
+from empatheia_jax.dialogue.request import Request
 from empatheia_jax.dialogue.responder import DEFAULT_LISTENER, Responder
-from empatheia_jax.dialogue.session import Request, Session
+from empatheia_jax.dialogue.session import Session
 from empatheia_jax.dialogue.stream import Stream
 from empatheia_jax.dialogue.texts import Texts
 from empatheia_jax.dialogue.writer import Question, Written

@@ -10,7 +10,7 @@ import numpy as np
 from empatheia_jax.conversation import answer
 from empatheia_jax.conversation.answer import END, Answer
 from empatheia_jax.dialogue.events import Word
-from empatheia_jax.dialogue.session import CHAIN
+from empatheia_jax.dialogue.request import CHAIN
 from empatheia_jax.styletts2.joins import FRAME, SAMPLE_RATE
 from empatheia_jax.styletts2.speaker import FIRST_PIECE, Speech
 from empatheia_jax.styletts2.text import normalise

@@ -25,7 +25,7 @@ from empatheia_jax.core.causal import CausalLM
 from empatheia_jax.core.form import Form
 from empatheia_jax.core.slots import UNLIMITED, SlotDecoder, Wrote
 from empatheia_jax.core.tokenizer import TextStream
-from empatheia_jax.dialogue.session import CHAIN, Request
+from empatheia_jax.dialogue.request import CHAIN, Request
 from empatheia_jax.dialogue.writer import Question, Writer, Written
 from empatheia_jax.errors import UserError
 

@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.expression import NEUTRAL
-from empatheia_jax.dialogue.session import CHAIN, Modality, Request
+from empatheia_jax.dialogue.request import CHAIN, Modality, Request
 from empatheia_jax.dreamtalk.drawn_face import shader
 from empatheia_jax.errors import UserError
 from empatheia_jax.server import fields, film, hearing, sound, wire

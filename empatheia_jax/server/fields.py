@@ -11,7 +11,7 @@ from starlette.requests import Request as HttpRequest
 
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.schema import Profile
-from empatheia_jax.dialogue.session import DecodingChoice, Mix
+from empatheia_jax.dialogue.request import DecodingChoice, Mix
 from empatheia_jax.errors import UserError
 from empatheia_jax.server.refusals import Refusal
 

@@ -9,8 +9,9 @@ from typing import Any
 from empatheia_jax.dialogue.engine import Engine
 from empatheia_jax.dialogue.events import Frames
 from empatheia_jax.dialogue.faces import DrawnFaces
+from empatheia_jax.dialogue.request import Request
 from empatheia_jax.dialogue.safeguards import Safeguards
-from empatheia_jax.dialogue.session import Request, Session
+from empatheia_jax.dialogue.session import Session
 from empatheia_jax.server import hearing
 from empatheia_jax.server.metrics import Metrics
 from empatheia_jax.server.options import Options

@@ -22,7 +22,8 @@ from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.expression import NEUTRAL
 from empatheia_jax.dialogue.engine import Busy
 from empatheia_jax.dialogue.events import ChainStep, Done, Failed, Instead, SpeechPiece, TextPiece
-from empatheia_jax.dialogue.session import CHAIN, DecodingChoice, Modality, Request, Session
+from empatheia_jax.dialogue.request import CHAIN, DecodingChoice, Modality, Request
+from empatheia_jax.dialogue.session import Session
 from empatheia_jax.server import fields, hearing, openai_messages, sound, wire
 from empatheia_jax.server.api import media_of, received
 from empatheia_jax.server.fields import Fields, said_once

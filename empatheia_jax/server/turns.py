@@ -19,7 +19,8 @@ import numpy as np
 
 from empatheia_jax.dialogue.engine import Busy, Engine
 from empatheia_jax.dialogue.events import Done, Event, Failed, Frames, SpeechPiece
-from empatheia_jax.dialogue.session import Request, Session
+from empatheia_jax.dialogue.request import Request
+from empatheia_jax.dialogue.session import Session
 from empatheia_jax.dialogue.stream import Stream
 from empatheia_jax.errors import UserError
 from empatheia_jax.provenance.marks import Marks

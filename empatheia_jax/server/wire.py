@@ -21,7 +21,8 @@ from empatheia_jax.dialogue.events import (
     SpeechPiece,
     TextPiece,
 )
-from empatheia_jax.dialogue.session import CHAIN, Session
+from empatheia_jax.dialogue.request import CHAIN
+from empatheia_jax.dialogue.session import Session
 from empatheia_jax.dreamtalk.drawn_face.layout import ACTIONS, EXPRESSION, MOTION
 from empatheia_jax.media.audio import to_pcm16
 

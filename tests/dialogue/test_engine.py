@@ -15,7 +15,8 @@ from empatheia_jax.conversation.answer import one_line
 from empatheia_jax.conversation.schema import Profile
 from empatheia_jax.dialogue.engine import Busy, Engine
 from empatheia_jax.dialogue.events import ChainStep, Done, Failed, Frames, Instead, Motion, SpeechPiece, TextPiece
-from empatheia_jax.dialogue.session import CHAIN, DecodingChoice, Mix, Request, Session
+from empatheia_jax.dialogue.request import CHAIN, DecodingChoice, Mix, Request
+from empatheia_jax.dialogue.session import Session
 from empatheia_jax.dialogue.stream import FRAMES_AHEAD
 from empatheia_jax.dialogue.texts import SlotTexts
 from empatheia_jax.dialogue.writer import Question

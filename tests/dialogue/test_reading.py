@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from empatheia_jax.conversation import answer
 from empatheia_jax.conversation.schema import ChainOfEmpathy
 from empatheia_jax.dialogue.reading import Reader, Sentences, word_times
-from empatheia_jax.dialogue.session import CHAIN
+from empatheia_jax.dialogue.request import CHAIN
 from empatheia_jax.styletts2.speaker import Speech
 
 CHAIN_SAID = ChainOfEmpathy("sad", "A day at work. It was long.", "Nobody thanked her.", "Comfort her.")

@@ -8,7 +8,8 @@ from configs import debug
 from empatheia_jax.dialogue import commands
 from empatheia_jax.dialogue.engine import Engine
 from empatheia_jax.dialogue.events import Done, Frames, Motion, SpeechPiece, TextPiece
-from empatheia_jax.dialogue.session import Request, Session
+from empatheia_jax.dialogue.request import Request
+from empatheia_jax.dialogue.session import Session
 from empatheia_jax.settings import resolve
 from tests.runs import folders
 

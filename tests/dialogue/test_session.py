@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.schema import Profile, Utterance
 from empatheia_jax.dialogue import session as module
-from empatheia_jax.dialogue.session import DecodingChoice, Mix, Request, Session
+from empatheia_jax.dialogue.request import Request
+from empatheia_jax.dialogue.session import Session
 from empatheia_jax.errors import UserError
 
 REPLY = "I am sorry, my friend. It will get better."
@@ -144,31 +145,6 @@ def test_a_damaged_session_is_one_line(tmp_path, damage, message):
     with pytest.raises(UserError, match=message) as caught:
         Session.load(place)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"text": "  "}, "no words"),
-        ({"text": "a", "modalities": ("smell",)}, "modalities"),
-        ({"text": "a", "chain_edits": {"reply": "x"}}, "no step 'reply'"),
-        ({"text": "a", "chain_edits": {"emotion_cause": " "}}, "is empty"),
-        ({"text": "a", "chain_edits": {"speaker_emotion": "flabberwocked"}}, "flabberwocked"),
-        ({"text": "a", "emotion": "anxious"}, "cannot be shown"),
-        ({"text": "a", "seed": -1}, "seed"),
-        ({"text": "a", "pipeline": True, "chain_edits": {"emotion_cause": "x"}}, "pipeline"),
-    ],
-)
-def test_a_request_that_makes_no_sense_is_one_line(arguments, message):
-    with pytest.raises(UserError, match=message) as caught:
-        Request(**arguments)
-    assert "\n" not in str(caught.value)
-
-
-def test_numbers_out_of_range_are_one_line():
-    for make in (lambda: DecodingChoice(temperature=-1), lambda: DecodingChoice(top_p=0), lambda: Mix(profile_share=2)):
-        with pytest.raises(UserError, match="expected"):
-            make()
 
 
 def test_nothing_was_said_yet():

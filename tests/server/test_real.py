@@ -16,8 +16,9 @@ import soundfile
 from configs import debug
 from empatheia_jax.dialogue import commands
 from empatheia_jax.dialogue.engine import Engine
+from empatheia_jax.dialogue.request import CHAIN
 from empatheia_jax.dialogue.safeguards import Safeguards
-from empatheia_jax.dialogue.session import CHAIN, Session
+from empatheia_jax.dialogue.session import Session
 from empatheia_jax.media import transcription
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter
