@@ -1,14 +1,17 @@
 """Gives the toy dialogues their voices and faces: one wav, one mp4 and the face's coefficients per utterance.
 
 Everything is a fixed function of the words, the profiles and the weights of the voice, so two runs make the same bytes;
-files that are there already are kept, so an interrupted run continues.
+files that are there already are kept, so an interrupted run continues. While one utterance is spoken, those before it are
+drawn and encoded: speaking leaves part of a second core idle, and encoding most of it.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import io
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +34,8 @@ RATE, FPS = 24_000, 25
 FOLDERS = {"audio": "audio_v5_0", "video": "video_v5_0", "motion": "motion_v5_0"}
 DIALOGUES = {"toy": toy, "corpus": corpus}
 """The sets of dialogues that can be spoken and drawn: modules with `SPLITS` and `conversations(split)`."""
+DRAWN_AT_ONCE = 2
+"""Threads that draw and encode beside the speaking one. So many utterances, and one more, are in memory."""
 
 
 @dataclass(frozen=True)
@@ -211,11 +216,13 @@ def build(
     for folder in FOLDERS.values():
         (output / folder).mkdir(parents=True, exist_ok=True)
     write_json(stamp, made_by)
-    jobs = [(c, said) for conversations in splits.values() for c in conversations for said in c.utterances()]
-    for done, (conversation, said) in enumerate(jobs):
-        progress(done, len(jobs))
-        _record(output, conversation, said, voice, face, shown_at(conversation, said, reading))
-    progress(len(jobs), len(jobs))
+    recordings = [
+        _recording(output, conversation, said, shown_at(conversation, said, reading))
+        for conversations in splits.values()
+        for conversation in conversations
+        for said in conversation.utterances()
+    ]
+    _record(recordings, voice, face, progress)
     for split, conversations in splits.items():
         schema.write(output / f"{split}.json", conversations)
     schema.write(output / "demo.json", [demo_dialogue(splits["test"][0])])
@@ -236,6 +243,19 @@ def film(
 ) -> np.ndarray:
     """Writes what a person says with a feeling as a wav and an mp4; returns the face's coefficients (frames, 64 or more)."""
     spoken = voice(text, profile, emotion, intensity, seed)
+    return _film(audio, video, spoken, profile, face, emotion, intensity, seed)
+
+
+def _film(
+    audio: Path,
+    video: Path,
+    spoken: Spoken,
+    profile: Profile,
+    face: Face,
+    emotion: str,
+    intensity: float,
+    seed: int,
+) -> np.ndarray:
     motion, pictures = face(spoken, profile, emotion, intensity, seed)
     write_wav(audio, spoken.samples, RATE)
     with VideoWriter(video, FPS, (face.size, face.size), audio=spoken.samples, audio_rate=RATE) as writer:
@@ -244,14 +264,43 @@ def film(
     return motion
 
 
-def _record(
-    output: Path,
-    conversation: Conversation,
-    said: schema.Utterance,
-    voice: Voice,
-    face: Face,
-    shown: tuple[str, float],
-) -> None:
+@dataclass(frozen=True)
+class _Recording:
+    """An utterance, what its speaker shows, and its files by kind."""
+
+    text: str
+    profile: Profile
+    emotion: str
+    intensity: float
+    seed: int
+    paths: dict[str, Path]
+
+    @property
+    def exists(self) -> bool:
+        return all(path.is_file() for path in self.paths.values())
+
+    def speak(self, voice: Voice) -> Spoken:
+        return voice(self.text, self.profile, self.emotion, self.intensity, self.seed)
+
+    def draw(self, spoken: Spoken, face: Face) -> None:
+        motion = _film(
+            self.paths["audio"],
+            self.paths["video"],
+            spoken,
+            self.profile,
+            face,
+            self.emotion,
+            self.intensity,
+            self.seed,
+        )
+        buffer = io.BytesIO()
+        np.save(buffer, np.asarray(motion[:, :64], np.float32), allow_pickle=False)
+        write_bytes(self.paths["motion"], buffer.getvalue())
+
+
+def _recording(
+    output: Path, conversation: Conversation, said: schema.Utterance, shown: tuple[str, float]
+) -> _Recording:
     profile = conversation.profile(said.role)
     if profile is None:
         raise UserError(f"conversation {conversation.conversation_id} has no profile of the {said.role}; expected both")
@@ -259,10 +308,29 @@ def _record(
         kind: output / folder / media_name(conversation.conversation_id, said.index, profile.media_id, kind)
         for kind, folder in FOLDERS.items()
     }
-    if all(path.is_file() for path in paths.values()):
-        return
     seed = int(conversation.conversation_id) * 100 + said.index
-    motion = film(paths["audio"], paths["video"], said.text, profile, voice, face, *shown, seed=seed)
-    buffer = io.BytesIO()
-    np.save(buffer, np.asarray(motion[:, :64], np.float32), allow_pickle=False)
-    write_bytes(paths["motion"], buffer.getvalue())
+    return _Recording(said.text, profile, *shown, seed, paths)
+
+
+def _record(recordings: Sequence[_Recording], voice: Voice, face: Face, progress: Callable[[int, int], None]) -> None:
+    """Makes the recordings that do not exist. Utterances are spoken one by one, and drawn by threads of their own."""
+    missing = [each for each in recordings if not each.exists]
+    drawn: deque[concurrent.futures.Future[None]] = deque()
+
+    def wait(left: int) -> None:
+        while len(drawn) > left:
+            drawn.popleft().result()
+        progress(spoken - len(drawn), len(recordings))
+
+    spoken = len(recordings) - len(missing)
+    with concurrent.futures.ThreadPoolExecutor(DRAWN_AT_ONCE, "draw") as pool:
+        try:
+            wait(0)
+            for each in missing:
+                drawn.append(pool.submit(each.draw, each.speak(voice), face))
+                spoken += 1
+                wait(DRAWN_AT_ONCE)
+            wait(0)
+        except BaseException:  # what is being drawn is finished, so that no file is half-written; the rest is left
+            pool.shutdown(cancel_futures=True)
+            raise

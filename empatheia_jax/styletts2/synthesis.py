@@ -34,19 +34,19 @@ class Buckets:
     """Rounds lengths up, preferring a size that is compiled already where that wastes little.
 
     A sentence somewhat shorter than the one before would fall into a smaller bucket, and compiling that takes longer
-    than computing some padding.
+    than computing some padding. With `waste=1` the size depends on the length alone, never on what came before.
     """
 
     WASTE = 2.0
 
-    def __init__(self, sizes: Sequence[int]):
-        self.sizes = tuple(sizes)
+    def __init__(self, sizes: Sequence[int], waste: float = WASTE):
+        self.sizes, self.waste = tuple(sizes), waste
         self._used: set[tuple[int, int]] = set()
 
     def choose(self, length: int, batch: int = 1) -> int:
         """The padded length for `length` in a batch of `batch`. Raises `ValueError` beyond the largest size."""
         size = bucket(length, self.sizes)
-        ready = [used for rows, used in self._used if rows == batch and size <= used <= self.WASTE * size]
+        ready = [used for rows, used in self._used if rows == batch and size <= used <= self.waste * size]
         size = min(ready, default=size)
         self._used.add((batch, size))
         return size
@@ -64,9 +64,12 @@ def source_noise(seed: Int[Array, ""], index: Int[Array, " B"], frames: int) -> 
 
 
 class Synthesis:
-    """A StyleTTS 2 model's networks, compiled per bucket."""
+    """A StyleTTS 2 model's networks, compiled per bucket.
 
-    def __init__(self, model: StyleTTS2):
+    repeatable: a length has its bucket, whatever was spoken before: the same bits in any order. Few sizes then, those of `warm`.
+    """
+
+    def __init__(self, model: StyleTTS2, repeatable: bool = False):
         graph, self._state = nnx.split(model)
         self.config = model.config
 
@@ -124,7 +127,11 @@ class Synthesis:
             "sampled_style": sampled_style,
             "reference_style": reference_style,
         }
-        self._tokens, self._frames = Buckets(TOKENS), Buckets(FRAMES)
+        if repeatable:
+            self._tokens = Buckets(WARM_TOKENS, waste=1)
+            self._frames = Buckets((*WARM_FRAMES, *(size for size in FRAMES if size > WARM_FRAMES[-1])), waste=1)
+        else:
+            self._tokens, self._frames = Buckets(TOKENS), Buckets(FRAMES)
 
     @property
     def compilations(self) -> int:

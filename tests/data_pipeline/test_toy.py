@@ -86,6 +86,31 @@ def test_the_set_is_made_to_the_byte_and_an_interrupted_run_continues(tmp_path):
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
 
 
+def test_few_utterances_wait_to_be_drawn_and_an_error_there_stops_the_speaking(tmp_path):
+    spoken, drawn, most = [], [], []
+
+    class Counted(Hum):
+        def __call__(self, *arguments):
+            spoken.append(arguments[0])
+            most.append(len(spoken) - len(drawn))
+            return super().__call__(*arguments)
+
+    class Breaks(Card):
+        def __call__(self, *arguments):
+            if len(drawn) == 6:
+                raise UserError("no more paint")
+            found = super().__call__(*arguments)
+            drawn.append(arguments)
+            return found
+
+    with pytest.raises(UserError, match="no more paint"):
+        media.build(tmp_path / "toy", Counted(), Breaks(), count=8)
+    assert max(most) <= media.DRAWN_AT_ONCE + 1 and len(spoken) <= 6 + media.DRAWN_AT_ONCE + 1
+    films = sorted((tmp_path / "toy" / media.FOLDERS["video"]).iterdir())
+    assert len(films) == 6 and not any(path.name.startswith(".") for path in films)
+    assert not (tmp_path / "toy" / "train.json").exists()
+
+
 def test_the_made_set_is_an_avamerg_tree(tmp_path):
     counts = media.build(tmp_path / "toy", Hum(), Card(), count=7)
     tree = Tree(tmp_path / "toy")

@@ -328,6 +328,20 @@ def test_buckets_prefer_what_is_compiled():
         buckets.choose(81)
 
 
+def test_a_repeatable_speaker_says_the_same_bits_whatever_was_said_before():
+    def made():
+        return Speaker(ToyVoice(), STYLETTS2, toy_voices(), Letters(), repeatable=True)
+
+    assert [Buckets((10, 20, 40, 80), waste=1).choose(n) for n in (15, 5, 20)] == [20, 10, 20]
+    once, long = made(), "and so it goes on and on " * 12
+    first = once.say(TEXT).samples
+    other = made()
+    other.say(long)
+    np.testing.assert_array_equal(other.say(TEXT).samples, first)
+    sizes = [size for size, _ in sorted((size, rows) for rows, size in other._synthesis._frames._used)]
+    assert len(sizes) > 1  # the longer text took a larger program, and the shorter one did not
+
+
 # --- the command ------------------------------------------------------------------------------------------------
 
 
