@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 RUN = runs/quickstart
 INPUT = examples/question.json
 # Dialogues of the corpus that the demo speaks, draws and trains on.
-DIALOGUES ?= 16
+DIALOGUES ?= 12
 LAUNCH = $(BIN)/python launch.py --config=configs/quickstart.py
 
 .PHONY: demo starter test gates docs weights data clean
@@ -25,6 +25,9 @@ weights: $(VENV)/installed
 	test -d weights/smollm2-135m-instruct || $(BIN)/python -m converters.convert --source=smollm2 --output=weights/smollm2-135m-instruct
 	test -d weights/kokoro || $(BIN)/python -m converters.convert --source=kokoro --output=weights/kokoro
 
+# These commands share their compiled programs, so that the second answer compiles nothing that the first one did.
+starter data demo: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/runs/compiled
+
 # Speech and faces of a slice of the corpus, and the feature cache of all stages.
 data: weights
 	test -f data/toy/demo.json || $(BIN)/python -m data_pipeline.toy --dialogues=corpus --output=data/toy --count=$(DIALOGUES) --size=64
@@ -37,12 +40,11 @@ starter: weights
 	elif [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] && command -v xdg-open >/dev/null; then xdg-open out/starter/reply.mp4 >/dev/null 2>&1 & fi
 
 # First the starter answers; then the four stages train on a slice of the corpus, from the starter (resuming where an earlier
-# run stopped), and the same question is answered again.
+# run stopped), and the trained run answers the same question.
 demo: starter
 	$(MAKE) data
-	$(LAUNCH) --workdir=$(RUN)
-	$(LAUNCH) --workdir=$(RUN) --mode=reply --input=$(INPUT) --output=out/demo
-	@echo "before: out/starter, after four stages: out/demo, the training: $(RUN)/report.html"
+	$(LAUNCH) --workdir=$(RUN) --input=$(INPUT)
+	@echo "before: out/starter, after four stages: $(RUN)/samples, the training: $(RUN)/report.html"
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist=worksteal

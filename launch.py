@@ -44,8 +44,8 @@ def read_flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
     return values, lines
 
 
-def train(config: settings.Experiment, workdir: Path) -> int:
-    """Trains the schedule; then lets the model answer one dialogue, and shows it in the report."""
+def train(config: settings.Experiment, workdir: Path, asked: Path | None = None) -> int:
+    """Trains the schedule; then lets the model answer one dialogue, `asked` where it is given, and shows it in the report."""
     from data_pipeline import loader, requirements
     from empatheia_jax.dialogue import commands
     from empatheia_jax.parallel.distributed import among_hosts
@@ -53,9 +53,9 @@ def train(config: settings.Experiment, workdir: Path) -> int:
 
     def work() -> int:
         requirements.require(config, workdir)
+        commands.require_answerable(asked)
         schedule.run(config, workdir, loader.make, loader.describe)
-        commands.report_sample(config, workdir)
-        return 0
+        return commands.report_sample(config, workdir, asked)
 
     return among_hosts(work)
 
@@ -132,7 +132,7 @@ def main(argv: list[str]) -> int:
             )
         return train_generator(config, workdir)
     if given.mode == "train":
-        return train(config, workdir)
+        return train(config, workdir, Path(given.input) if given.input else None)
     if given.mode == "extract":
         return extract(config, workdir, given.verify)
     if given.mode == "evaluate":

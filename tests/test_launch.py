@@ -143,3 +143,26 @@ def test_a_sample_that_fails_ends_the_run_with_its_report_and_code_0(tmp_path, c
     monkeypatch.setattr(commands, "sample", fails)
     assert launch.train(resolve(debug.get_config()), tmp_path / "run") == 0
     assert "no sample of a reply in its report: ZeroDivisionError: no reply" in capsys.readouterr().err
+
+
+def test_a_training_answers_the_dialogue_that_is_given_and_refuses_a_wrong_one_before_it(tmp_path, monkeypatch):
+    from empatheia_jax.dialogue import commands
+
+    trained, answered = [], []
+
+    def run(config, workdir, *_):
+        trained.append(workdir)
+        folders.untrained(config, workdir)
+
+    monkeypatch.setattr(schedule, "run", run)
+    monkeypatch.setattr(
+        commands, "reply", lambda config, workdir, source, output, *_: answered.append((source, output))
+    )
+    config, workdir = resolve(debug.get_config()), tmp_path / "run"
+    question = ROOT / "examples" / "question.json"
+    assert launch.train(config, workdir, question) == 0
+    assert answered == [(question, workdir / "samples" / "90001")] and (workdir / "report.html").is_file()
+    (tmp_path / "wrong.json").write_text("[]")
+    with pytest.raises(UserError, match="expected one to answer"):
+        launch.train(config, tmp_path / "other", tmp_path / "wrong.json")
+    assert trained == [workdir]

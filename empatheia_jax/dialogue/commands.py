@@ -258,20 +258,37 @@ def sample(config: Experiment, workdir: Path) -> Path | None:
     return None
 
 
-def report_sample(config: Experiment, workdir: Path) -> None:
-    """After a training: a reply for the run's report, on the first process, unless there is one already.
+def require_answerable(asked: Path | None) -> None:
+    """Raises `UserError` for a dialogue file that `report_sample` could not answer: before a training, not after it."""
+    if asked is not None:
+        conversation, _ = last_turn(asked)
+        media_files.of_conversation(asked.parent, conversation)
 
-    The run is finished before that: a sample or a report that fails is said and costs nothing else.
+
+def report_sample(config: Experiment, workdir: Path, asked: Path | None = None) -> int:
+    """After a training: a reply for the run's report, on the first process; to the last turn of `asked`, a dialogue file.
+
+    Without one it is the first test dialogue, unless the run has a reply already. The run is finished before that: such a sample
+    or a report that fails is said and costs nothing else. A reply that was asked for is made anew, and raises as `reply`.
+
+    Returns:
+      0, the exit status.
     """
     run = Run(workdir)
-    if jax.process_index() != 0 or run.samples.exists():
-        return
-    try:
-        if sample(config, workdir) is not None:
-            report.write(run)
-    except Exception as error:
-        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        _say(f"the training is complete; there is no sample of a reply in its report: {kind}{error}")
+    if jax.process_index() != 0:
+        return 0
+    if asked is not None:
+        conversation, _ = last_turn(asked)
+        reply(config, workdir, asked, run.samples / conversation.conversation_id, Safeguards.of())
+        report.write(run)
+    elif not run.samples.exists():
+        try:
+            if sample(config, workdir) is not None:
+                report.write(run)
+        except Exception as error:
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            _say(f"the training is complete; there is no sample of a reply in its report: {kind}{error}")
+    return 0
 
 
 # ---------------------------------------------------------------- chat

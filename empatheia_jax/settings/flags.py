@@ -32,7 +32,7 @@ def define(values: flags.FlagValues) -> None:
         "input",
         None,
         "reply: a dialogue as AvaMERG has it (JSON), or train, valid, test; with --modalities=text a file of many. evaluate: a "
-        "split, or the folder of another data set.",
+        "split, or the folder of another data set. train: the dialogue that is answered at the end, for the report.",
     )
     text(
         "output",
