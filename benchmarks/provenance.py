@@ -180,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--flips", type=int, default=300, help="bytes that are flipped in a file")
     options = parser.parse_args(argv)
     if not manifest.available():
-        raise UserError("what signs is not installed; pip install 'empatheia-jax[marks]'")
+        raise UserError("the package that signs files is not installed; run: pip install 'empatheia-jax[marks]'")
     watermark = Watermark.load()
     bare = spoken(options.replies) if options.sounds is None else pieces(options.sounds, options.replies)
     began = time.perf_counter()

@@ -227,7 +227,9 @@ def judge(argv: Sequence[str]) -> int:
     """Preferences of a language model of your own (OpenAI-compatible): both orders, three runs. Never a headline number."""
     options = argparse.ArgumentParser(prog="python -m evaluation judge", description=judge.__doc__)
     _data(options)
-    options.add_argument("--address", required=True, help="http://localhost:8000/v1 say; the key is OPENAI_API_KEY")
+    options.add_argument(
+        "--address", required=True, help="for example http://localhost:8000/v1; the key is OPENAI_API_KEY"
+    )
     options.add_argument("--model", required=True)
     options.add_argument("--rubric", type=Path, help="what the judge is told; ours by default")
     options.add_argument("--ratings", type=Path, help="ratings of people, to see how far the judge agrees with them")

@@ -114,11 +114,13 @@ def _whole(path: Path, value: Any) -> int | None:
 def _ids(path: Path, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         raise UserError(
-            f"{path}: 'ids' is {value!r:.60}; expected a list of the turns that are answered, '01118_0' say"
+            f"{path}: 'ids' is {value!r:.60}; expected a list of the turns that are answered, for example '01118_0'"
         )
     for each in value:
         if not isinstance(each, str) or not _ID.fullmatch(each):
-            raise UserError(f"{path}: {each!r:.60} is no id of a reply; expected conversation_turn, '01118_0' say")
+            raise UserError(
+                f"{path}: {each!r:.60} is no id of a reply; expected conversation_turn, for example '01118_0'"
+            )
     if len(set(value)) < len(value):
         twice = next(each for each in value if value.count(each) > 1)
         raise UserError(f"{path} names {twice} twice; expected every id once")

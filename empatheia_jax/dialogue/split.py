@@ -91,7 +91,7 @@ def run(
         replies.manifest(config, model, there, source.stem).write(output)
     if missing := [name for name in turns if name not in there]:
         raise UserError(
-            f"{len(missing)} of {len(turns)} turns have no reply, {missing[0]} say; see above; start it again"
+            f"{len(missing)} of {len(turns)} turns have no reply, for example {missing[0]}; see above; start it again"
         )
     print(f"{len(turns)} replies in {output}")
     return 0

@@ -62,7 +62,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("file", type=Path, help="an mp4 or a wav")
     path = parser.parse_args(argv).file
     if not manifest.available():
-        raise UserError("what reads signed statements is not installed; pip install 'empatheia-jax[marks]'")
+        raise UserError(
+            "the package that reads signed statements is not installed; run: pip install 'empatheia-jax[marks]'"
+        )
     found = manifest.read(path)
     print("\n".join(statement_lines(found)))
     if found.state != "changed":

@@ -106,7 +106,9 @@ def from_environment(environment: Mapping[str, str]) -> tuple[str, int, int]:
     address = environment["JAX_COORDINATOR_ADDRESS"]
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UserError(f"JAX_COORDINATOR_ADDRESS={address!r}; expected host:port of process 0, 10.0.0.1:1234 say")
+        raise UserError(
+            f"JAX_COORDINATOR_ADDRESS={address!r}; expected host:port of process 0, for example 10.0.0.1:1234"
+        )
     count = _number(environment, "JAX_NUM_PROCESSES")
     number = _number(environment, "JAX_PROCESS_ID", least=0)
     if number >= count:

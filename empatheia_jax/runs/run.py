@@ -57,7 +57,7 @@ class Run:
             raise UserError(f"{self.folder} is no run: it has no {self.config_path.name}; train first, or choose a run")
         advice = (
             "put it back as it was, or start the training again, which writes it anew; values are changed by flags, "
-            "--config.decoding.temperature=0.7 say"
+            "for example --config.decoding.temperature=0.7"
         )
         return read_record(self.config_path, {"name": str}, advice)
 

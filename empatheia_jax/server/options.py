@@ -49,11 +49,11 @@ class Options:
             len(self.token) < 16 or not self.token.isascii() or not self.token.isprintable()
         ):
             raise UserError(
-                "the token is too short or holds odd characters; expected 16 or more printable ASCII characters"
+                "the token is too short or holds other characters; expected 16 or more printable ASCII characters"
             )
         for origin in self.origins:
             if not origin.startswith(("http://", "https://")) or origin.rstrip("/").count("/") != 2:
-                raise UserError(f"the origin {origin!r} is none; expected for example https://lab.example")
+                raise UserError(f"{origin!r} is no web origin; expected for example https://lab.example")
 
     @property
     def local(self) -> bool:

@@ -98,7 +98,9 @@ def _require_file(argv: list[str]) -> None:
         if not path.is_file():
             raise UserError(f"config file {str(path)!r} does not exist; expected one of configs/*.py")
         if path.suffix != ".py":
-            raise UserError(f"{path} is no config file; expected a Python file with `get_config`, {EXAMPLE} say")
+            raise UserError(
+                f"{path} is no config file; expected a Python file with `get_config`, for example {EXAMPLE}"
+            )
 
 
 def _parse(argv: list[str], define: Callable[[flags.FlagValues], None]) -> flags.FlagValues:

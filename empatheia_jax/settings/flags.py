@@ -11,7 +11,7 @@ ASKED: Mapping[str, str] = {
     "text": "what you say",
     "speech": "a recording of it: any sound file; without words, it is transcribed",
     "video": "a film of your face while you say it",
-    "profile": 'who answers: an age, a gender and a tone, "elderly male gentle" say',
+    "profile": 'who answers: an age, a gender and a tone, for example "elderly male gentle"',
     "voice": "the voice that answers: a name of the voice table, a mixture (a:0.7+b:0.3), or a recording of a person",
     "portrait": "the face that answers: a photograph of one person, seen from the front",
     "emotion": "what face and voice show: happy, surprised, angry, fear, sad, disgusted, contempt, neutral",
