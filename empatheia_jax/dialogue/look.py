@@ -111,9 +111,7 @@ class PhotoAnimator:
         if not self._face.drawn:
             yield from self._animator.render(portrait, moves, *span, **options)
             return
-        calm = np.array(moves, np.float32)
-        calm[:, :64] *= photo.CALM
-        for frames in self._animator.render(portrait, calm, *span, **options):
+        for frames in self._animator.render(portrait, photo.calmed(moves), *span, **options):
             yield self._face.overlaid.show(np.asarray(frames))
 
 

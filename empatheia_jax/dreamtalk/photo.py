@@ -34,6 +34,14 @@ _STRETCH = 1.25
 """How far a photograph's height may be stretched against its width."""
 CALM = 0.6
 """Share of a motion of the drawn face that a photograph is moved by: more of it tears a real mouth."""
+CALM_MOUTH = {
+    "jaw_open": 0.5,
+    "lips_stretch": 0.3,
+    "lips_round": 0.25,
+    "lower_lip_drop": 0.35,
+    "tongue": 0.0,
+}
+"""The same for actions that distort a real mouth: narrowed, it becomes a V, and a dropped lip is drawn out long."""
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -151,6 +159,15 @@ def _inside(picture: Picture, axes: np.ndarray, corner: np.ndarray, size: int) -
     y = np.clip(0.56 - side / 2, min(top, bottom - side), max(top, bottom - side))
     pixels = min(size, round(side * size))
     return (*(int(np.clip(round(each * size), 0, size - pixels)) for each in (x, y)), pixels)
+
+
+def calmed(moves: Float[np.ndarray, "frames 73"]) -> Float[np.ndarray, "frames 73"]:
+    """A motion of the drawn face as a photograph bears it: expressions weaker (`CALM`, `CALM_MOUTH`), pose as it is."""
+    shares = np.ones(layout.MOTION, np.float32)
+    shares[: layout.EXPRESSION] = CALM
+    for action, share in CALM_MOUTH.items():
+        shares[layout.ACTIONS[action]] = share
+    return np.asarray(moves, np.float32) * shares
 
 
 def is_drawn(rest_pose: tuple[float, ...]) -> bool:

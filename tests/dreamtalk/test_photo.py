@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from empatheia_jax.dreamtalk import photo, portrait
+from empatheia_jax.dreamtalk.drawn_face import layout
 from empatheia_jax.dreamtalk.drawn_face.profiles import portrait_for_profile
 from empatheia_jax.errors import UserError
 from empatheia_jax.media import face_detection, tflite
@@ -71,3 +72,11 @@ def test_without_a_detector_one_line_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(tflite, "folder", lambda: None)
     with pytest.raises(UserError, match=r"no face detector is installed; run: pip install 'empatheia-jax\[faces\]'"):
         face_detection.require()
+
+
+def test_a_photograph_moves_less_than_a_drawing_and_its_mouth_least_where_it_would_be_distorted():
+    moves = layout.coefficients(2, jaw_open=1.0, lips_round=1.0, brow_raise=1.0, yaw=0.2)
+    calm = photo.calmed(moves)
+    shares = {name: calm[0, layout.ACTIONS[name]] / layout.FULL for name in ("brow_raise", "jaw_open", "lips_round")}
+    assert shares == pytest.approx({"brow_raise": 0.6, "jaw_open": 0.5, "lips_round": 0.25})
+    np.testing.assert_array_equal(calm[:, layout.EXPRESSION :], moves[:, layout.EXPRESSION :])
