@@ -1,6 +1,7 @@
 """The commands of `docs/training.md` run, in their order, on tiny checkpoints in the file forms of the originals.
 
-`EMPATHEIA_GUIDE=1` runs all of them; by default those from the extraction on are left out, which take minutes.
+`EMPATHEIA_GUIDE=1` runs all of them, and prints each with its time; by default those from the extraction on are left out, which
+take minutes.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import time
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -87,8 +89,13 @@ def test_the_guide_leads_from_downloads_to_a_reply(lab, capsys):
             if not face_landmarks.is_installed():
                 originals.motion(lab / "data" / "avamerg")  # what the fitter would write
                 continue
+        began = time.perf_counter(), time.process_time()
         code = run(line)
         said = capsys.readouterr()
+        if FULL:
+            wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
+            with capsys.disabled():
+                print(f"\n$ {line}\n  exit {code}, {wall:.0f} s, {cpu:.0f} s of CPU", flush=True)
         if "--mode=check" in line and not (lab / "data" / "avamerg" / "features").exists():
             assert (
                 code == 2 and said.err.count("error:") == said.err.count("\n") == said.err.count("--mode=extract") == 1
