@@ -265,7 +265,7 @@ class Form:
         begins.append(end)
 
         texts = tokenizer.texts()
-        ends = np.array([_kind(text) for text in texts], np.int8)
+        ends = np.array([_kind(text) if "\n" in text or "\r" in text else GOES_ON for text in texts], np.int8)
         special = sorted(tokenizer.special_ids)
         after_fixed, slot_of_node = np.arange(1, f + 1), np.full(end + 1, FIXED)
         kinds, closing = np.zeros((k, len(texts)), np.int8), np.zeros((k, 2), int)

@@ -224,8 +224,12 @@ class Tokenizer:
 
     def texts(self) -> list[str]:
         """What each token writes when it stands alone, by its id; "" for control tokens and unused rows."""
+        return list(self._texts)
+
+    @cached_property
+    def _texts(self) -> tuple[str, ...]:
         inner = [[self._inner.get(token, token)] for token in range(len(self))]
-        return self._backend.decode_batch(inner, skip_special_tokens=True)
+        return tuple(self._backend.decode_batch(inner, skip_special_tokens=True))
 
     def token_id(self, token: str) -> int:
         """Id of one token by its name. Raises UserError where there is none."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
+
+from empatheia_jax.weights.tree import shapes_only
 
 Initializer = Callable[..., jax.Array]
 
@@ -25,7 +28,7 @@ def parameter(
     """
     if len(shape) != len(axes):
         raise ValueError(f"a parameter of shape {tuple(shape)} cannot have the axis names {tuple(axes)}")
-    value = init(rngs.params(), tuple(shape), dtype)
+    value = jnp.zeros(tuple(shape), dtype) if shapes_only() else init(rngs.params(), tuple(shape), dtype)
     return kind(value, out_sharding=tuple(axes), eager_sharding=False)
 
 

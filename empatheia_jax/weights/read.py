@@ -144,7 +144,8 @@ def restore(
     def construct() -> M:
         return model(values, rngs=nnx.Rngs(0), dtype=dtype, param_dtype=param_dtype, **options)
 
-    empty = nnx.state(abstract(construct))
+    made = abstract(construct)
+    empty = nnx.state(made)
     unflatten({p: jax.ShapeDtypeStruct(tuple(e["shape"]), stored[p]) for p, e in description["params"].items()}, empty)
     default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     places = {} if shardings is None else shardings(empty)
@@ -154,4 +155,4 @@ def restore(
         )
         for path, leaf in flatten(empty).items()
     }
-    return materialize(construct, _read(Path(folder), arguments))
+    return materialize(construct, _read(Path(folder), arguments), made)

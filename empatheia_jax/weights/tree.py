@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import jax
@@ -96,20 +97,37 @@ def _quick_keys() -> Iterator[None]:
         nnx.RngStream.__call__ = _NEXT_KEY  # type: ignore[assignment,method-assign]
 
 
+_SHAPES_ONLY: ContextVar[bool] = ContextVar("shapes_only", default=False)
+
+
+def shapes_only() -> bool:
+    """Whether a module is made for its shapes alone, so that `nn.parameters` need not trace how its values are drawn."""
+    return _SHAPES_ONLY.get()
+
+
 def abstract(construct: Callable[[], M]) -> M:
     """The module that `construct` makes, with shapes and types for its values: `nnx.eval_shape`, in a fraction of its time."""
-    with _quick_keys():
-        return nnx.eval_shape(construct)
+    token = _SHAPES_ONLY.set(True)
+    try:
+        with _quick_keys():
+            return nnx.eval_shape(construct)
+    finally:
+        _SHAPES_ONLY.reset(token)
 
 
 def materialize(
-    construct: Callable[[], M], flat: Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]]
+    construct: Callable[[], M],
+    flat: Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]],
+    empty: M | None = None,
 ) -> M:
     """The module that `construct` makes, with the values of `flat`, without ever allocating its initial weights.
 
-    `flat` may be a function of the abstract parameters (path → shape and type), for values that follow from them.
+    Args:
+      construct: makes the module.
+      flat: path → value; or a function of the abstract parameters (path → shape and type), for values that follow from them.
+      empty: what `abstract(construct)` gave, where that is at hand.
     """
-    empty = abstract(construct)
+    empty = abstract(construct) if empty is None else empty
     if callable(flat):
         flat = flat(flatten(empty))
     graph, state = nnx.split(empty)
