@@ -127,8 +127,9 @@ def _tensor_lines(header: _Header, count: int) -> Iterator[tuple[str, tuple[int,
 
 def _bytes_of(name: str, shape: tuple[int, ...], kind: Any) -> int:
     block, size = gguf.GGML_QUANT_SIZES[kind]
-    if (shape[-1] if shape else 1) % block:
-        raise ValueError(f"the tensor {name!r} has rows of {shape[-1]} elements, not a multiple of {block}")
+    row = shape[-1] if shape else 1
+    if row % block:
+        raise ValueError(f"the tensor {name!r} has rows of {row} elements, not a multiple of {block}")
     return math.prod(shape) // block * size
 
 

@@ -17,6 +17,8 @@ from empatheia_jax.errors import UserError
 _METHODS = {zipfile.ZIP_DEFLATED: "deflate", zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "lzma"}
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+_UTF_8 = 1 << 11  # the flag of a name that is not in the old code page
+_MEMBER, _DESCRIPTOR = b"PK\x03\x04", 24  # what a member begins with; most bytes of the note that may follow its data
 _CHUNK = 1 << 22
 LARGEST_RATIO, ALWAYS_ALLOWED = (
     200,
@@ -35,16 +37,21 @@ class ZipArchive:
         self.path = Path(path)
         try:
             with zipfile.ZipFile(self.path) as archive:
-                entries = archive.infolist()
+                entries, end = archive.infolist(), archive.start_dir
             self._places = {e.filename: self._place(e, compressed) for e in entries}
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, OverflowError) as error:
             raise UserError(f"{path} is damaged or cut short: {error}") from error
         if len(self._places) != len(entries):
             raise UserError(f"{path} is damaged: it names a member twice")
-        spans = sorted((begin, begin + entry.compress_size) for begin, entry in self._places.values())
-        size = self.path.stat().st_size
-        if any(end > following for (_, end), (following, _) in zip(spans, [*spans[1:], (size, size)])):
+        spans = sorted((e.header_offset, begin + e.compress_size) for begin, e in self._places.values())
+        following = [*(begin for begin, _ in spans), end]
+        if following[0] < 0 or any(end > begin for (_, end), begin in zip(spans, following[1:])):
             raise UserError(f"{path} is damaged: two of its members share bytes, or one ends after the file")
+        with open(self.path, "rb") as file:
+            for last, begin in zip([0, *(end for _, end in spans)], following):
+                file.seek(last)
+                if _MEMBER in file.read(min(begin - last, _DESCRIPTOR + len(_MEMBER))):
+                    raise UserError(f"{path} is damaged: it has a member at byte {last} that its list does not name")
         self._verified: set[str] = set()
 
     def _place(self, entry: zipfile.ZipInfo, compressed: bool) -> tuple[int, zipfile.ZipInfo]:
@@ -65,9 +72,16 @@ class ZipArchive:
         with open(self.path, "rb") as file:
             file.seek(entry.header_offset)
             head = file.read(_LOCAL_HEADER.size)
-            magic, *_, name_length, extra_length = _LOCAL_HEADER.unpack(head)
-            if magic != b"PK\x03\x04":
+            magic, _, flags, *_, name_length, extra_length = _LOCAL_HEADER.unpack(head)
+            name = file.read(name_length)
+            if magic != _MEMBER:
                 raise UserError(f"{self.path} is damaged: {entry.filename!r} is not where it should be")
+            if (flags ^ entry.flag_bits) & _UTF_8 or name != entry.orig_filename.encode(
+                "utf-8" if entry.flag_bits & _UTF_8 else "cp437"
+            ):
+                raise UserError(
+                    f"{self.path} is damaged: its list names {entry.filename!r}, and the member itself {name!r}"
+                )
         return entry.header_offset + _LOCAL_HEADER.size + name_length + extra_length, entry
 
     def __contains__(self, name: str) -> bool:

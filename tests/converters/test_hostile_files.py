@@ -220,6 +220,21 @@ def test_an_encrypted_archive_is_refused(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_flipped_bit_in_any_byte_of_an_archive_of_arrays_is_refused_or_changes_nothing(tmp_path):
+    path, arrays = tmp_path / "x.npz", {"embed.weight": np.arange(6, dtype=np.float32), "é": np.ones(2)}
+    np.savez(path, **arrays)
+    whole = path.read_bytes()
+    read_all(path)
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :])
+        try:
+            found = read_all(path)
+        except UserError:
+            continue
+        assert found.keys() == arrays.keys()  # a name that only the archive's list has is no name
+        assert all(np.array_equal(found[key], arrays[key]) for key in arrays)
+
+
 def test_a_member_twice_and_two_members_on_the_same_bytes_are_refused(tmp_path):
     path = archive(tmp_path / "x.pt", of(tensor()))
     with zipfile.ZipFile(path, "a") as made:
@@ -229,9 +244,14 @@ def test_a_member_twice_and_two_members_on_the_same_bytes_are_refused(tmp_path):
     data = bytearray(path.read_bytes())
     directory = data.find(b"PK\1\2")
     places = [i for i in range(directory, len(data)) if data[i : i + 4] == b"PK\1\2"]
+    longer = bytearray(data)
+    for field in (20, 24):  # its two sizes
+        struct.pack_into("<I", longer, places[1] + field, 64)
+    path.write_bytes(longer)
+    refused(path, "share bytes")
     data[places[2] + 42 : places[2] + 46] = data[places[1] + 42 : places[1] + 46]
     path.write_bytes(data)
-    refused(path, "share bytes")
+    refused(path, "the member itself")
 
 
 @pytest.mark.parametrize("order", [b"big", b"\xff\xfe", b"", b"little "])
@@ -374,6 +394,7 @@ GGUF = {
     "a tensor of 2^66 bytes": gguf_file(tensors=[line(b"w", (1 << 32, 1 << 32), 0)], data=bytes(32)),
     "a tensor of an unknown type": gguf_file(tensors=[line(b"w", (8,), 0, 99)], data=bytes(32)),
     "blocks that do not fit": gguf_file(tensors=[line(b"w", (8,), 0, 8)], data=bytes(34)),
+    "a quantised tensor without axes": gguf_file(tensors=[line(b"w", (), 0, 8)], data=bytes(34)),
     "a tensor with 2^31 axes": gguf_file(tensors=[gtext(b"w") + struct.pack("<I", 1 << 31)]),
     "bytes after the last tensor": gguf_file(tensors=[line(b"w", (8,), 0)], data=bytes(128)),
     "no alignment": gguf_file([field(b"general.alignment", 4, struct.pack("<I", 0))]),
