@@ -96,7 +96,10 @@ def check_headers(path: Path, file: BinaryIO) -> None:
     for name, place, size in _wav_chunks(file, found):
         if name == b"fmt " and size >= 16:
             file.seek(place)
-            kind, channels, rate, _, block, bits = struct.unpack("<HHIIHH", file.read(16))
+            head = file.read(16)
+            if len(head) < 16:
+                raise UserError(f"{path} ends inside its header; the file is truncated, copy it again")
+            kind, channels, rate, _, block, bits = struct.unpack("<HHIIHH", head)
             if kind == _PCM and (bits not in (8, 16, 24, 32, 64) or block != channels * bits // 8):
                 raise UserError(
                     f"{path} has a header of {channels} channels at {rate} Hz with {bits} bits in {block} bytes, which cannot "

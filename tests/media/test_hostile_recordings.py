@@ -64,6 +64,17 @@ def test_a_recording_shorter_than_its_header_says_is_truncated(tmp_path):
     assert "truncated" in refusal(video_info, tmp_path / "half.mp4")
 
 
+def test_a_recording_cut_anywhere_inside_its_header_is_one_line(tmp_path):
+    path = tmp_path / "a.wav"
+    for streamed in (False, True):  # a streamed file's header says no length
+        blob = wav(path, streamed=streamed).read_bytes()
+        for length in range(44):
+            path.write_bytes(blob[:length])
+            refusal(read_audio, path, 16_000)
+            path.write_bytes(blob[:4] + bytes(4) + blob[8:length])
+            refusal(audio_info, path)
+
+
 def test_a_streamed_wav_of_unknown_length_is_read(tmp_path):
     assert len(read_audio(wav(tmp_path / "a.wav", streamed=True), 16_000)) == 16_000
 
