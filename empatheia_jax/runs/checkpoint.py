@@ -11,7 +11,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.runs.integrity import Damaged, check_step, read_record
+from empatheia_jax.runs.integrity import Damaged, check_step, items_of, read_record
 
 RUN_FILE = "run.json"
 """What the checkpoints belong to: fingerprint and metadata of the run."""
@@ -104,8 +104,8 @@ def load_trainable(
         wanted = "" if step is None else f" of step {step}"
         raise UserError(f"{folder} has no checkpoint{wanted}; train that stage first")
     place = folder / str(step)
-    name = "ema" if average and (place / "ema").is_dir() else "trainable"
     try:
+        name = "ema" if average and "ema" in items_of(place) else "trainable"
         check_step(place, [name])
     except Damaged as error:
         raise Damaged(f"{error}; {what_is_left(folder, step)}") from None

@@ -27,6 +27,8 @@ _WRITTEN_LATER = (_NOTES, "commit_success.txt")
 """Orbax's own notes at the top of a step: written again, with the time, when it gets its name."""
 _NOTES_COPY = "orbax_notes.json"
 """The notes as they are before that: all but the time must stay so."""
+_STEP_FILE = "step.json"
+"""Which step it is: a folder under another step's name is not that step."""
 _PATIENCE = 60.0  # seconds that orbax's thread may need for its notes on a disk that is busy
 
 
@@ -40,6 +42,7 @@ class Damaged(UserError):
 def seal_step(folder: Path) -> None:
     """Writes the checksums of all files of a step that is complete but for its name."""
     (folder / _NOTES_COPY).write_bytes(_complete_notes(folder / _NOTES))
+    write_text(folder / _STEP_FILE, json.dumps({"step": int(folder.name.partition(".")[0])}), durable=True)
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     kept = [name for name in names if name not in (*_WRITTEN_LATER, SUMS_FILE)]
     lines = (f"{file_hash(folder / name)}  {name}\n" for name in kept)
@@ -69,10 +72,7 @@ def check_step(folder: Path, items: Collection[str] | None = None) -> None:
     Raises:
       Damaged: a file is missing or differs; it is named.
     """
-    try:
-        sums = read_sums(folder)
-    except UserError as error:
-        raise Damaged(f"{folder} is damaged: {error}") from None
+    sums = _sums(folder)
     listed = {name.split("/")[0] for name in sums}
     if missing := sorted(set(items or ()) - listed):
         raise Damaged(f"{folder} is damaged: {SUMS_FILE} lists no file of {missing[0]}")
@@ -84,7 +84,23 @@ def check_step(folder: Path, items: Collection[str] | None = None) -> None:
             raise Damaged(f"{folder} is damaged: {name} is missing")
         if file_hash(path) != expected:
             raise Damaged(f"{folder} is damaged: {name} has another SHA-256 than when it was written")
+    if _STEP_FILE in sums:  # older ones have none
+        step = json.loads((folder / _STEP_FILE).read_text(encoding="utf-8"))["step"]
+        if str(step) != folder.name:
+            raise Damaged(f"{folder} is damaged: it holds step {step}")
     check_notes(folder)
+
+
+def items_of(folder: Path) -> set[str]:
+    """The parts that a step was written with, whatever is there now. Raises `Damaged`: its checksums are missing or damaged."""
+    return {name.split("/")[0] for name in _sums(folder) if "/" in name}
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    try:
+        return read_sums(folder)
+    except UserError as error:
+        raise Damaged(f"{folder} is damaged: {error}") from None
 
 
 def check_notes(folder: Path) -> None:

@@ -111,3 +111,21 @@ def test_no_damage_is_read_as_other_numbers(whole, tmp_path, kind):
         shutil.rmtree(copy)
     print(kind, outcomes)
     assert outcomes["one line"] > 0
+
+
+def test_a_moving_average_that_is_gone_is_not_replaced_by_the_raw_parameters(whole, tmp_path):
+    copy = shutil.copytree(whole[0], tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoints" / "coe" / "2" / "ema")
+    for attempt in (use, train):
+        with pytest.raises(UserError, match="ema/.* is missing"):
+            attempt(copy)
+
+
+def test_a_step_under_the_name_of_another_is_not_that_step(whole, tmp_path):
+    copy = shutil.copytree(whole[0], tmp_path / "copy")
+    steps = copy / "checkpoints" / "coe"
+    shutil.rmtree(steps / "2")
+    shutil.copytree(steps / "1", steps / "2")
+    for attempt in (use, train):
+        with pytest.raises(UserError, match="holds step 1"):
+            attempt(copy)
