@@ -183,7 +183,19 @@ def initialize(
     _listeners.append(listener)
     listener.start()
     jax.devices()  # all processes make theirs known together: one that only waits for others would keep them waiting
+    _compile_alike()
     return True
+
+
+def _compile_alike() -> None:
+    """Several processes on CPUs compile every program anew.
+
+    There JAX's key of a compiled program differs from process to process, and the first one alone keeps its programs. At a second
+    start it would find its own and the others would compile. A program that was read back orders its independent collectives
+    in another way than one that was compiled, so one process would wait in a sum while another waits in a gathering, for ever.
+    """
+    if jax.default_backend() == "cpu":
+        jax.config.update("jax_enable_compilation_cache", False)
 
 
 def _place() -> tuple[int, int]:

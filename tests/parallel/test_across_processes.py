@@ -61,6 +61,11 @@ def test_training_and_evaluation_on_an_axis_that_crosses_processes_equal_one_pro
                 np.testing.assert_allclose(values[path], value, atol=1e-5, err_msg=path)
 
 
+def test_no_process_takes_a_kept_program_where_another_compiles_its_own(two):
+    """On CPUs these would run their collectives in different orders, and wait for each other for ever."""
+    assert [process["kept programs"] for process in two[1]] == [False, False]
+
+
 @pytest.mark.parametrize("axis", AXES)
 def test_the_rows_of_the_loader_come_to_their_places(two, axis):
     assert [process[axis]["batches"] for process in two[1]] == [True, True]
