@@ -38,11 +38,15 @@ def truth(argv: Sequence[str]) -> int:
     _data(options)
     options.add_argument("--output", type=Path, required=True)
     given = options.parse_args(argv)
+    from empatheia_jax.parallel.distributed import on_first_host
     from evaluation import ground_truth
 
-    count = ground_truth.write(given.data, given.split, given.output, last_turn_only=given.last_turns)
-    print(f"{count} replies in {given.output}")
-    return 0
+    def work() -> int:
+        count = ground_truth.write(given.data, given.split, given.output, last_turn_only=given.last_turns)
+        print(f"{count} replies in {given.output}")
+        return 0
+
+    return on_first_host(work)
 
 
 def tables(argv: Sequence[str]) -> int:

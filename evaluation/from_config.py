@@ -3,7 +3,8 @@
 For every row (`configs.tables`) it trains what is missing, answers the test split, and evaluates the folders. Each step is a
 command of its own (`launch.py`, `python -m evaluation`), so memory is free between them and several processes join in each as
 they always do.
-Every step resumes: what is complete is not done again.
+Every step resumes: what is complete is not done again. Several processes must agree on what is left: they look at the same
+folders, which change only in commands that all of them have joined.
 
 Rows share the stages that they would train alike (`evaluation.shared_stages`).
 """
@@ -90,6 +91,13 @@ def call(arguments: Sequence[str]) -> int:
     return subprocess.run([sys.executable, *arguments], check=False).returncode
 
 
+def several_processes() -> bool:
+    """Whether the environment names other processes that run the same command."""
+    from empatheia_jax.parallel.distributed import detect
+
+    return detect() is not None
+
+
 def first_process() -> bool:
     """Whether this is the first of the processes that the environment names: it alone touches folders between the commands."""
     from empatheia_jax.parallel.distributed import detect
@@ -160,7 +168,9 @@ def run(
         if ROWS[row].of:
             continue
         config, place = config_of(base, ROWS[row]), Run(folder_of(row))
-        if not all(place.completion(stage) for stage in config.schedule):
+        complete = all(place.completion(stage) for stage in config.schedule)
+        # The first process links stages while others may look: these could find the last one there, and start no training.
+        if not complete or (several_processes() and place.folder != workdir):
             if first_process():
                 for stage, donor in share(config, place, trained).items():
                     print(f"{row}: the stage {stage} is that of {donor}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from evaluation.questions import Question
 def write(data: Path, split: str, output: Path, *, last_turn_only: bool = False) -> int:
     """Copies the listener's recordings of a split and their words into `output`; returns how many replies there are.
 
+    The folder appears with all its files, or not at all.
+
     Raises:
       UserError: the set is missing, no turn has a response, or a response has no recording though others have one.
     """
@@ -32,21 +35,24 @@ def write(data: Path, split: str, output: Path, *, last_turn_only: bool = False)
     recorded = any(clip.audio or clip.video for clip in clips.values())
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output} is not empty; choose another folder for the ground truth")
-    for name, question in known.items():
-        folder = output / name
-        folder.mkdir(parents=True, exist_ok=True)
-        if recorded:
-            shutil.copyfile(clips[name].path("audio"), folder / "reply.wav")
-            shutil.copyfile(clips[name].path("video"), folder / "reply.mp4")
-        write_json(folder / "reply.json", _values(question))
-    Manifest(
-        system="Ground-Truth",
-        row="ground-truth",
-        ids=tuple(known),
-        modalities=("text", "speech", "video") if recorded else ("text",),
-        terms=f"those of the data set {data.name}",
-        extra={"split": split},
-    ).write(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as place:
+        folder = Path(place) / output.name
+        for name, question in known.items():
+            (folder / name).mkdir(parents=True)
+            if recorded:
+                shutil.copyfile(clips[name].path("audio"), folder / name / "reply.wav")
+                shutil.copyfile(clips[name].path("video"), folder / name / "reply.mp4")
+            write_json(folder / name / "reply.json", _values(question))
+        Manifest(
+            system="Ground-Truth",
+            row="ground-truth",
+            ids=tuple(known),
+            modalities=("text", "speech", "video") if recorded else ("text",),
+            terms=f"those of the data set {data.name}",
+            extra={"split": split},
+        ).write(folder)
+        folder.replace(output)
     return len(known)
 
 

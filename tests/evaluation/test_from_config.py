@@ -71,6 +71,31 @@ def test_one_command_trains_answers_and_evaluates_and_goes_on(data, asked, full,
         from_config.run(base, flags, tmp_path / "out", rows=["kempt"])
 
 
+def test_a_process_that_comes_late_starts_the_training_that_the_first_one_waits_in(
+    data, asked, full, tmp_path, monkeypatch
+):
+    base = debug.get_config()
+    base.data.path, base.schedule = str(data), "coe"
+    trained = folders.untrained(config_of(base, ROWS["pipeline"]), tmp_path / "out" / "runs" / "pipeline")
+    assert trained.completion("coe")  # as where the first process has linked the last stage of the row before
+    given = []
+
+    def command(arguments):
+        given.append(arguments)
+        for each in arguments:
+            if each.startswith("--output=") and "--mode=reply" in arguments:
+                text_system(tmp_path / "out" / "replies" / each.rsplit("/", 1)[1], "any", asked)
+        return 0
+
+    for name, value in (("COORDINATOR_ADDRESS", "localhost:1234"), ("NUM_PROCESSES", "2"), ("PROCESS_ID", "1")):
+        monkeypatch.setenv(f"JAX_{name}", value)
+    from_config.run(base, [], tmp_path / "out", rows=["pipeline"], workdir=full.folder, run_command=command)
+    assert [each[-1] for each in given if "--mode=reply" not in each][:2] == [
+        "--mode=extract",
+        f"--workdir={trained.folder}",
+    ]
+
+
 def test_the_text_baselines_are_rows_that_train_on_the_same_dialogues(data, tmp_path):
     base, given = debug.get_config(), []
     base.data.path, base.seed = str(data), 7
