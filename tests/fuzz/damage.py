@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import struct
 import time
@@ -112,17 +113,28 @@ def damaged(original: bytes, *, head: float = 1.0, most: int = 3) -> st.SearchSt
 def check(claim: Callable[..., None], *strategies: st.SearchStrategy[Any], examples: int) -> None:
     """Runs `claim` on drawn values: `examples` of them with a fixed seed, or as many as fit into `FUZZ_SECONDS`.
 
-    Raises what `claim` raises, for the simplest example found.
+    Raises what `claim` raises, for the simplest example found. Prints how many were tried (`pytest -rP` shows it).
     """
+    tried = 0
+
+    @functools.wraps(claim)
+    def counted(*values: Any, **named: Any) -> None:
+        nonlocal tried
+        tried += 1
+        claim(*values, **named)
+
     run = settings(
         max_examples=examples,
         derandomize=not SECONDS,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
-    )(given(*strategies)(claim))
+    )(given(*strategies)(counted))
     end = time.monotonic() + SECONDS
-    while True:
-        run()
-        if time.monotonic() >= end:
-            return
+    try:
+        while True:
+            run()
+            if time.monotonic() >= end:
+                return
+    finally:
+        print(f"{tried} damaged copies tried")

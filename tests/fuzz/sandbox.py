@@ -104,7 +104,9 @@ class Sandbox:
             [sys.executable, "-m", "tests.fuzz.sandbox", self.target, str(self.megabytes)],
             cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        assert self._answer(child, 120.0) == "ready", f"{self.target} cannot be imported"
+        if self._answer(child, 300.0) != "ready":
+            child.kill()
+            raise AssertionError(f"{self.target} cannot be imported")
         return child
 
     @staticmethod
