@@ -224,7 +224,7 @@ class Table:
             small_tree(tree)
             asked = toy.conversations("test", 2)
             for each in asked:
-                write_media(tree, each)
+                write_media(tree, each, frames=25)  # what lips are measured on
             schema.write(tree / "test.json", asked)
         return tree
 

@@ -15,12 +15,12 @@ from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.video import VideoWriter
 
 
-def write_media(root: Path, conversation: schema.Conversation) -> None:
-    """A short tone and a short grey film for each utterance."""
+def write_media(root: Path, conversation: schema.Conversation, frames: int = 6) -> None:
+    """A short tone and a short grey film for each utterance, of so many frames."""
     for said in conversation.utterances():
         avatar = conversation.profile(said.role).media_id
         seed = int(conversation.conversation_id) * 10 + said.index
-        tone = 0.2 * np.sin(np.arange(6000) * (0.02 + 0.001 * (seed % 50)))
+        tone = 0.2 * np.sin(np.arange(1000 * frames) * (0.02 + 0.001 * (seed % 50)))
         (root / "audio_v5_0").mkdir(parents=True, exist_ok=True)
         (root / "video_v5_0").mkdir(parents=True, exist_ok=True)
         write_wav(
@@ -28,7 +28,7 @@ def write_media(root: Path, conversation: schema.Conversation) -> None:
         )
         path = root / "video_v5_0" / media_name(conversation.conversation_id, said.index, avatar, "video")
         with VideoWriter(path, 25, (16, 16)) as video:
-            video.write(np.full((6, 16, 16, 3), seed % 255, np.uint8))
+            video.write(np.full((frames, 16, 16, 3), seed % 255, np.uint8))
 
 
 def small_tree(root: Path, train: int = 4, media: bool = True) -> Path:

@@ -82,12 +82,31 @@ def test_is_read_aloud_as(written, spoken):
     assert normalise(written) == spoken
 
 
+def test_other_numbers_that_are_called_and_dates_that_are_not():
+    assert normalise("NHS 111, option 2") == "N H S one one one, option two"
+    assert normalise("1800RESPECT") == "one eight zero zero respect"
+    assert normalise("call 555-0100 ext. 45") == "call five five five, zero one zero zero, extension four five"
+    for date in ("01-02-2024", "01.02.2024", "01/02/2024"):
+        assert "zero one" not in normalise(f"born on {date}"), date
+
+
 def test_the_table_is_large():
     assert len(dict(TABLE)) >= 300
 
 
 @pytest.mark.parametrize(
-    "number", ["911", "988", "1-800-273-8255", "(555) 123-4567", "+44 20 7946 0958", "116 123", "741741", "0800 1111"]
+    "number",
+    ["911", "988", "1-800-273-8255", "(555) 123-4567", "+44 20 7946 0958", "116 123", "741741", "0800 1111"]
+    + [
+        "(02) 9876 5432",
+        "(020) 7946 0958",
+        "01 42 68 53 00",
+        "06 12345678",
+        "030-1234567",
+        "030/1234567",
+        "0049 30 123456",
+    ]
+    + ["0345 90 90 90", "1800 737 732", "116 000", "+81-3-1234-5678", "+91 98765 43210"],
 )
 @pytest.mark.parametrize(
     "sentence", ["Call {}.", "Please call {} now!", "You can reach help at {}, day and night.", "{}"]

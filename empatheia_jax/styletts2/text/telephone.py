@@ -14,7 +14,7 @@ from empatheia_jax.styletts2.text.rules import Rule, rule, words
 _ALWAYS = ("911", "988")
 _SERVICES = ("111", "101", "105", "112", "119", "211", "311", "411", "511", "611", "711", "811", "999")
 _CALLING = r"""call(?:s|ed|ing)?|dial(?:s|l?ed|l?ing)?|text(?:s|ed|ing)?|phon(?:e|es|ed|ing)|ring(?:s|ing)?|rang|tele?phone|
-    hotline|helpline|lifeline|crisis\ line|emergenc(?:y|ies)|Samaritans|ambulance|police""".replace("\n    ", "")
+    hotline|helpline|lifeline|NHS|crisis\ line|emergenc(?:y|ies)|Samaritans|ambulance|police""".replace("\n    ", "")
 _AFTER_CALLING = re.compile(rf"\b(?:{_CALLING})\b", re.I | re.X)
 _A_NUMBER = re.compile(rf"\b(?:{_CALLING}|number|mobile|cell|tel)\b", re.I | re.X)
 
@@ -26,6 +26,7 @@ _COUNTED = (
 )
 _IS_AMOUNT = re.compile(rf"\s?%|\s?°|[.,]\d|\s(?:{_COUNTED}|million|billion|thousand|hundred)\b", re.I)
 
+_A_DATE = re.compile(r"\d\d?([ ./-])\d\d?\1(?:\d\d)?\d\d")
 _SPELLED = r"(?P<one>1)[-. ]"
 _EXTENSION = r"(?:,?\s*(?:ext\.?|extension|x)\s?(?P<extension>\d{1,6}))?"
 
@@ -71,6 +72,13 @@ def _local(match: re.Match[str]) -> str:
     if round_numbers or _IS_AMOUNT.match(match.string, match.end()):
         return match[0]
     if " " in match[0] and not _A_NUMBER.search(_sentence(match)):
+        return match[0]
+    return _telephone(match)
+
+
+def _national(match: re.Match[str]) -> str:
+    """(02) 9876 5432, 030-1234567, 01 42 68 53 00: a row that begins with 0, as long as such numbers are, and no date."""
+    if _A_DATE.fullmatch(match[0]) or not 8 <= sum(map(str.isdigit, match[0])) <= 15:
         return match[0]
     return _said(match[0])
 
@@ -121,6 +129,11 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b\d{3}-\d{2}-\d{4}\b|\b\d{4}([ -])\d{4}\1\d{4}(?:\1\d{4})?\b", _telephone),  # social security, cards
     rule(r"(?<![\w.,$€£-])(?<!\d )0\d{4}[ -]\d{5,6}\b", _telephone),  # 07911 123456
     rule(r"(?<![\w.,$€£-])(?<!\d )0\d{2,4}(?:[ -]\d{3,4}){1,3}\b|\b1[38]00(?: \d{2,4}){2,3}\b", _telephone),
+    rule(
+        r"(?<![\w.,$€£/-])(?<!\d )(?:\(0\d{1,4}\)\s?|0\d{1,4}[ ./-])\d{2,8}(?:[ -]\d{2,8}){0,4}(?![\w:]|[/.,-]\d)",
+        _national,
+    ),
+    rule(r"\b1[38]00(?=[A-Z]{3,}\b)", lambda match: digits(match[0]) + " "),  # 1800RESPECT
     rule(r"\b13 ?11 ?14\b|\b116[ -]?\d{3}\b|\b741[ -]?741\b", _telephone),
     rule(rf"(?<![\w.$€£/-])(?P<first>\([2-9]\d\d\)|[2-9]\d\d)[-. ]\d{{4}}(?![\w-]|[.,]\d){_EXTENSION}", _local),
     rule(
