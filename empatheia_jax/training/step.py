@@ -191,14 +191,17 @@ class TrainStep:
             ema=None if self._ema is None else {path: value + 0 for path, value in copy.items()},
         )
 
-    def _objective(self, trainable, frozen, batch, rng, weights):
+    def _objective(self, trainable, frozen, batch, rng, weights=None):
+        """The objective, and (sums, weights). Weights that are not given are those of this batch alone."""
         pairs = dict(self._loss(self._merge(trainable, frozen, rng), batch, rng))
         coefficients = dict.fromkeys(pairs, 1.0) if self._coefficients is None else self._coefficients
         unknown = set(coefficients) - set(pairs)
         if unknown:
             raise ValueError(f"coefficients for {sorted(unknown)}, but the loss returns {sorted(pairs)}")
+        if weights is None:
+            weights = {name: jax.lax.stop_gradient(weight) for name, (_, weight) in pairs.items()}
         objective = sum(c * pairs[name][0] / _nonzero(weights[name]) for name, c in coefficients.items())
-        return objective, {name: total for name, (total, _) in pairs.items()}
+        return objective, ({name: total for name, (total, _) in pairs.items()}, weights)
 
     def _weights(self, trainable, frozen, parts, rng):
         """Weights of the whole batch. They do not depend on the parameters, so the compiler drops the network here."""
@@ -215,19 +218,21 @@ class TrainStep:
         """(objective, sums, weights, gradients) of the whole batch."""
         count = self.accumulation
         parts = (jnp.arange(count), jax.tree.map(lambda x: _microbatches(x, count, self.mesh), batch))
-        weights = self._weights(trainable, frozen, parts, rng)
         gradient = jax.value_and_grad(self._objective, has_aux=True)
+        if count == 1:  # no loop: the network is traced once, and the compiler schedules a straight line better
+            index, batch = jax.tree.map(lambda x: x[0], parts)
+            key = jax.random.fold_in(rng, index)
+            (objective, (sums, weights)), grads = gradient(trainable, frozen, batch, key)
+            return objective, sums, weights, grads
+        weights = self._weights(trainable, frozen, parts, rng)
 
         @functools.partial(jax.jit, inline=True)  # so that what asks for shapes and what loops trace the network once
         def traced(trainable, frozen, part, rng, weights):
             index, batch = part
-            (objective, sums), grads = gradient(trainable, frozen, batch, jax.random.fold_in(rng, index), weights)
+            (objective, (sums, _)), grads = gradient(trainable, frozen, batch, jax.random.fold_in(rng, index), weights)
             return objective, sums, grads
 
         run = lambda part: traced(trainable, frozen, part, rng, weights)  # noqa: E731
-        if count == 1:  # no loop: the compiler schedules a straight line better
-            objective, sums, grads = run(jax.tree.map(lambda x: x[0], parts))
-            return objective, sums, weights, grads
         shapes = jax.eval_shape(run, jax.tree.map(lambda x: x[0], parts))
         zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         add = lambda carry, part: (jax.tree.map(jnp.add, carry, run(part)), None)  # noqa: E731
