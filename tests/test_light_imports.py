@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
 import importlib, sys
-for name in "array_record av gguf grain librosa ml_collections soundfile soxr tensorboardX tensorflow_datasets".split():
+for name in "array_record av gguf grain ml_collections soundfile soxr tensorboardX tensorflow_datasets".split():
     sys.modules[name] = None
 for name in ("checks", "language", "media", "run", "theirs", "worker"):
     importlib.import_module(f"benchmarks.accelerator.{name}")

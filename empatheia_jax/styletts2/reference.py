@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import librosa
 import numpy as np
 import soxr
 from jaxtyping import Float
@@ -13,6 +12,7 @@ from empatheia_jax.styletts2.joins import SAMPLE_RATE
 REFERENCE_SECONDS = 1.0
 _SILENT = 1e-3  # RMS: 60 dB below full scale
 _GRID = 12_000  # samples
+_WINDOW, _HOP, _QUIET_DB = 2048, 512, 30.0
 
 
 def prepare_reference(wave: Float[np.ndarray, " n *channels"], rate: int = SAMPLE_RATE) -> Float[np.ndarray, " n"]:
@@ -32,9 +32,24 @@ def prepare_reference(wave: Float[np.ndarray, " n *channels"], rate: int = SAMPL
         raise UserError("reference: the recording is silent; expected someone speaking")
     if rate != SAMPLE_RATE:
         wave = soxr.resample(wave, rate, SAMPLE_RATE)
-    wave, _ = librosa.effects.trim(wave, top_db=30)
+    wave = without_silence_around(wave)
     if len(wave) < REFERENCE_SECONDS * SAMPLE_RATE:
         raise UserError(
             f"reference: {len(wave) / SAMPLE_RATE:.2f} s of speech; at least {REFERENCE_SECONDS:g} s are needed"
         )
     return wave[: len(wave) // _GRID * _GRID]
+
+
+def without_silence_around(wave: Float[np.ndarray, " n"]) -> Float[np.ndarray, " m"]:
+    """From the first to the last window whose RMS is less than 30 dB below that of the loudest.
+
+    The rule and the windows are those of `librosa.effects.trim`, which the original calls. It is computed here, because that
+    library compiles for half a minute when it is first used.
+    """
+    padded = np.pad(wave, _WINDOW // 2)
+    energy = np.concatenate([[0.0], np.cumsum(np.square(padded, dtype=np.float64))])
+    begins = np.arange(0, len(padded) - _WINDOW + 1, _HOP)
+    power = (energy[begins + _WINDOW] - energy[begins]) / _WINDOW
+    decibels = 10 * np.log10(np.maximum(power, 1e-10))
+    loud = np.flatnonzero(decibels > decibels.max() - _QUIET_DB)
+    return wave[loud[0] * _HOP : (loud[-1] + 1) * _HOP]

@@ -15,7 +15,7 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2 import __main__ as command
 from empatheia_jax.styletts2.durations import MAX_FRAMES, whole_durations
 from empatheia_jax.styletts2.joins import FADE, FRAME
-from empatheia_jax.styletts2.reference import prepare_reference
+from empatheia_jax.styletts2.reference import prepare_reference, without_silence_around
 from empatheia_jax.styletts2.speaker import LONGEST_PIECE, Sampling, Speaker
 from empatheia_jax.styletts2.symbols import KOKORO, STYLETTS2
 from empatheia_jax.styletts2.synthesis import FRAMES, TOKENS, Buckets
@@ -289,6 +289,17 @@ def test_a_reference_may_be_stereo_or_telephone_quality_with_silence_around_it()
     assert prepare_reference(hum(2.2, 8_000), 8_000).shape == mono.shape
     quiet = np.zeros(24_000, np.float32)
     assert prepare_reference(np.concatenate([quiet, hum(2.2), quiet])).shape == mono.shape
+
+
+@pytest.mark.parametrize(
+    ("before", "hummed", "after", "kept"),
+    [(10_000, 30_000, 9_000, (9_216, 40_960)), (0, 30_000, 5_000, (0, 31_232)), (700, 48_000, 0, (0, 48_700))],
+)
+def test_silence_around_the_words_ends_where_librosa_ends_it(before, hummed, after, kept):
+    """`kept` is what `librosa.effects.trim(wave, top_db=30)` of librosa 0.11 gave."""
+    fading = hum(hummed / 24_000) * np.linspace(1, 0.1, hummed, dtype=np.float32)
+    wave = np.concatenate([np.zeros(before, np.float32), fading, np.zeros(after, np.float32)])
+    np.testing.assert_array_equal(without_silence_around(wave), wave[slice(*kept)])
 
 
 @pytest.mark.parametrize(
