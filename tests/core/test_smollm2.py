@@ -32,6 +32,7 @@ def folder(gguf, tmp_path_factory):
     return to_weights(find_conversion("smollm2"), gguf, tmp_path_factory.mktemp("weights") / "smollm2")
 
 
+@pytest.mark.slow  # half a minute in two frameworks; tests/core/test_family.py compares tiny networks over as many tokens
 def test_logits_equal_transformers_on_a_prompt_of_500_tokens(folder, gguf):
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     tokenizer = Tokenizer.load(folder)

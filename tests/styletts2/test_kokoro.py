@@ -28,6 +28,7 @@ def test_every_tensor_is_the_published_one(source, shared):
     assert result.passed, result
 
 
+@pytest.mark.slow  # 80 million weights speak four sentences; test_networks.py compares the same modules one by one
 def test_it_speaks_as_the_reference_does(source, shared):
     arrays = np.load(shared / "parity" / "kokoro" / parity.REFERENCE)
     model = parity.load_model(source)

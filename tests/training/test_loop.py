@@ -332,6 +332,7 @@ def test_kill_9_and_a_full_disk_lose_nothing_that_was_saved(tmp_path):
     assert digest(start(hurt)) == straight
 
 
+@pytest.mark.slow  # six processes; tests/parallel/test_distributed.py kills one of two, test_kill_9 above resumes
 def test_two_processes_train_and_the_survivor_of_a_kill_ends_with_a_clear_line(tmp_path):
     def port():
         with socket.socket() as free:
