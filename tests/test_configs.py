@@ -1,4 +1,4 @@
-"""Every experiment of `configs/` builds the abstract train step of every stage of its schedule, at its full size."""
+"""Every experiment of `configs/` builds every stage of its schedule at its full size, abstractly: networks, step and losses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from configs import common, joint
 from empatheia_jax import settings
 from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.settings import resolve
-from empatheia_jax.training import preflight, schedule
+from empatheia_jax.training import preflight, schedule, stages
 
 NAMES = sorted(path.stem for path in Path(joint.__file__).parent.glob("*.py"))
 STAGED = ("debug", "joint", "quickstart", "starter")
@@ -38,17 +38,43 @@ def test_no_config_is_left_out():
     assert sorted([*STAGED, *ALONE, "__init__", "common", "tables"]) == NAMES
 
 
+@pytest.fixture(scope="module", autouse=True)
+def networks_are_built_once():
+    """The networks do not depend on how the stages train."""
+    build, built = preflight.abstract_model, {}
+
+    def once(config):
+        values = settings.plain(config)
+        key = json.dumps({name: each for name, each in values.items() if name not in ("schedule", *stages.STAGES)})
+        if key not in built:
+            built[key] = build(config)
+        return built[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preflight, "abstract_model", once)
+        yield
+
+
 @functools.cache
-def shapes(stage: str, plain: str) -> tuple[dict, dict]:
-    """Names and shapes of state and metrics after one abstract step; equal stages of several configs are traced once."""
-    config = resolve(json.loads(plain))
-    planned = preflight.plan(config, stage, make_mesh(1, 1, 1, devices=jax.devices()[:1]))
-    state, metrics = planned.step.trace(planned.batch).out_info
-    before = planned.step.abstract_state().trainable
-    assert {path: leaf.shape for path, leaf in state.trainable.items()} == {
-        path: leaf.shape for path, leaf in before.items()
-    }
-    return {path: leaf.shape for path, leaf in before.items()}, {name: leaf.shape for name, leaf in metrics.items()}
+def planned(stage: str, plain: str) -> preflight.Plan:
+    """Equal stages of several configs are built once."""
+    return preflight.plan(resolve(json.loads(plain)), stage, make_mesh(1, 1, 1, devices=jax.devices()[:1]))
+
+
+@functools.cache
+def losses(stage: str, plain: str) -> dict:
+    """Names and shapes of the losses of a stage, in the form for training."""
+    plan = planned(stage, plain)
+    return {name: (total.shape, weight.shape) for name, (total, weight) in plan.step.rehearse(plan.batch).items()}
+
+
+def plain_of(config, stage: str) -> str:
+    """The config with all that does not change this stage as in every other config, so that equal steps are built once."""
+    usual, values = settings.plain(resolve(common.base())), settings.plain(config)
+    values |= {key: usual[key] for key in ("name", "decoding")} | {"schedule": stage}
+    values["data"] = {**usual["data"], **{key: values["data"][key] for key in SHAPING}}
+    values |= {other: usual[other] for other in set(config.schedule) - {stage}}
+    return json.dumps(values, sort_keys=True)
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
@@ -59,16 +85,24 @@ def test_every_stage_of_every_variant_builds(name, variant):
     if config.networks.llm == "smollm2-135m-instruct":
         config.networks.llm = "vicuna-7b-v1.5"  # the plans know no sizes of that one; the rest of the config counts
     config = resolve(config)
-    usual = settings.plain(resolve(common.base()))
     for stage in config.schedule:
-        # What does not change the step is as in every other config, so that equal steps are traced once.
-        values = {**settings.plain(config), **{key: usual[key] for key in ("name", "decoding")}, "schedule": stage}
-        values["data"] = {**usual["data"], **{key: values["data"][key] for key in SHAPING}}
-        values |= {other: usual[other] for other in set(config.schedule) - {stage}}
-        trained, metrics = shapes(stage, json.dumps(values, sort_keys=True))
-        expected = schedule.stages.coefficients(stage, schedule.objective(config))
-        assert trained and set(expected) <= set(metrics)
-        assert {metrics[item] for item in ("loss", "grad_norm")} == {()}
+        plain = plain_of(config, stage)
+        assert planned(stage, plain).step.abstract_state().trainable
+        found = losses(stage, plain)
+        assert set(stages.coefficients(stage, schedule.objective(config))) <= set(found)
+        assert set(found.values()) == {((), ())}
+
+
+@pytest.mark.parametrize("stage", stages.STAGES)
+def test_a_step_at_full_size_gives_the_state_that_it_takes(stage):
+    """With gradients and optimizer: the variants differ in what goes into the losses, and the steps are the same."""
+    config = joint.get_config()
+    config.networks.weights_dir = "no-such-folder"
+    plan = planned(stage, plain_of(resolve(config), stage))
+    state, metrics = plan.step.trace(plan.batch).out_info
+    before = plan.step.abstract_state()
+    assert jax.tree.map(lambda leaf: leaf.shape, state) == jax.tree.map(lambda leaf: leaf.shape, before)
+    assert {metrics[item].shape for item in ("loss", "grad_norm")} == {()}
 
 
 def test_the_three_backbones_of_table_3_have_their_own_weights():

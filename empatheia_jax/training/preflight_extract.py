@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from empatheia_jax import weights
 from empatheia_jax.dreamtalk import released as dreamtalk
 from empatheia_jax.dreamtalk.denoiser import Denoiser
 from empatheia_jax.encoders import released as encoders
@@ -87,7 +88,7 @@ def footprint(config: Experiment, target: Target, mesh: Mesh) -> Footprint:
     """Compiles the extraction of a batch of clips per device; `tokens` of the result counts clips."""
     devices = mesh.devices.size
     count = devices * BATCH
-    graph, state = nnx.split(nnx.eval_shape(lambda: Extractors(config, rngs=nnx.Rngs(0))))
+    graph, state = nnx.split(weights.abstract(lambda: Extractors(config, rngs=nnx.Rngs(0))))
     own, shared = PartitionSpec(meshes.AXES), PartitionSpec()
     program = jax.jit(
         jax.shard_map(
@@ -101,12 +102,12 @@ def footprint(config: Experiment, target: Target, mesh: Mesh) -> Footprint:
     put = lambda tree, spec: jax.tree.map(  # noqa: E731
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec)), tree
     )
-    weights, clips = put(state, shared), put(inputs(config, count), own)
+    networks, clips = put(state, shared), put(inputs(config, count), own)
     return analyse(
         "extract",
-        program.trace(weights, *clips),
+        program.trace(networks, *clips),
         target,
-        weights=weights,
+        weights=networks,
         optimizer=(),
         batch=clips,
         tokens=count,

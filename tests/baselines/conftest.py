@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from configs import baselines, debug
+from empatheia_jax import weights
 from empatheia_jax.baselines import knowledge
 from empatheia_jax.baselines.encoding import Encoder, Said, turns
 from empatheia_jax.baselines.networks import NETWORKS
@@ -129,7 +130,7 @@ def network(data, vocabulary):
     def make(kind):
         if kind not in made:
             shape = BaselineConfig(len(vocabulary), training(kind, data).network)
-            graph, state = nnx.split(nnx.eval_shape(lambda: NETWORKS[kind](shape, rngs=nnx.Rngs(0))))
+            graph, state = nnx.split(weights.abstract(lambda: NETWORKS[kind](shape, rngs=nnx.Rngs(0))))
             random = np.random.default_rng(0)
             filled = jax.tree.map(lambda leaf: random.normal(0, 0.3, leaf.shape).astype(np.float32), state)
             made[kind] = nnx.merge(graph, filled)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from empatheia_jax import tiny
+from empatheia_jax import tiny, weights
 from empatheia_jax.bridge.content_synchronizer import ContentSynchronizer, SynchronizerConfig, resize
 from empatheia_jax.bridge.style_disentangler import CLASSES, DisentanglerConfig, StyleDisentangler
 from empatheia_jax.bridge.transformer import Block, BlockConfig
@@ -143,7 +143,7 @@ def test_resize_keeps_the_ends_and_interpolates_between():
 
 
 def test_parameters_carry_logical_axes_with_the_stacked_axis_first():
-    block = nnx.eval_shape(lambda: Block(BLOCK, rngs=nnx.Rngs(0)))
+    block = weights.abstract(lambda: Block(BLOCK, rngs=nnx.Rngs(0)))
     kernel = block.encoder.mlp.up.kernel
     assert kernel.shape == (2, 16, 24)
     assert axis_names(kernel) == ("layers", "embed", "mlp")

@@ -107,7 +107,7 @@ def test_both_spellings_of_wav2vec2_come_out_as_they_went_in(shared, name):
     manifest = json.loads((folder / f"{name}.manifest.json").read_text())
     config = config_of(folder, name, manifest)
     state = seeded_state_dict(manifest, 3)
-    abstract = weights.flatten(nnx.eval_shape(lambda: Wav2Vec2(config, rngs=nnx.Rngs(0))))
+    abstract = weights.flatten(weights.abstract(lambda: Wav2Vec2(config, rngs=nnx.Rngs(0))))
     flat = interpreter.load(state, speech_table(config), abstract)
     ignored = interpreter.check(manifest, speech_table(config), abstract).ignored
     back = dict(interpreter.export(flat, speech_table(config), [key for key in manifest if key not in ignored]))

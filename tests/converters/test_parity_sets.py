@@ -212,7 +212,7 @@ def test_the_denoiser_with_other_scales_batch_steps_and_sigma(tmp_path):
     np.savez(tmp_path / "small.diffusion.npz", **given)
     config = config_of(tmp_path, "small")
     assert config.diffusion.sigma_data == 0.35
-    abstract = weights.flatten(nnx.eval_shape(lambda: build_network("diffusion", config, rngs=nnx.Rngs(0))))
+    abstract = weights.flatten(weights.abstract(lambda: build_network("diffusion", config, rngs=nnx.Rngs(0))))
     manifest = interpreter.export_manifest(abstract, network_table("diffusion", config, "module.", ""))
     (tmp_path / "manifests" / "small").mkdir(parents=True)
     (tmp_path / "manifests" / "small" / "diffusion.json").write_text(json.dumps(manifest))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from empatheia_jax import weights
 from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.llama import Llama, LlamaConfig
 from empatheia_jax.core.outputs import positions_in_segments
@@ -137,7 +138,7 @@ def test_added_rows_leave_base_tokens_as_they_were(model, ids):
 
 
 def test_parameters_carry_logical_axes_and_cost_nothing_to_describe(model):
-    abstract = nnx.eval_shape(lambda: Llama(model.config, rngs=nnx.Rngs(0)))
+    abstract = weights.abstract(lambda: Llama(model.config, rngs=nnx.Rngs(0)))
     kernel = abstract.layers.attention.q_proj.kernel
     assert kernel.get_metadata("out_sharding") == ("layers", "embed", "heads")
     assert kernel.shape == (3, 32, 32)

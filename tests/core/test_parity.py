@@ -79,7 +79,7 @@ def test_in_and_out_again_is_bit_identical(shared, name, network, config_class, 
     if name == "t5_gated":  # copies of the shared table, where a release lists them
         for key in [k for k in state if k.endswith("embed_tokens.weight")]:
             state[key] = state["shared.weight"]
-    abstract = weights.flatten(nnx.eval_shape(lambda: network(config, rngs=nnx.Rngs(0))))
+    abstract = weights.flatten(weights.abstract(lambda: network(config, rngs=nnx.Rngs(0))))
     flat = interpreter.load(state, table(config), abstract)
     ignored = interpreter.check(manifest, table(config), abstract).ignored
     again = dict(interpreter.export(flat, table(config), [k for k in manifest if k not in ignored]))

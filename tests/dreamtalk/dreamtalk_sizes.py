@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from empatheia_jax import weights
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.denoiser import Denoiser
 from empatheia_jax.dreamtalk.model import DreamTalk, DreamTalkConfig
@@ -72,13 +73,13 @@ def build(config, seed: int = 0):
         return NETWORKS[type(config)](config, rngs=nnx.Rngs(0))
 
     buffers = jax.jit(lambda: nnx.state(construct(), Buffer))()
-    graph, params, _ = nnx.split(nnx.eval_shape(construct), nnx.Param, ...)
+    graph, params, _ = nnx.split(weights.abstract(construct), nnx.Param, ...)
     rng = np.random.default_rng(seed)
 
     def draw(path, variable):
         shape = variable.get_value().shape
         if path[-1] == "scale":
-            return variable.replace(jnp.ones(shape))
+            return variable.replace(jnp.asarray(np.ones(shape, np.float32)))
         size = 0.05 if len(shape) < 2 else np.prod(shape[:-1]) ** -0.5
         return variable.replace(jnp.asarray(size * rng.normal(size=shape), jnp.float32))
 

@@ -26,7 +26,7 @@ NETWORKS = {
 
 def abstract(network: str) -> dict:
     model, config, _ = NETWORKS[network]
-    return weights.flatten(nnx.eval_shape(lambda: model(config, rngs=nnx.Rngs(0))))
+    return weights.flatten(weights.abstract(lambda: model(config, rngs=nnx.Rngs(0))))
 
 
 def test_the_released_sizes_are_those_of_the_published_configuration(shared):
@@ -64,7 +64,7 @@ def test_missing_unknown_and_misshapen_tensors_are_all_named(shared, network):
 
 
 def test_the_picture_network_takes_what_it_needs_of_vgg19():
-    flat = weights.flatten(nnx.eval_shape(lambda: Vgg19(rngs=nnx.Rngs(0))))
+    flat = weights.flatten(weights.abstract(lambda: Vgg19(rngs=nnx.Rngs(0))))
     widths, manifest, place, before = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512)), {}, 0, 3
     for count, width in widths:
         for _ in range(count):

@@ -62,7 +62,7 @@ def random_model(cls, config, seed: int = 0) -> nnx.Module:
         return cls(config, rngs=nnx.Rngs(0))
 
     rng = np.random.default_rng(seed)
-    shapes = {path: leaf.shape for path, leaf in weights.flatten(nnx.eval_shape(construct)).items()}
+    shapes = {path: leaf.shape for path, leaf in weights.flatten(weights.abstract(construct)).items()}
     flat = {
         path: rng.standard_normal(s, dtype=np.float32) * max(s[-2:-1], default=100) ** -0.5
         for path, s in shapes.items()
@@ -131,7 +131,7 @@ def test_patch_features_stop_at_their_layer():
 
 @pytest.mark.parametrize("cls, config", [(Wav2Vec2, SPEECH), (ClipVision, VISION), (Albert, TEXT)])
 def test_every_parameter_has_axis_names_and_stacked_ones_begin_with_layers(cls, config):
-    state = nnx.state(nnx.eval_shape(lambda: cls(config, rngs=nnx.Rngs(0))))
+    state = nnx.state(weights.abstract(lambda: cls(config, rngs=nnx.Rngs(0))))
     for path, variable in nnx.to_flat_state(state):
         axes = variable.get_metadata()["out_sharding"]
         assert len(axes) == len(variable.shape)

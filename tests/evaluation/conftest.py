@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import jax
 import pytest
 
-from evaluation import ground_truth, questions, run
+from evaluation import ground_truth, questions, run, similarity
 from evaluation.judges import Judges
 from tests.conftest import ROOT
 from tests.evaluation import sets
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_as_for_a_user():
+    """SSIM of a film runs for long and is compiled once: here without the flags that make code quick to compile."""
+    options = {"xla_backend_optimization_level": 2, "xla_llvm_disable_expensive_passes": False}
+    with pytest.MonkeyPatch.context() as patch:
+        scores = jax.jit(similarity._scores.__wrapped__, static_argnames="window", compiler_options=options)
+        patch.setattr(similarity, "_scores", scores)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ def manifest(shared, config: str, network: str) -> dict:
 def test_a_whole_release_fits_with_nothing_missing_or_unexpected(shared):
     config = published_config("libritts")
     keys = {f"net.{n}.{key}": entry for n in NETWORKS for key, entry in manifest(shared, "libritts", n).items()}
-    abstract = weights.flatten(nnx.eval_shape(lambda: StyleTTS2(config, rngs=nnx.Rngs(0))))
+    abstract = weights.flatten(weights.abstract(lambda: StyleTTS2(config, rngs=nnx.Rngs(0))))
     report = interpreter.check(keys, table(config), abstract)
     assert report.lines() == []
     assert report.ignored == {}
@@ -50,7 +50,7 @@ def test_a_whole_release_fits_with_nothing_missing_or_unexpected(shared):
 @pytest.mark.parametrize("network", ["decoder", "diffusion"])
 def test_the_networks_in_which_the_single_speaker_release_differs_fit_too(shared, network):
     config = published_config("ljspeech")
-    abstract = weights.flatten(nnx.eval_shape(lambda: build_network(network, config, rngs=nnx.Rngs(0))))
+    abstract = weights.flatten(weights.abstract(lambda: build_network(network, config, rngs=nnx.Rngs(0))))
     report = interpreter.check(
         manifest(shared, "ljspeech", network), network_table(network, config, "module."), abstract
     )
@@ -81,7 +81,7 @@ def test_networks_go_there_and_back_bit_by_bit(shared, network):
     config = published_config("libritts")
     tensors = state_dict(shared / "parity" / "styletts2", network, "libritts", 0)
     abstract = weights.flatten(
-        nnx.eval_shape(
+        weights.abstract(
             lambda: build_network(network, config, rngs=nnx.Rngs(0), dtype=np.float32, param_dtype=np.float32)
         )
     )

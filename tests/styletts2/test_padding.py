@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from empatheia_jax import tiny
 from empatheia_jax.styletts2.config import DecoderConfig
 from empatheia_jax.styletts2.decoder_hifigan import HiFiGANDecoder
 from empatheia_jax.styletts2.decoder_istft import ISTFTDecoder
@@ -34,7 +35,7 @@ def pad(x: np.ndarray, size: int, fill: float) -> np.ndarray:
 
 
 def test_text_encoder_ignores_padding():
-    encoder = compiled(TextEncoder(20, 16, 5, 2, weight_norm=True, rngs=nnx.Rngs(0)))
+    encoder = compiled(tiny.made_up(lambda: TextEncoder(20, 16, 5, 2, weight_norm=True, rngs=nnx.Rngs(0))))
     tokens = np.random.default_rng(0).integers(0, 20, (1, 9))
     alone = encoder(tokens, np.array([9]))
     padded = encoder(pad(tokens, 14, 3), np.array([9]))
@@ -43,7 +44,7 @@ def test_text_encoder_ignores_padding():
 
 
 def test_predictor_ignores_padding():
-    predictor = ProsodyPredictor(16, STYLE, 2, 5, weight_norm=True, rngs=nnx.Rngs(0))
+    predictor = tiny.made_up(lambda: ProsodyPredictor(16, STYLE, 2, 5, weight_norm=True, rngs=nnx.Rngs(0)))
     encode, durations, curves = (compiled(predictor, m) for m in ("encode", "durations", "curves"))
     text, style, lengths = normal(0, 1, 9, 16), normal(1, 1, STYLE), np.array([9])
     d, padded = encode(text, style, lengths), encode(pad(text, 13, 9.0), style, lengths)
@@ -56,7 +57,7 @@ def test_predictor_ignores_padding():
 
 @pytest.mark.parametrize(("kind", "config"), [(ISTFTDecoder, ISTFT), (HiFiGANDecoder, HIFIGAN)])
 def test_decoder_ignores_padding(kind, config):
-    decoder = compiled(kind(config, 16, STYLE, weight_norm=False, rngs=nnx.Rngs(0)))
+    decoder = compiled(tiny.made_up(lambda: kind(config, 16, STYLE, weight_norm=False, rngs=nnx.Rngs(0))))
     asr, style, noise = normal(0, 1, 4, 16), normal(1, 1, STYLE), normal(2, 1, 2400, 9)
     f0, energy = 150 + 20 * normal(3, 1, 8), normal(4, 1, 8)
     f0[:, 2:4] = 0

@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 from toy_voice import Letters
 
+from empatheia_jax import tiny
 from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2.config import BertConfig, DecoderConfig, DiffusionConfig, StyleTTS2Config
 from empatheia_jax.styletts2.mel import log_mel
@@ -46,7 +47,7 @@ def small(multispeaker: bool) -> Speaker:
         diffusion=DiffusionConfig(1, 2, 8, 1, 512, 0.2),
         slm=None,
     )
-    return Speaker(StyleTTS2(config, rngs=nnx.Rngs(0)), STYLETTS2, None, Letters())
+    return Speaker(tiny.made_up(lambda: StyleTTS2(config, rngs=nnx.Rngs(0))), STYLETTS2, None, Letters())
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def test_a_denoiser_stopped_by_its_deadline_goes_on_and_ends_as_one_that_was_not
 def test_the_renderer_learns_the_flow_alone_and_then_everything(config, tmp_path):
     train_renderer.draw_shards(str(tmp_path), 0, 1, people=1, frames_each=2)
     flow, everything = train_renderer.phases(config, tmp_path)
-    model = nnx.eval_shape(lambda: Renderer(config.renderer, rngs=nnx.Rngs(0)))
+    model = weights.abstract(lambda: Renderer(config.renderer, rngs=nnx.Rngs(0)))
     for phase, parts, losses in (
         (flow, {"mapping", "warping"}, {"flow"}),
         (everything, {"mapping", "warping", "editing"}, {"flow", "pixel", "edge", "plain"}),
