@@ -15,4 +15,5 @@ def keep_programs(workdir: str | os.PathLike) -> None:
     path = Path(workdir).absolute() / "compilation_cache"
     path.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(path))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    # Small programs too: a reply loads some 120 of them, which together take seconds to compile.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
