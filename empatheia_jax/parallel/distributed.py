@@ -317,6 +317,15 @@ def wait_for_all(name: str) -> None:
         _store().wait_at_barrier(f"empatheia_jax/{name}", _FOREVER)
 
 
+_times: dict[str, int] = {}
+
+
+def wait_for_all_again(name: str) -> None:
+    """`wait_for_all` at a place where all processes come more than once, and equally often."""
+    _times[name] = _times.get(name, 0) + 1
+    wait_for_all(f"{name} {_times[name]}")
+
+
 @functools.cache
 def meet() -> None:
     """A first collective of all devices, when all processes are here.

@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.parallel import distributed
 from empatheia_jax.parallel.mesh import batch_part
 from empatheia_jax.training.checkpoints import Checkpoints
 from empatheia_jax.training.metrics import Metrics, StepTimer, peak_flops
@@ -195,6 +196,9 @@ class _Loop:
     def advance(self, state: TrainState, frozen: Any, batch: Any) -> TrainState:
         if self.step.compilations == 0:  # its seconds must not count as slow training
             with self.timer.measure("compile"):
+                if jax.process_count() > 1:  # none of them may wait for another inside a step while that one compiles
+                    self.step.compile(state, frozen, batch)
+                    distributed.wait_for_all_again("compiled")
                 state, values = self.step(state, frozen, batch)
                 values["loss"].block_until_ready()
             self.tokens = 0  # the step that compiles says nothing about speed

@@ -124,6 +124,10 @@ class TrainStep:
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         return self._step(state, frozen, batch)
 
+    def compile(self, state: TrainState, frozen: Mapping[str, Any], batch: Any) -> None:
+        """Compiles the step for these arguments without running it; the call that follows finds its program."""
+        self._step.lower(state, frozen, batch).compile()
+
     def evaluate(self, state: TrainState, frozen: Mapping[str, Any], batch: Any) -> dict[str, Pair]:
         """The (sum, weight) pairs of a batch with the parameters as they are (no dropout, no gradient)."""
         if not hasattr(self, "_evaluate"):
