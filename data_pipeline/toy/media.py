@@ -34,8 +34,9 @@ RATE, FPS = 24_000, 25
 FOLDERS = {"audio": "audio_v5_0", "video": "video_v5_0", "motion": "motion_v5_0"}
 DIALOGUES = {"toy": toy, "corpus": corpus}
 """The sets of dialogues that can be spoken and drawn: modules with `SPLITS` and `conversations(split)`."""
-DRAWN_AT_ONCE = 2
-"""Threads that draw and encode beside the speaking one. So many utterances, and one more, are in memory."""
+DRAWN_AT_ONCE = 1
+"""Threads that draw and encode beside the speaking one. So many utterances, and one more, are in memory. Speaking takes longer
+than drawing: a second thread would compile the drawing program a second time and then wait."""
 
 
 @dataclass(frozen=True)
