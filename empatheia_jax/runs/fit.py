@@ -151,6 +151,8 @@ def require_start(start: Start, config: Experiment, *, prompts: bool = True) -> 
 def as_trained(config: Experiment, workdir: str | os.PathLike, overrides: Collection[str]) -> Experiment:
     """For what uses a trained run: the run's own config, with the keys that the command line set.
 
+    The mesh alone is that of `config`: it says what devices are here, and not what was trained on.
+
     Args:
       config: as the command line gave it.
       workdir: the run's folder; where it holds no config yet, `config` is the answer.
@@ -160,6 +162,7 @@ def as_trained(config: Experiment, workdir: str | os.PathLike, overrides: Collec
     if not run.config_path.is_file():
         return config
     values, asked = ConfigDict(run.config()), flat(plain(config))
+    overrides = {*overrides, *(key for key in asked if key.startswith("mesh."))}
     ours = flat(values.to_dict())
     if other := sorted(key for key in asked if key not in overrides and asked[key] != ours.get(key)):
         shown = ", ".join(other[:5]) + (" …" if len(other) > 5 else "")

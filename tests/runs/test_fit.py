@@ -114,3 +114,10 @@ def test_a_run_of_an_earlier_version_lacks_a_key_and_goes_on_as_it_was(tmp_path)
     del values["bridge"]["width"]
     with pytest.raises(UserError, match="bridge.width"):
         resolve(values)
+
+
+def test_a_run_is_used_on_the_devices_that_are_here(tmp_path):
+    trained = config(**{"mesh.data": 4, "mesh.fsdp": 2, "lora.rank": 4})
+    folders.Run(tmp_path).write_config(fit.plain(trained))
+    used = fit.as_trained(config(), tmp_path, [])
+    assert used.mesh == config().mesh and used.lora.rank == 4
