@@ -19,7 +19,8 @@ import tests.shapes  # noqa: F401  the hook finds it by name
 # and the commands of `converters.parity` run without these flags. Set XLA_FLAGS (to "", say) to test otherwise.
 QUICK_TO_COMPILE = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
 if version("jaxlib").startswith("0.10."):  # XLA ends the process at a flag that it does not know
-    QUICK_TO_COMPILE.append("--xla_cpu_use_fusion_emitters=false")
+    # A program stays one piece for LLVM: the tests run beside each other, so many small pieces save no time.
+    QUICK_TO_COMPILE += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
 os.environ.setdefault("XLA_FLAGS", " ".join(QUICK_TO_COMPILE))
 
 
