@@ -4,11 +4,12 @@
     python -m benchmarks.release_parity --workdir=runs/quickstart --release=DIR --folder=out/parity    # a run and its release
 
 The run answers here first. A fresh process, which never imports JAX, then loads the release with `AutoModel.from_pretrained(…,
-trust_remote_code=True)` and answers the same prompts, half of them with speech and video features. Greedy decoding, float32.
+trust_remote_code=True)` and answers the same prompts in batches, half of them with speech and video features. Greedy decoding,
+float32.
 
 Prints how many prompts, token sequences and classes are equal, and the largest difference of each tensor: of the bridge's outputs
 and logits as it is, of the language model's states (which reach 38 in SmolLM2) as a part of their largest value. Exits with 1
-above 1e-4.
+above 1e-4. The release is then read back here, and what the run stores is compared with it bit by bit.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ TOLERANCE = 1e-4
 STATES = ("response_states", "signal_states")
 """r^t, and r^s with r^v: sums over hundreds of channels and many layers, whose rounding grows with them."""
 PHONEMES, FRAMES = 40, 30
+TOGETHER = 10
+"""Dialogues that PyTorch answers in one batch, padded on the left; here they are answered one by one."""
 LISTENER = {"age": "young", "gender": "female", "tone": "mild"}
 SAID = (
     "I lost my dog today.",
@@ -145,7 +148,31 @@ def save(path: Path, asked: list[dict[str, Any]], answers: list[dict[str, np.nda
     np.savez(path, asked=np.frombuffer(said.encode(), np.uint8), **arrays)
 
 
+def comes_back(config: Any, workdir: Path, release: Path) -> dict[str, int]:
+    """Of the leaves that the run (or, where it has none, the starter) stores: how many, and how many of them `release` gives
+    back bit for bit.
+    """
+    from converters.release import import_run
+    from empatheia_jax import weights
+    from empatheia_jax.runs import checkpoint
+    from empatheia_jax.runs.run import Run
+
+    run, kept = Run(workdir), {}
+    for stage in run.trained_stages():
+        kept |= checkpoint.load_trainable(run.stage_folder(stage))
+    kept = kept or weights.open_start(config.start).leaves()
+    found = import_run.read(release)
+    same = sum(path in found and found[path].tobytes() == np.asarray(value).tobytes() for path, value in kept.items())
+    return {"leaves": len(kept), "bit_identical": same}
+
+
 # ------------------------------------------------------------------------------------------------ in PyTorch
+
+
+def _features(stored: Any, asked: list[dict[str, Any]], number: int, kind: str) -> dict[int, np.ndarray]:
+    """{place in the history: features} of one question."""
+    name = f"{number}.features.{kind}"
+    return {asked[number]["place"]: stored[name]} if name in stored else {}
 
 
 def compare(release: Path, base: Path, path: Path) -> dict[str, Any]:
@@ -159,12 +186,10 @@ def compare(release: Path, base: Path, path: Path) -> dict[str, Any]:
     processor = AutoProcessor.from_pretrained(release, trust_remote_code=True)
     worst: dict[str, float] = {}
     equal = {"prompt": 0, "tokens": 0, "classes": 0}
-    for number, each in enumerate(asked):
-        given: dict[str, Any] = {}
-        for kind in ("speech", "video"):
-            name = f"{number}.features.{kind}"
-            given[kind] = {each["place"]: stored[name]} if name in stored else {}
-        inputs = processor(each["history"], LISTENER, **given)
+    for first in range(0, len(asked), TOGETHER):
+        numbers = range(first, min(first + TOGETHER, len(asked)))
+        given = {kind: [_features(stored, asked, number, kind) for number in numbers] for kind in ("speech", "video")}
+        inputs = processor([asked[number]["history"] for number in numbers], [LISTENER] * len(numbers), **given)
         reply = model.generate(**inputs, processor=processor)
         with torch.no_grad():
             style = model.style(reply.speech_states, reply.video_states, reply.state_lengths)
@@ -179,18 +204,21 @@ def compare(release: Path, base: Path, path: Path) -> dict[str, Any]:
                 "video_content": model.video_content(reply.response_states, reply.response_lengths, FRAMES),
                 **{f"logits_{task}": value for task, value in style.logits.items()},
             }
-        for name, value in found.items():
-            ours = stored[f"{number}.{name}"]
-            far = float(np.abs(value.numpy() - ours).max())
-            if name in STATES:
-                far /= max(1.0, float(np.abs(ours).max()))
-            worst[name] = max(worst.get(name, 0.0), far)
-        equal["prompt"] += inputs["input_ids"][0].tolist() == stored[f"{number}.prompt"].tolist()
-        equal["tokens"] += reply.tokens[0] == stored[f"{number}.tokens"].tolist()
-        equal["classes"] += all(
-            int(value.argmax()) == int(stored[f"{number}.logits_{task}"].argmax())
-            for task, value in style.logits.items()
-        )
+        for row, number in enumerate(numbers):
+            for name, value in found.items():
+                ours = stored[f"{number}.{name}"]
+                far = float(np.abs(value[row : row + 1].numpy() - ours).max())
+                if name in STATES:
+                    far /= max(1.0, float(np.abs(ours).max()))
+                worst[name] = max(worst.get(name, 0.0), far)
+            prompt = inputs["input_ids"][row][inputs["attention_mask"][row] > 0].tolist()
+            equal["prompt"] += prompt == stored[f"{number}.prompt"].tolist()
+            equal["tokens"] += reply.tokens[row] == stored[f"{number}.tokens"].tolist()
+            equal["classes"] += all(
+                int(value[row].argmax()) == int(stored[f"{number}.logits_{task}"].argmax())
+                for task, value in style.logits.items()
+            )
+        print(f"answered {numbers[-1] + 1} of {len(asked)} in PyTorch: {equal}", file=sys.stderr, flush=True)
     return {"prompts": len(asked), "equal": equal, "worst": worst, "jax_imported": "jax" in sys.modules}
 
 
@@ -264,10 +292,13 @@ def main() -> int:
     began = time.monotonic()
     save(options.folder / "answers.npz", asked, answer_here(config, workdir, asked))
     here = time.monotonic() - began
-    found = in_a_fresh_process(release, base_folder(config, options.folder / "base"), options.folder / "answers.npz")
-    found |= {"seconds_here": round(here, 1), "passes": passes(found)}
+    base = base_folder(config, options.folder / "base")
+    found = in_a_fresh_process(release, base, options.folder / "answers.npz")
+    back = comes_back(config, workdir, release)
+    done = passes(found) and back["leaves"] == back["bit_identical"]
+    found |= {"seconds_here": round(here, 1), "comes_back": back, "passes": done}
     print(json.dumps(found, indent=1))
-    return 0 if found["passes"] else 1
+    return 0 if done else 1
 
 
 if __name__ == "__main__":
