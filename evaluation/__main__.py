@@ -91,7 +91,7 @@ def tables(argv: Sequence[str]) -> int:
         )
         if jax.process_index() == 0:
             print(report.write(evaluation, writable(given.output, "--output"), given.data, given.cases))
-            print(f"\n{given.output}/report.html, tables.txt, tables.csv, tables.tex, values.json")
+            print(f"\n{given.output}/report.html, tables.txt, tables.md, tables.csv, tables.tex, values.json")
         return 0
 
     return among_hosts(work, trains=False)

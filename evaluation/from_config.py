@@ -25,10 +25,12 @@ from data_pipeline.layout import Tree
 from empatheia_jax import settings
 from empatheia_jax.conversation.reply_folder import MANIFEST
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import write_text
 from empatheia_jax.parallel.distributed import from_environment
 from empatheia_jax.requirements import writable
 from empatheia_jax.runs import fit
 from empatheia_jax.runs.run import Run
+from evaluation.report import MARKDOWN
 from evaluation.shared_stages import share
 
 Call = Callable[[Sequence[str]], int]
@@ -128,7 +130,8 @@ def run(
     Args:
       base: the config that the rows change.
       flags: `--config=…` and its overrides, as they were given.
-      output: replies go to OUTPUT/replies/ROW, runs to OUTPUT/runs/ROW, the tables to OUTPUT.
+      output: replies go to OUTPUT/replies/ROW, runs to OUTPUT/runs/ROW, the tables to OUTPUT, and as Markdown into the folder
+        `evaluation` of each run, from where `--mode=export` takes them into the model card.
       split: whose turns are answered.
       data: the data set of the evaluation, if not the one of the training.
       rows: keys of `configs.tables.ROWS`, or of its `BASELINES`; by default the former's that need no other backbone. A baseline
@@ -211,4 +214,8 @@ def run(
     evaluate = ["-m", "evaluation", "tables", f"--data={data}", f"--split={split}", f"--output={output}"]
     evaluate += ["--common"] if limit or folders else []
     step("evaluate", [*evaluate, f"ground-truth={truth}", *given, *folders])
+    if first_process():
+        for each in trained:
+            if each.config_path.is_file():
+                write_text(each.evaluation / MARKDOWN, (output / MARKDOWN).read_text(encoding="utf-8"))
     return 0

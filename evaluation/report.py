@@ -16,6 +16,8 @@ from evaluation.paper import Column
 from evaluation.run import Evaluation
 from evaluation.tables import Table
 
+MARKDOWN = "tables.md"
+"""The tables for a model card."""
 LARGEST = 40_000_000
 """Bytes of films in one page; those of further cases are left out, and the page says so."""
 
@@ -187,7 +189,9 @@ def write(
     cases: Sequence[str] = (),
     more: Sequence[Table] = (),
 ) -> str:
-    """Writes report.html, tables.txt, tables.csv, tables.tex, figures as PNG and values.json; returns what to print."""
+    """Writes report.html, tables.txt, tables.md, tables.csv, tables.tex, figures as PNG and values.json; returns what to
+    print.
+    """
     made = [*results.all_tables(evaluation), *more]
     drawn = figures.all_figures(evaluation, data, cases)
     told = "\n".join(f"{name}: {value}" for name, value in facts(evaluation).items())
@@ -202,6 +206,9 @@ def write(
         tables.as_csv(each) for each in [*made, *(t for each in drawn if each.key == "figure7" for t in each.tables)]
     ]
     write_text(output / "tables.txt", text + "\n")
+    measured = [tables.as_markdown(each) for each in made if not all(row.missing for row in each.rows)]
+    said = [f"- {name}: {value}" for name, value in facts(evaluation).items()]
+    write_text(output / MARKDOWN, "\n".join([*measured, "### What was evaluated", "", *said]) + "\n")
     write_text(output / "tables.csv", lines[0] + "".join(each.split("\n", 1)[1] for each in lines[1:]))
     write_text(output / "tables.tex", "\n".join(tables.as_latex(each) for each in made))
     write_text(output / "report.html", page(evaluation, made, drawn))

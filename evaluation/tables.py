@@ -1,4 +1,4 @@
-"""Tables of cells, as text, CSV and LaTeX: the paper's number beside ours, n and interval in every cell."""
+"""Tables of cells, as text, Markdown, CSV and LaTeX: the paper's number beside ours, n and interval in every cell."""
 
 from __future__ import annotations
 
@@ -92,6 +92,22 @@ def _notes(table: Table) -> list[str]:
 def notes_of(table: Table) -> list[str]:
     """What stands below a table: its notes, why cells are empty, which rows are missing."""
     return _notes(table)
+
+
+def as_markdown(table: Table) -> str:
+    """For a model card: a heading, the rows that somebody gave replies for, and the notes as a list."""
+
+    def line(parts: Sequence[str]) -> str:
+        return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"
+
+    rows = [
+        line([row.title, *(in_words(row.cells.get(column.key, Cell()), column) for column in table.columns)])
+        for row in table.rows
+        if not row.missing
+    ]
+    head = [line(["", *map(_titled, table.columns)]), line(["---"] * (len(table.columns) + 1))]
+    notes = [f"- {note}" for note in _notes(table)]
+    return "\n".join([f"### {table.title}", "", *head, *rows, "", *notes]).rstrip() + "\n"
 
 
 def as_csv(table: Table) -> str:

@@ -15,8 +15,6 @@ from empatheia_jax.settings import Experiment
 from empatheia_jax.tokens import ADDED_TOKENS
 
 TEMPLATE = Path(__file__).with_name("card.md")
-RESULTS = "evaluation"
-"""The folder of a run in which its evaluation keeps tables (`*.json`, `*.md`)."""
 FILES = {
     "config.json": "sizes, the base and its hash, how a dialogue becomes a prompt",
     "model.safetensors": "projections, content synchronizer, style disentangler with its classifiers (float32)",
@@ -70,17 +68,7 @@ def stages(run: Run) -> str:
 
 def results(run: Run) -> str:
     """The tables of the run's evaluation, where it has any."""
-    folder = run.folder / RESULTS
-    parts = [path.read_text(encoding="utf-8").strip() for path in sorted(folder.glob("*.md"))]
-    for path in sorted(folder.glob("*.json")):
-        values = json.loads(path.read_text(encoding="utf-8"))
-        found = values.items() if isinstance(values, dict) else ()
-        flat = {
-            key: f"{v:.4g}" if isinstance(v, float) else str(v) for key, v in found if isinstance(v, int | float | str)
-        }
-        if flat:
-            lines = [f"| {key} | {value} |" for key, value in flat.items()]
-            parts.append(f"`{path.name}`\n\n| figure | value |\n|---|---|\n" + "\n".join(lines))
+    parts = [path.read_text(encoding="utf-8").strip() for path in sorted(run.evaluation.glob("*.md"))]
     return "\n\n".join(parts) or "The run was not evaluated. Measure before you rely on anything."
 
 

@@ -43,6 +43,11 @@ class Run:
         """The folder of the replies that the run made of itself."""
         return self.folder / "samples"
 
+    @property
+    def evaluation(self) -> Path:
+        """The folder of the tables of the run's evaluation, as Markdown (`*.md`)."""
+        return self.folder / "evaluation"
+
     def stage_folder(self, stage: str) -> Path:
         """The folder of a stage's checkpoints."""
         return self.folder / "checkpoints" / stage

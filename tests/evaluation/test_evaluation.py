@@ -120,7 +120,7 @@ def test_a_film_that_cannot_be_decoded_is_refused_or_left_out_for_all(data, trut
     assert all(set(each.replies) == set(found.questions) for each in found.systems)
 
 
-def test_tables_are_written_as_text_csv_latex_and_one_page(evaluation, data, tmp_path):
+def test_tables_are_written_as_text_markdown_csv_latex_and_one_page(evaluation, data, tmp_path):
     said = report.write(evaluation, tmp_path, data)
     assert "Table 3" in said and "0.15" in said
     lines = list(csv.DictReader(io.StringIO((tmp_path / "tables.csv").read_text())))
@@ -137,6 +137,12 @@ def test_tables_are_written_as_text_csv_latex_and_one_page(evaluation, data, tmp
     assert any(each["row"] == "KEMP" and each["note"] == tables.MISSING_ROW for each in lines)
     latex = (tmp_path / "tables.tex").read_text()
     assert latex.count("\\begin{table}") == latex.count("\\end{table}") > 5
+    markdown = (tmp_path / "tables.md").read_text()
+    (row,) = (each for each in markdown.split("### Table 3")[1].split("###")[0].splitlines() if "(Vicuna) |" in each)
+    assert (
+        f"{float(ours['value']):.2f} [" in row and "KEMP |" not in markdown
+    )  # rows of nobody stay out of a model card
+    assert "- turns: 4 evaluated" in markdown
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:video/mp4;base64,") == 8 and "http" not in page.replace("http-equiv", "")
     values = json.loads((tmp_path / "values.json").read_text())

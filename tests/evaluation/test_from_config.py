@@ -6,6 +6,7 @@ import pytest
 
 from configs import baselines, debug, joint
 from configs.tables import ROWS
+from converters.release import card
 from empatheia_jax.errors import UserError
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import resolve
@@ -51,6 +52,8 @@ def test_one_command_trains_answers_and_evaluates_and_goes_on(data, asked, full,
                 assert run.completion("coe")
             if each.startswith("--output=") and "--mode=reply" in arguments:
                 text_system(tmp_path / "out" / "replies" / each.rsplit("/", 1)[1], "any", asked)
+        if "tables" in arguments:
+            (tmp_path / "out" / "tables.md").write_text("### Table 2\n")
         return 0
 
     flags = from_config.config_flags(
@@ -62,6 +65,9 @@ def test_one_command_trains_answers_and_evaluates_and_goes_on(data, asked, full,
     kinds = [next((a for a in each if a.startswith("--mode") or a in ("truth", "tables")), "train") for each in given]
     assert kinds == ["--mode=extract", "train", "--mode=reply", "truth", "tables"]
     assert "--config.schedule=coe" in given[1] and "--config.decoding.style_clip=neutral" in given[2]
+    answered = Run(tmp_path / "out" / "runs" / "pipeline")
+    assert card.results(answered) == card.results(full) == "### Table 2"  # in the model card of `--mode=export`
+    assert "was not evaluated" in card.results(Run(tmp_path / "another"))
     given.clear()
     from_config.run(base, flags, tmp_path / "out", rows=["pipeline"], workdir=full.folder, run_command=command)
     assert [each[2] for each in given] == ["truth", "tables"]  # what is complete is not done again
