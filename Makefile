@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 RUN = runs/quickstart
 INPUT = examples/question.json
 # Dialogues of the corpus that the demo speaks, draws and trains on.
-DIALOGUES ?= 12
+DIALOGUES ?= 6
 LAUNCH = $(BIN)/python launch.py --config=configs/quickstart.py
 
 .PHONY: demo starter test test-all gates docs weights data clean
