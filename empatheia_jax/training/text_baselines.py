@@ -17,12 +17,10 @@ import optax
 from flax import nnx
 
 from empatheia_jax import settings, weights
-from empatheia_jax.baselines import words
+from empatheia_jax.baselines import vectors, words
 from empatheia_jax.baselines.networks import NETWORKS, Network, weights_kind
 from empatheia_jax.baselines.settings import BaselineConfig, BaselineTraining
-from empatheia_jax.baselines.words import FILE, Vocabulary
-from empatheia_jax.errors import UserError
-from empatheia_jax.files import require_regular
+from empatheia_jax.baselines.words import FILE
 from empatheia_jax.parallel import rules
 from empatheia_jax.parallel.mesh import batch_part, make_mesh, replicated
 from empatheia_jax.training import step as steps
@@ -77,35 +75,6 @@ def phases(config: BaselineTraining, network: Network, **common: Any) -> list[Ph
     return [*before, phase(config.trains, "loss", dict(network.coefficients), config.steps, first)]
 
 
-def read_vectors(path: Path, vocabulary: Vocabulary, table: np.ndarray) -> int:
-    """Overwrites rows of `table` with the vectors of a GloVe file; returns how many words it knows.
-
-    Raises:
-      UserError: it is no such file, its vectors have another width, or it knows none of the words.
-    """
-    require_regular(path, "word vectors as GloVe has them, a word and its numbers in each line")
-    places, known = {word: number for number, word in enumerate(vocabulary.words)}, 0
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            word, _, rest = line.rstrip().partition(" ")
-            values = rest.split(" ")
-            if len(values) < table.shape[1] and number == 1 and len(values) == 1:
-                continue  # word2vec's text form begins with its size
-            if len(values) != table.shape[1]:
-                raise UserError(
-                    f"{path}, line {number} has {len(values)} numbers; expected network.width={table.shape[1]}; set "
-                    "--config.network.width, or give another file"
-                )
-            if word in vocabulary:
-                table[places[word]] = np.asarray(values, np.float32)
-                known += 1
-    if not known:
-        raise UserError(
-            f"{path} knows none of the {len(vocabulary)} words of the dialogues; expected English word vectors"
-        )
-    return known
-
-
 def run(config: BaselineTraining, workdir: Path, open_dialogues: Callable) -> int:
     """Trains what `config.trains` names, from the newest checkpoint of the run's folder if there is one.
 
@@ -124,7 +93,7 @@ def run(config: BaselineTraining, workdir: Path, open_dialogues: Callable) -> in
     network = NETWORKS[config.trains](shape, rngs=nnx.Rngs(config.seed))
     if config.vectors:
         table = np.array(network.words.table.embedding[...])
-        known = read_vectors(Path(config.vectors), vocabulary, table)
+        known = vectors.read(config.vectors, vocabulary, table)
         network.words.table.embedding[...] = jnp.asarray(table)
         if jax.process_index() == 0:
             print(f"{known} of {len(vocabulary) - len(words.MARKS)} words have a vector in {config.vectors}")

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from empatheia_jax.baselines import encoding, knowledge, words
+from empatheia_jax.baselines import encoding, knowledge, vectors, words
 from empatheia_jax.baselines.words import CLS, PAD, SEP, SYS, USR, Vocabulary
 from empatheia_jax.errors import UserError
 
@@ -117,3 +117,46 @@ def test_dialogues_without_a_chain_have_no_emotion(tmp_path):
     path.write_text(json.dumps([{"conversation_id": "1", "turns": [{"turn_id": "0", "dialogue_history": history}]}]))
     (found,) = [encoding.Said.of(*each) for each in encoding.turns(path)]
     assert found.emotion == -1 and found.reply == ()
+
+
+def test_vectors_of_a_file_take_the_place_of_the_rows_of_known_words(tmp_path):
+    known = Vocabulary.of([["good", "day", "unheard"]], 10)
+    (tmp_path / "glove.txt").write_text("2 3\ngood 1 2 3\nother x y z\nday 4 5 6\n")  # word2vec's form: the size first
+    table = np.zeros((len(known), 3), np.float32)
+    assert vectors.read(str(tmp_path / "glove.txt"), known, table) == 2
+    assert {each: table[known.numbers([each])[0]].tolist() for each in ("good", "day", "unheard")} == {
+        "good": [1, 2, 3],
+        "day": [4, 5, 6],
+        "unheard": [0, 0, 0],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("good 1 2\n", "line 1 has 2 numbers; expected network.width=3"),
+        ("good 1 2 x\n", "line 1 is no word with its numbers"),
+        ("bad 1 2 3\n", "knows none of the"),
+    ],
+)
+def test_vectors_that_do_not_fit_are_one_line(text, message, tmp_path):
+    known = Vocabulary.of([["good", "day"]], 10)
+    (tmp_path / "glove.txt").write_text(text)
+    with pytest.raises(UserError, match=message):
+        vectors.read(str(tmp_path / "glove.txt"), known, np.zeros((len(known), 3), np.float32))
+
+
+def test_the_package_of_vectors_is_read_or_its_command_said(tmp_path, monkeypatch):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    known, table = Vocabulary.of([["good", "day"]], 10), np.zeros((11, 4), np.float32)
+    package = tmp_path / "a_set_of_vectors"
+    monkeypatch.setattr(vectors, "PACKAGE", "a-set-of-vectors")
+    with pytest.raises(UserError, match="pip install a-set-of-vectors"):
+        vectors.read("a-set-of-vectors", known, table)
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    parquet.write_table(pyarrow.table({"index": ["the", "day"]}), package / "data" / "glove_6B_index.parquet")
+    np.save(package / "data" / "glove_6B_50d_emb.npy", np.array([[9, 9, 9, 9], [1, 2, 3, 4]], np.float32))
+    assert vectors.read("a-set-of-vectors", known, table) == 1
+    assert table[known.numbers(["day"])[0]].tolist() == [1, 2, 3, 4]
