@@ -61,7 +61,9 @@ def tables(argv: Sequence[str]) -> int:
     )
     options.add_argument("--ratings", type=Path, help="ratings collected by `python -m evaluation collect`")
     options.add_argument(
-        "--judges", type=_names, help="of dnsmos, whisper, 'voice print', syncnet, face; all that are there by default"
+        "--judges",
+        type=_names,
+        help="of dnsmos, whisper, 'voice print', syncnet, face, landmarks; all that are there by default",
     )
     options.add_argument("--face-judge", type=Path, help="folder of a trained judge of drawn faces")
     options.add_argument("--cases", type=_names, default=[], help="turns of Figure 8")

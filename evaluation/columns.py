@@ -59,12 +59,18 @@ def _verbatim(ev: Evaluation, s: System) -> Cell:
     return cells.share([ev.training.verbatim(text.normalise(s.replies[name].response)) for name in ev.questions])
 
 
+def _seen(ev: Evaluation, s: System) -> Cell:
+    return cells.share([bool(each) for each in collect(ev.values[s.row], "face_seen").values()])
+
+
 def _face(ev: Evaluation, s: System) -> Cell:
     found = collect(ev.values[s.row], "face_emotion")  # type: ignore[arg-type]
     shown = {name: wanted(ev, s, name)["expression"] for name in found if "expression" in wanted(ev, s, name)}
     return cells.share([found[name] == each for name, each in shown.items()])  # type: ignore[comparison-overlap]
 
 
+LANDMARKS = ("face_seen", "flmd", "mlmd", "lips_path", "brows_path", "head_path", "silent_lips", "opening_confidence")
+"""Columns of `landmarks`."""
 CELLS: Mapping[str, Callable[[Evaluation, System], Cell]] = {
     "accuracy": lambda ev, s: emotions.named_right(ev, s, "exact"),
     "accuracy_mapped": lambda ev, s: emotions.named_right(ev, s, "mapped"),
@@ -84,6 +90,8 @@ CELLS: Mapping[str, Callable[[Evaluation, System], Cell]] = {
         for name in ("lips_confidence", "lips_offset", "dnsmos", "voice_similarity", "words_per_second")
     },
     **{name: _column(name) for name in ("f0", "f0_range", "level_range", "seconds", "film_minus_speech")},
+    **{name: _column(name) for name in LANDMARKS if name != "face_seen"},
+    "face_seen": _seen,
     "word_error_rate": _word_errors,
     "nats": _numbers("nats"),
     "copied": _copied,
@@ -99,6 +107,7 @@ JUDGE_OF = {
     "word_error_rate": "whisper",
     "voice_similarity": "voice print",
     "face": "face",
+    **dict.fromkeys(LANDMARKS, "landmarks"),
 }
 _SPEECH = {
     "dnsmos",
@@ -111,8 +120,8 @@ _SPEECH = {
     "seconds",
 }
 _FILM = {"cpbd", "ssim", "ssim_uniform7", "lips_confidence", "lips_offset", "film_minus_speech", "face"}
-_FILM |= {"sync_confidence", "sync_offset", "sync_distance"}
-_REFERENCE = {"ssim", "ssim_uniform7", "voice_similarity"}
+_FILM |= {"sync_confidence", "sync_offset", "sync_distance", *LANDMARKS}
+_REFERENCE = {"ssim", "ssim_uniform7", "voice_similarity", "flmd", "mlmd"}
 
 
 def cell(evaluation: Evaluation, system: System, column: str) -> Cell:

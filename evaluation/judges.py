@@ -12,7 +12,8 @@ import numpy as np
 
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
-from evaluation import films, lip_sync
+from empatheia_jax.media import face_landmarks, tflite
+from evaluation import films, landmarks, lip_sync
 from evaluation.frames import nearest_in_time
 from evaluation.speech_judges import Absent, Opinion, VoicePrint, Whisper
 
@@ -55,6 +56,19 @@ class _Face:
         return self._reader.read(small)
 
 
+class _Landmarks:
+    """Finds the points of the face in every frame."""
+
+    identity = "MediaPipe's face mesh, 468 points, as of mediapipe 0.10"
+
+    def __init__(self) -> None:
+        if not face_landmarks.is_installed():
+            raise Absent(f"nothing that finds a face's points is installed; run: {tflite.INSTALL}")
+
+    def __call__(self, frames: np.ndarray) -> landmarks.Points:
+        return landmarks.track(frames)
+
+
 @dataclass
 class Judges:
     """Judges by name, opened when asked for first. `absent`: name → why it is not there."""
@@ -78,6 +92,7 @@ class Judges:
                 "whisper": Whisper,
                 "voice print": VoicePrint,
                 "face": lambda: _Face(self.face_folder),
+                "landmarks": _Landmarks,
             }
             try:
                 self.opened[name] = makers[name]()

@@ -20,7 +20,7 @@ from jaxtyping import Float, UInt8
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import read_audio, to_pcm16
 from empatheia_jax.media.video import video_info
-from evaluation import films, lip_loudness, lip_sync, sharpness, similarity, voice
+from evaluation import films, landmarks, lip_loudness, lip_sync, sharpness, similarity, voice
 from evaluation.frames import nearest_in_time, to_gray
 from evaluation.judges import Judges
 from evaluation.speech_judges import RATE, word_errors, words
@@ -28,6 +28,7 @@ from evaluation.store import Store, content_hash, key_of
 from evaluation.systems import Reply
 
 Values = dict[str, Any]
+PATHS = ("lips", "brows", "head")
 
 
 class Clip:
@@ -51,6 +52,16 @@ class Clip:
         """The sound of the film's own track, which its lips shall fit; the speech's where a film is silent."""
         path = _there(self.reply.film)
         return read_audio(path, RATE) if video_info(path).has_audio else self.sound
+
+    def points(self, judge: Callable[[np.ndarray], landmarks.Points]) -> landmarks.Points | None:
+        """The points of the film's face in every frame, or None where no face is seen in it."""
+        if not hasattr(self, "_points"):
+            frames = self.frames
+            try:
+                self._points: landmarks.Points | None = judge(frames)
+            except UserError:
+                self._points = None
+        return self._points
 
 
 def _there(path: Path | None) -> Path:
@@ -140,6 +151,22 @@ def _voice_print(clip: Clip, reference: Clip | None, judge: Any) -> Values:
     return {"voice_similarity": float(judge(clip.sound) @ judge(reference.sound))}
 
 
+def _movement(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    points = clip.points(judge)
+    if points is None:
+        return {"face_seen": False}
+    found = dataclasses.asdict(landmarks.movement(points, clip.film_sound, RATE))
+    return {"face_seen": True, **{f"{name}_path" if name in PATHS else name: each for name, each in found.items()}}
+
+
+def _distances(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    assert reference is not None
+    ours, theirs = clip.points(judge), reference.points(judge)
+    if ours is None or theirs is None:
+        return {}
+    return dict(zip(("flmd", "mlmd"), landmarks.distances(ours, theirs)))
+
+
 def _face(clip: Clip, reference: Clip | None, judge: Any) -> Values:
     return {"face_emotion": judge(clip.frames)}
 
@@ -164,11 +191,18 @@ MEASURES = (
     Measure("words", ("word_errors", "words_said", "heard"), ("speech",), _words, judge="whisper", reads_text=True),
     Measure("voice print", ("voice_similarity",), ("speech", "reference speech"), _voice_print, judge="voice print"),
     Measure("face", ("face_emotion",), ("film",), _face, judge="face"),
+    Measure(
+        "movement",
+        ("face_seen", "lips_path", "brows_path", "head_path", "silent_lips", "opening_confidence"),
+        ("film", "speech"),
+        _movement,
+        judge="landmarks",
+    ),
+    Measure("landmark distances", ("flmd", "mlmd"), ("film", "reference film"), _distances, judge="landmarks"),
 )
 
 NOT_BUILT = {
     "DistillMOS": "it runs in PyTorch, which nothing of ours imports; DNSMOS is measured instead",
-    "landmark distances (F-LMD, M-LMD, THEval)": "no landmark network is installed; the lips' motion is measured instead",
     "age and gender of the face, identity kept": "no network that reads them is among the extras",
 }
 """Companions that the evaluation does not measure, and why; printed in every report."""

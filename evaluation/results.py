@@ -94,6 +94,16 @@ def companions(evaluation: Evaluation) -> list[Table]:
         Column("face", "expression as asked", 1),
         Column("film_minus_speech", "film − speech, s", 3, 0),
     ]
+    landmark_columns = [
+        Column("face_seen", "face seen, %", 0),
+        Column("flmd", "F-LMD", 1, -1),
+        Column("mlmd", "M-LMD", 1, -1),
+        Column("lips_path", "lips/s", 0, 0),
+        Column("brows_path", "brows/s", 0, 0),
+        Column("head_path", "head/s", 0, 0),
+        Column("silent_lips", "lips/s in silence", 0, 0),
+        Column("opening_confidence", "opening with loudness"),
+    ]
     tables = [
         table(
             evaluation,
@@ -113,6 +123,13 @@ def companions(evaluation: Evaluation) -> list[Table]:
     if film := evaluation.titles("video"):
         lips = "lips with speech: confidence of `lip_loudness`, in per cent of the mouth's variance. " + MEDIA
         tables.append(table(evaluation, "film", "Beside Table 3: the film", film_columns, film, [lips]))
+        points = (
+            "Lengths: hundredths of the distance between the outer corners of the eyes. F-LMD, M-LMD: to the recording's points. "
+            "…/s: paths, after the dynamics of THEval; the nearer to the recordings', the better. " + MEDIA
+        )
+        tables.append(
+            table(evaluation, "landmarks", "Beside Table 3: points of the face", landmark_columns, film, [points])
+        )
     return tables
 
 
