@@ -296,10 +296,27 @@ def _last_words(error: BaseException) -> tuple[str, int]:
         return f"error: {error}", EXIT_USER_ERROR
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", EXIT_INTERRUPTED
-    own = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")  # out of memory, a bug: not the peers' doing
-    if isinstance(error, jax.errors.JaxRuntimeError) and not str(error).lstrip().startswith(own):
-        return f"error: {_me()} lost a peer ({_first_line(error)}); {AGAIN}", EXIT_PEER_LOST
+    if (cause := _of_runtime(error)) is not None:
+        return f"error: {_me()} lost a peer ({_first_line(cause)}); {AGAIN}", EXIT_PEER_LOST
     return "".join(traceback.format_exception(error)).rstrip(), 1
+
+
+def _of_runtime(error: BaseException | None) -> BaseException | None:
+    """The error of JAX's runtime that stands behind `error`, where a peer that is gone explains it; else None.
+
+    The runtime says its status first. JAX raises it as `JaxRuntimeError` where a result is waited for, but as `ValueError` where
+    a program is started, and a library may raise an error of its own from it.
+    """
+    own = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")  # out of memory, a bug: not the peers' doing
+    lost = ("UNKNOWN: ", "UNAVAILABLE: ", "ABORTED: ", "CANCELLED: ", "DEADLINE_EXCEEDED: ", "INTERNAL: ")
+    while error is not None:
+        said = str(error).lstrip()
+        if isinstance(error, jax.errors.JaxRuntimeError) and not said.startswith(own):
+            return error
+        if isinstance(error, ValueError) and said.startswith(lost):
+            return error
+        error = error.__cause__
+    return None
 
 
 def _leave_together() -> None:

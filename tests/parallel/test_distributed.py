@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import jax
 import pytest
 from jax._src import cloud_tpu_init
 from jax._src.clusters import cloud_tpu_cluster
@@ -133,6 +134,30 @@ def test_a_process_that_ends_says_why_itself(ended):
     assert "error: the disk is full" in ended["error", 1][1][1]
     assert "ZeroDivisionError: a bug" in ended["bug", 1][1][1]
     assert ended["interrupt", 1][1][1].strip().endswith("interrupted")
+
+
+GLOO = "UNKNOWN: Gloo AllGather failed: [gloo/transport/tcp/pair.cc:538] Read error: Connection reset by peer"
+
+
+def _from(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (jax.errors.JaxRuntimeError(GLOO), 75),  # a result was waited for
+        (ValueError(GLOO), 75),  # a program was started
+        (_from(RuntimeError("the checkpoint could not be written"), ValueError(GLOO)), 75),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"), 1),
+        (ValueError("INVALID_ARGUMENT: a shape"), 1),
+        (ValueError("expected 3 rows"), 1),
+        (_from(UserError("the folder is damaged"), ValueError("bad header")), 2),
+    ],
+)
+def test_a_collective_that_loses_its_peer_is_told_from_a_bug(error, code):
+    assert distributed._last_words(error)[1] == code
 
 
 def test_the_process_that_ends_first_notes_its_exit_code(tmp_path, monkeypatch):
