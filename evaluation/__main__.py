@@ -204,6 +204,37 @@ def contribution(argv: Sequence[str]) -> int:
     return 0
 
 
+def seeds(argv: Sequence[str]) -> int:
+    """Systems that were trained several times: means over seeds with their intervals, beside the majority class."""
+    options = argparse.ArgumentParser(prog="python -m evaluation seeds", description=seeds.__doc__)
+    _data(options)
+    options.add_argument("--output", type=Path, required=True, help="folder of seeds.txt, .md, .csv and .tex")
+    options.add_argument("--common", action="store_true", help="take the turns that all systems answered whole")
+    options.add_argument("folders", nargs="+", type=folder, metavar="NAME=FOLDER", help="one for each training")
+    given = options.parse_args(argv)
+    from data_pipeline.layout import Tree
+    from empatheia_jax.files import write_text
+    from evaluation import questions, systems
+    from evaluation import seeds as trainings
+    from evaluation import tables as forms
+
+    if unnamed := [path for name, path in given.folders if name is None]:
+        raise UserError(f"{unnamed[0]}: whose training is it? expected NAME={unnamed[0]}")
+    tree = Tree(given.data)
+    read = [systems.read(path, f"{name} {number}") for number, (name, path) in enumerate(given.folders, 1)]
+    found = systems.matched(read, questions.read(tree.split_file(given.split)), common=given.common)
+    groups: dict[str, list[systems.System]] = {}
+    for (name, _), each in zip(given.folders, found.systems, strict=True):
+        groups.setdefault(name, []).append(each)
+    most = trainings.majority(questions.read(tree.split_file("train")))
+    made = trainings.table(groups, found.questions, most)
+    written = (("txt", forms.as_text), ("md", forms.as_markdown), ("csv", forms.as_csv), ("tex", forms.as_latex))
+    for suffix, form in written:
+        write_text(given.output / f"seeds.{suffix}", form(made))
+    print(forms.as_text(made))
+    return 0
+
+
 def rerank(argv: Sequence[str]) -> int:
     """Of several samples of each reply, the one whose text, voice and face agree best."""
     options = argparse.ArgumentParser(prog="python -m evaluation rerank", description=rerank.__doc__)
@@ -280,6 +311,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "collect": collect,
     "plan": plan,
     "contribution": contribution,
+    "seeds": seeds,
     "rerank": rerank,
     "judge": judge,
 }
