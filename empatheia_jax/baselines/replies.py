@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +83,20 @@ def run(config: BaselineTraining, workdir: Path, source: Path, output: Path, lim
     output.mkdir(parents=True, exist_ok=True)
     (output / MANIFEST).unlink(missing_ok=True)
     write_text(output / LINES, "\n".join(lines) + "\n")
-    manifest(config, ids, source, reduced).write(output)
+    manifest(config, ids, source, description["provenance"]).write(output)
     print(f"{len(lines)} replies in {output / LINES}" + (f" ({WITHOUT})" if reduced else ""))
     return 0
 
 
-def manifest(config: BaselineTraining, ids: list[str], source: Path, reduced: bool) -> Manifest:
-    """What the folder says of itself: in the reduced mode the system's name says so, and so does every table."""
+def manifest(config: BaselineTraining, ids: list[str], source: Path, provenance: Mapping[str, Any]) -> Manifest:
+    """What the folder says of itself: in the reduced mode the system's name says so, and so does every table. The note says how
+    much it was trained, by the `provenance` of its weights.
+    """
     devices, plain = jax.devices(), settings.plain(config)
+    reduced = bool(provenance.get("reduced"))
     note = WITHOUT if reduced else f"trained and asked with {', '.join(facts.NEEDS[config.trains])}"
+    if "examples" in provenance and "steps" in provenance:
+        note += f"; {provenance['steps']} steps of {config.batch} on {provenance['examples']} turns"
     extra: dict[str, Any] = {"split": source.stem, "note": note}
     return Manifest(
         system=TITLES[config.trains] + (", no knowledge" if reduced else ""),

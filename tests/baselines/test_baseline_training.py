@@ -65,6 +65,7 @@ def test_a_trained_baseline_writes_a_folder_that_the_evaluation_reads(trained, d
     assert sum(right) >= 3
     reduced = kind == "case"
     assert ("without external knowledge" in manifest.extra["note"]) == reduced
+    assert manifest.extra["note"].endswith("; 40 steps of 4 on 5 turns")
 
 
 def test_a_run_is_asked_with_the_knowledge_that_it_was_trained_with(trained, known, tmp_path, capsys):
