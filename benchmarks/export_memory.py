@@ -1,18 +1,23 @@
-"""Peak memory and time of exporting a run whose base is as large as Vicuna 7B, and what an interruption leaves.
+"""Peak memory and time of exporting a run whose base is as large as Vicuna 7B, and what interruptions leave.
 
     python -m benchmarks.export_memory [--size=small|medium|7b] [--sparse] [--folder=FOLDER] [--parts=merged]
 
-Writes a seeded LLaMA weights folder in float16 (7b: the shapes of vicuna-7b-v1.5, 13.5 GB), a run on it with an adapter drawn at
-random, and exports that in a process of its own, which is killed half way and started again. Prints the larger peak of resident
-memory of the two; the bar is 8 GiB. Everything is written below a temporary folder and removed at the end.
+Writes a seeded LLaMA weights folder in float16 (7b: the shapes of vicuna-7b-v1.5, 13.5 GB) and a run on it with an adapter drawn
+at random. `launch.py --mode=export` then exports it in a process of its own, which gets SIGINT when a third of the bytes are
+there. The same command is given again and killed with SIGKILL at two thirds, and then goes on to the end. Prints the largest
+peak of resident memory of each; the bar is 8 GiB. After each interruption: whether a release, or a `config.json` of one, was
+there; whether `converters.inspect` took the unfinished folder for one; and whether shards that were complete were written again.
+At the end all checksums are compared, and every matrix of one layer of `merged/` with the sum of the base and LoRA, computed
+here. Everything is written below a temporary folder and removed at the end.
 
 `--sparse` draws the first slice of every parameter of the base and leaves the others 0: the folder is compressed, so it takes
-little disk, and what is read, merged and written is as large as ever.
+little disk, and what is read, merged and written is as large as ever. Free disk that is needed: the base's bytes for each part.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -30,15 +35,9 @@ SIZES = {  # hidden, feed-forward, layers, heads, vocabulary
     "7b": (4096, 11008, 32, 32, 32000),
 }
 
-_CHILD = """
-import os, sys
-from pathlib import Path
-from benchmarks.export_memory import configuration
-from converters.release import export
-
-folder, output, parts = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-export.run(configuration(folder), folder / "run", output, parts)
-"""
+INTERRUPTIONS = ((1 / 3, signal.SIGINT), (2 / 3, signal.SIGKILL))
+"""At which share of the bytes an export is interrupted, and how."""
+LARGE = ("merged", "base_with_tokens", "gguf")
 
 
 def configuration(folder: Path):
@@ -158,22 +157,88 @@ def resident(pid: int) -> int:
     return 0
 
 
-def watch(folder: Path, output: Path, parts: str, kill_at: float | None, total: int) -> tuple[int, float, bool]:
-    """(peak, seconds, whether it came to its end) of an export; killed when the hidden folder holds this share of `total`."""
-    began, peak = time.monotonic(), 0
-    child = subprocess.Popen([sys.executable, "-c", _CHILD, str(folder), str(output), parts])
-    partial = output.parent / f".{output.name}.partial"
-    while child.poll() is None:
-        try:
-            peak = max(peak, resident(child.pid))
-        except OSError:
-            break
-        if kill_at is not None and partial.exists():
-            size = sum(path.stat().st_blocks * 512 for path in partial.rglob("*.safetensors") if path.is_file())
-            if size > kill_at * total:
-                os.kill(child.pid, signal.SIGKILL)
-        time.sleep(0.2)
-    return peak, time.monotonic() - began, child.wait() == 0
+@dataclasses.dataclass
+class Watched:
+    """One export. peak: bytes; seconds: wall time; code: exit code (negative: the signal); said: what it wrote on stderr."""
+
+    peak: int
+    seconds: float
+    code: int
+    said: str
+
+
+def watch(folder: Path, output: Path, parts: str, share: float, how: signal.Signals | None, total: int) -> Watched:
+    """Exports in a process of its own, which gets the signal `how` when the hidden folder holds this share of `total` bytes."""
+    began, peak, sent = time.monotonic(), 0, False
+    command = [sys.executable, "launch.py", "--config=configs/debug.py", f"--workdir={folder / 'run'}", "--mode=export"]
+    command += [f"--output={output}", f"--parts={parts}"]
+    partial = hidden(output) / "release"
+    with open(folder / "said", "w+") as said:
+        child = subprocess.Popen(command, stderr=said, stdout=subprocess.DEVNULL)
+        while child.poll() is None:
+            with contextlib.suppress(OSError):
+                peak = max(peak, resident(child.pid))
+            if how is not None and not sent and written(partial) > share * total:
+                child.send_signal(how)
+                sent = True
+            time.sleep(0.1)
+        said.seek(0)
+        return Watched(peak, time.monotonic() - began, child.wait(), said.read())
+
+
+def hidden(output: Path) -> Path:
+    """Where an export of `output` is made."""
+    return output.parent / f".{output.name}.partial"
+
+
+def written(folder: Path) -> int:
+    """Bytes on the disk of the large files below `folder`."""
+    size = 0
+    for place, _, names in os.walk(folder):  # what goes away meanwhile is passed over
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += os.stat(f"{place}/{name}").st_blocks * 512 if name.endswith((".safetensors", ".gguf")) else 0
+    return size
+
+
+def is_taken_for_a_release(output: Path) -> bool:
+    """Whether an export that was interrupted left a release, or something that our reader takes for one."""
+    inside = hidden(output) / "release"
+    command = [sys.executable, "-m", "converters.inspect", str(inside)]
+    code = subprocess.run(command, capture_output=True, check=False).returncode
+    return output.exists() or (inside / "config.json").exists() or code != 2
+
+
+def shards(folder: Path) -> dict[str, int]:
+    """{complete shard below `folder`: when it was written}."""
+    found = folder.rglob("model*.safetensors")
+    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in found}
+
+
+def is_merged(folder: Path, release: Path, layer: int = 1) -> bool:
+    """Whether every tensor of one layer of `merged/` is base + LoRA, rounded once to bfloat16."""
+    import ml_dtypes
+    import numpy as np
+
+    from converters.release import import_run
+    from converters.sources import open_source
+    from empatheia_jax import weights
+
+    config, found, theirs = configuration(folder), import_run.read(release), open_source(release / "merged")
+    scale = config.lora.alpha / config.lora.rank
+    right = []
+    for path, leaf in weights.lazy_params(folder / "weights" / "base").items():
+        if not path.startswith("layers.") or not path.endswith(".kernel"):
+            continue
+        stem = path.removesuffix(".kernel")
+        kernel = np.asarray(leaf.read()[layer], np.float32)
+        if f"core.{stem}.lora.default.a" in found:
+            low, high = (found[f"core.{stem}.lora.default.{name}"][layer] for name in "ab")
+            kernel = kernel + np.float32(scale) * (np.asarray(low, np.float32) @ np.asarray(high, np.float32))
+        name = stem.removeprefix("layers.").replace("attention.", "self_attn.")
+        (key,) = [key for key in theirs if f".{layer}." in key and key.endswith(f"{name.split('.')[-1]}.weight")]
+        right.append(np.array_equal(theirs.read(key), kernel.T.astype(ml_dtypes.bfloat16)))
+    return len(right) == 7 and all(right)
 
 
 def main() -> int:
@@ -183,30 +248,42 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     parser.add_argument("--parts", default="merged")
     options = parser.parse_args()
+    # A shell that starts this behind "&" has SIGINT ignored, and the export would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        folder = Path(name)
+        folder, output = Path(name), Path(name) / "release"
         # In a process of its own, whose memory is then free.
         program = f"from benchmarks.export_memory import *; write_run(Path({name!r}), SIZES[{options.size!r}], {options.sparse})"
         subprocess.run([sys.executable, "-c", program], check=True)
-        total = base_bytes(folder / "weights" / "base")
-        first = watch(folder, folder / "release", options.parts, 0.5, total)
-        mistaken = (folder / "release").exists()
-        second = watch(folder, folder / "release", options.parts, None, total)
-        done = (folder / "release" / "config.json").is_file()
-        size = sum(path.stat().st_size for path in (folder / "release").rglob("*") if path.is_file())
-    peak = max(first[0], second[0])
+        base = base_bytes(folder / "weights" / "base")
+        total = base * sum(part in LARGE for part in options.parts.split(","))
+        attempts, mistaken, kept, again = [], False, {}, []
+        for share, how in (*INTERRUPTIONS, (1.0, None)):
+            attempts.append(watch(folder, output, options.parts, share, how, total))
+            print(attempts[-1], file=sys.stderr, flush=True)
+            now = shards(output if how is None else hidden(output) / "release")
+            again += [shard for shard, when in kept.items() if now.get(shard) != when]
+            kept = now
+            mistaken = mistaken or (how is not None and is_taken_for_a_release(output))
+        done = subprocess.run([sys.executable, "-m", "converters.inspect", str(output), "--verify"], check=False)
+        size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+        merged = is_merged(folder, output) if "merged" in options.parts.split(",") else None
+    peak = max(each.peak for each in attempts)
     found = {
         "size": options.size,
-        "base_GB": round(total / 1e9, 2),
+        "base_GB": round(base / 1e9, 2),
         "release_GB": round(size / 1e9, 2),
-        "peak_GiB": round(peak / 2**30, 2),
-        "seconds": [round(first[1]), round(second[1])],
-        "killed_half_way": not first[2],
-        "mistaken_for_complete": mistaken,
-        "complete_after_the_second": second[2] and done,
+        "peak_GiB": [round(each.peak / 2**30, 2) for each in attempts],
+        "seconds": [round(each.seconds) for each in attempts],
+        "exit_codes": [each.code for each in attempts],
+        "taken_for_complete": mistaken,
+        "shards_written_again": again,
+        "checksums_right": done.returncode == 0,
+        "one_layer_is_base_and_lora": merged,
     }
     print(json.dumps(found))
-    return 0 if peak < 8 * 2**30 and found["complete_after_the_second"] and not mistaken else 1
+    stopped = found["exit_codes"] == [130, -signal.SIGKILL, 0] and not mistaken and not again
+    return 0 if peak < 8 * 2**30 and stopped and done.returncode == 0 and merged is not False else 1
 
 
 if __name__ == "__main__":

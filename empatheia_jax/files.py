@@ -14,7 +14,8 @@ from typing import Any
 
 from empatheia_jax.errors import UserError
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Numbers of the errors that mean that there is no room for a file."""
 
 
 def require_regular(path: str | os.PathLike, expected: str, *, may_be_empty: bool = False) -> os.stat_result:
@@ -94,7 +95,7 @@ def replacing(path: str | os.PathLike, *, durable: bool = False) -> Iterator[Pat
                 os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.errno in _DISK_FULL:
+        if error.errno in DISK_FULL:
             raise UserError(f"{path} cannot be written: {error.strerror}") from None
         raise
     finally:

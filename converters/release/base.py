@@ -28,7 +28,9 @@ from empatheia_jax.files import write_json
 from empatheia_jax.weights import Lazy, read_leaf
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-Told = Callable[[int], None]
+UNFINISHED = "unfinished-"
+"""Begins the name of a file that is being written."""
+Told = Callable[[int], Any]
 """Called with the bytes that were written."""
 
 
@@ -160,7 +162,7 @@ def write_model(
       config: the core's config, resized.
       source_config: `config.json`, which is written last.
       files: what else belongs into the folder (tokenizer).
-      told: called with the bytes of each shard when it is there.
+      told: called with the bytes of each tensor when it is written, and of each shard that is there already.
       shard_bytes: largest size of a shard, where no parameter alone is larger.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,12 +173,10 @@ def write_model(
     for number, keys in enumerate(parts):
         name = f"model-{number + 1:05}-of-{len(parts):05}.safetensors" if len(parts) > 1 else "model.safetensors"
         weight_map |= dict.fromkeys(keys, name)
-        if not (folder / name).exists():
-            write_whole(
-                folder / name,
-                partial(_write_shard, parameters, table, manifest, keys),
-            )
-        told(sum(entry_bytes(manifest[key]) for key in keys))
+        if (folder / name).exists():
+            told(sum(entry_bytes(manifest[key]) for key in keys))
+        else:
+            write_whole(folder / name, partial(_write_shard, parameters, table, manifest, keys, told))
     if len(parts) > 1:
         total = sum(map(entry_bytes, manifest.values()))
         write_json(
@@ -188,15 +188,19 @@ def write_model(
 
 
 def _write_shard(
-    parameters: Mapping[str, Any], table: Table, manifest: Mapping[str, Any], keys: list[str], place: Path
+    parameters: Mapping[str, Any], table: Table, manifest: Mapping[str, Any], keys: list[str], told: Told, place: Path
 ) -> None:
-    leaves = interpreter.export(parameters, table, only=frozenset(keys))
-    write_safetensors(place.parent, leaves, {key: manifest[key] for key in keys}, place.name, 1 << 62)
+    def written() -> Iterator[tuple[str, np.ndarray]]:
+        for key, array in interpreter.export(parameters, table, only=frozenset(keys)):
+            yield key, array
+            told(array.nbytes)
+
+    write_safetensors(place.parent, written(), {key: manifest[key] for key in keys}, place.name, 1 << 62)
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Calls `write` with a temporary name and renames what it wrote when it is on the disk."""
-    temporary = path.with_name(f"unfinished-{path.name}")
+    temporary = path.with_name(UNFINISHED + path.name)
     temporary.unlink(missing_ok=True)
     write(temporary)
     with open(temporary, "rb") as file:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from converters.tables.empatheia import TrainedConfig
 from converters.tables.peft import CONFIG_FILE, TENSOR_FILE
 from empatheia_jax import requirements, weights
 from empatheia_jax.errors import UserError
-from empatheia_jax.files import read_json_object, write_json
+from empatheia_jax.files import DISK_FULL, read_json_object, write_json
 from empatheia_jax.parallel.distributed import on_first_host
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import Experiment, plain
@@ -128,7 +128,10 @@ def run(config: Experiment, workdir: Path, output: Path, parts: str | None = Non
     Raises: UserError where the run is not finished, the base is another one, a licence forbids a part that was asked for, or
       the output is not empty.
     """
+    place = output.parent / f".{output.name}.partial"
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if (place / layout.PROGRESS_FILE).exists() and not (place / "release").exists():
+            shutil.rmtree(place)  # of an export that was killed when the release had its name already
         raise UserError(f"--output={output} is not empty; choose another folder, or remove it")
     source = Run(workdir)
     trained.require_finished(config, source)
@@ -136,28 +139,43 @@ def run(config: Experiment, workdir: Path, output: Path, parts: str | None = Non
     kept, left_out = chosen_parts(config, parts)
     base = trained.base_of(config)
     trained.require_same_base(config, source, base)
-    export = _begin(config, source, output, kept, left_out)
-    export.step("weights", lambda: trained.save(config, source, export.folder, base))
-    described = weights.describe(export.folder)
-    values = weights.config_from_dict(TrainedConfig, described["config"])
-    flat = parameters_of(export.folder, described)
-    with _Progress(_sizes(base, values, flat, export)) as told:
-        _write_parts(export, base, values, flat, told)
-    export.step("core", lambda: _core(export))
-    _finish(export, base, output)
+    values = trained.trained_config(config, base)
+    export = _begin(config, source, place, kept, left_out)
+    try:
+        _make(export, base, values)
+        _finish(export, base, output)
+    except KeyboardInterrupt:
+        print(f"{place} keeps what was written; the same command goes on there", file=sys.stderr)
+        raise
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise UserError(f"{place}: {error.strerror}; free some space, and run the same command again") from None
+        raise
     print(f"release: {output} ({', '.join(kept) or 'adapter and bridge alone'})")
     for part, why in left_out.items():
         print(f"  without {part}: {why}")
     return 0
 
 
-def _begin(config: Experiment, source: Run, output: Path, parts: tuple[str, ...], left_out: dict[str, str]) -> Export:
+def _make(export: Export, base: trained.Base, values: TrainedConfig) -> None:
+    """Everything of a release but its card, `config.json` and checksums."""
+    sizes = _sizes(base, values, export)
+    _require_space(export, sizes)
+    if "weights" not in export.done:
+        sizes["weights"] = bases.total_bytes(base.parameters)
+    with _bar("export", sum(sizes.values())) as bar:
+        export.step("weights", lambda: trained.save(export.config, export.run, export.folder, base, bar.update))
+        flat = parameters_of(export.folder, weights.describe(export.folder))
+        _write_parts(export, base, values, flat, bar.update)
+    export.step("core", lambda: _core(export))
+
+
+def _begin(config: Experiment, source: Run, place: Path, parts: tuple[str, ...], left_out: dict[str, str]) -> Export:
     """The export to go on with, or a new one."""
     base = [] if requirements.is_debug(config) else [weights.describe(requirements.folder(config, "llm"))["sha256"]]
     said = {"stages": trained.stage_records(source), "config": plain(config), "parts": parts, "base": base}
     said["format"] = [str(layout.FORMAT), hashlib.sha256(b"".join(layout.code().values())).hexdigest()]
     identity = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
-    place = output.parent / f".{output.name}.partial"
     done: list[str] = []
     if place.exists():
         known = (
@@ -168,6 +186,7 @@ def _begin(config: Experiment, source: Run, output: Path, parts: tuple[str, ...]
         if known.get("identity") == identity and isinstance(known.get("done"), list):
             done = known["done"]
             print(f"{place}: going on with an export that was interrupted", file=sys.stderr)
+            _remove_temporary(place)
         else:
             shutil.rmtree(place)
     (place / "release").mkdir(parents=True, exist_ok=True)
@@ -175,33 +194,47 @@ def _begin(config: Experiment, source: Run, output: Path, parts: tuple[str, ...]
     return Export(config, source, place, parts, done, identity, left_out)
 
 
-class _Progress:
-    """A bar over the bytes of all large parts."""
-
-    def __init__(self, total: int):
-        self._bar = tqdm(total=total, unit="B", unit_scale=True, desc="export", disable=not total, mininterval=1.0)
-
-    def __enter__(self) -> Callable[[int], None]:
-        def told(count: int) -> None:
-            self._bar.update(count)
-
-        return told
-
-    def __exit__(self, *_: Any) -> None:
-        self._bar.close()
+def _remove_temporary(place: Path) -> None:
+    """Removes the temporary files and folders that a killed export left, so that none of them is released."""
+    for path in [path for path in place.rglob("*") if path.name.startswith((".", bases.UNFINISHED))]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
-def _sizes(base: trained.Base, values: TrainedConfig, flat: Any, export: Export) -> int:
+def _bar(name: str, total: int) -> tqdm:
+    """A bar over bytes."""
+    return tqdm(total=total, unit="B", unit_scale=True, desc=name, disable=not total, mininterval=1.0)
+
+
+def _sizes(base: trained.Base, values: TrainedConfig, export: Export) -> dict[str, int]:
+    """Bytes of each large part that is still to be written."""
+    flat = find_conversion(layout.KIND).abstract(values)
     sizes = {
         "merged": lambda: bases.total_bytes(bases.merged(base, values, flat)),
         "base_with_tokens": lambda: bases.total_bytes(bases.resized(base, values, flat)),
         "gguf": lambda: bases.total_bytes(bases.merged(base, values, flat)),
     }
-    return sum(sizes[part]() for part in export.parts if part in sizes and part not in export.done)
+    return {part: sizes[part]() for part in export.parts if part in sizes and part not in export.done}
+
+
+def _require_space(export: Export, sizes: Mapping[str, int]) -> None:
+    """Raises UserError where the disk has no room for the large parts; what is there of them from before counts."""
+    there = [path for part in sizes for path in (export.release / part).rglob("*") if path.is_file()]
+    needed = sum(sizes.values()) - sum(path.stat().st_blocks * 512 for path in there)
+    free = shutil.disk_usage(export.place).free
+    if needed > free:
+        if not export.done:
+            shutil.rmtree(export.place)
+        raise UserError(
+            f"{export.place}: {' and '.join(sizes)} take {needed / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free; free some "
+            "space, choose another --output, or leave some out with --parts"
+        )
 
 
 def _write_parts(
-    export: Export, base: trained.Base, values: TrainedConfig, flat: Any, told: Callable[[int], None]
+    export: Export, base: trained.Base, values: TrainedConfig, flat: Any, told: Callable[[int], Any]
 ) -> None:
     config, files = bases.resized_config(values), _tokenizer_files(export.folder)
     generation = {
@@ -252,7 +285,7 @@ def _base_with_tokens(export: Export, write: Callable[[], None]) -> None:
     write_json(folder / CONFIG_FILE, config)
 
 
-def _gguf(export: Export, base: trained.Base, values: TrainedConfig, flat: Any, told: Callable[[int], None]) -> None:
+def _gguf(export: Export, base: trained.Base, values: TrainedConfig, flat: Any, told: Callable[[int], Any]) -> None:
     folder = export.release / "gguf"
     folder.mkdir(exist_ok=True)
     tokenizer = json.loads((export.folder / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -302,7 +335,8 @@ def _finish(export: Export, base: trained.Base, output: Path) -> None:
     )
     card.write(release, text)
     shutil.copyfile(core / "config.json", release / "config.json")
-    weights.seal(release)
+    with _bar("checksums", sum(path.stat().st_size for path in release.rglob("*") if path.is_file())) as bar:
+        weights.seal(release, bar.update)
     if output.exists():
         output.rmdir()
     release.rename(output)

@@ -35,7 +35,7 @@ def code() -> dict[str, bytes]:
 
 def require_complete(folder: Path) -> None:
     """Raises UserError for the folder of an export that was interrupted."""
-    if (folder.resolve().parent / PROGRESS_FILE).exists() and not (folder / "config.json").exists():
+    if (folder.resolve().parent / PROGRESS_FILE).exists():
         raise UserError(
             f"{folder} is an export that did not end; run the same export again, which goes on where it stopped"
         )

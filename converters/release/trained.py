@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import ml_dtypes
 import numpy as np
 from flax import nnx
@@ -45,6 +44,8 @@ CHATGLM3 = (
     '{{ "<|assistant|>" }}'
 )
 """Our own templates in Jinja, for the release's tokenizer."""
+_VOCABULARY = ("embed_tokens.embedding", "lm_head.kernel")
+"""The base's tables with a row for each of its tokens."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,8 +116,11 @@ def _require_llama(kind: str, name: str) -> None:
         )
 
 
-def released_hash(base: Base) -> str:
-    """SHA-256 of the base's weights in bfloat16 under their released names: what `modeling_empatheia.base_hash` computes."""
+def released_hash(base: Base, told: Callable[[int], Any]) -> str:
+    """SHA-256 of the base's weights in bfloat16 under their released names: what `modeling_empatheia.base_hash` computes.
+
+    `told` is called with the bytes of each tensor, as it is stored.
+    """
     table = llama.hf_table(base.config)
     hashes: dict[str, str] = {}
     for key, array in interpreter.export(base.parameters, table):
@@ -124,6 +128,7 @@ def released_hash(base: Base) -> str:
         digest = hashlib.sha256(f"{key}|{tuple(data.shape)}|".encode())
         digest.update(data.reshape(-1).view(np.uint8).data)
         hashes[key] = digest.hexdigest()
+        told(array.nbytes)
     return hashlib.sha256("".join(hashes[key] for key in sorted(hashes)).encode()).hexdigest()
 
 
@@ -149,7 +154,7 @@ def require_same_base(config: Experiment, run: Run, base: Base) -> None:
     if not config.networks.adapter:
         return
     folder = requirements.adapter_folder(config)
-    tables = [p for p in weights.describe(folder)["params"] if p.endswith(("embed_tokens.embedding", "lm_head.kernel"))]
+    tables = [p for p in weights.describe(folder)["params"] if p.endswith(_VOCABULARY)]
     if tables:
         raise UserError(
             f"networks.adapter={folder} changed the base's own vocabulary ({tables[0]}), which no release beside the plain base "
@@ -167,23 +172,37 @@ def trained_config(config: Experiment, base: Base) -> TrainedConfig:
 
 
 def parameters(config: Experiment, run: Run, trained: TrainedConfig, base: Base) -> dict[str, Any]:
-    """{path: array} of everything that training moves: as trained, and as it was made where no stage trained it."""
+    """{path: array} of everything that training moves: as trained, and as it was made where no stage trained it.
+
+    What a training starts from, it is made of: a release in `config.networks.adapter`, and the leaves of `config.start`.
+    """
     if base.whole is not None:
         run.load_into(base.whole)
         return {path: value for path, value in weights.flatten(base.whole).items() if is_trained(path)}
-    found: dict[str, Any] = dict(weights.open_start(config.start).leaves()) if config.start else {}
+    found: dict[str, Any] = {}
+    if config.networks.adapter:
+        kind, _, started = weights.load(requirements.adapter_folder(config))
+        found |= started if kind == layout.KIND else {}
+    if config.start:
+        found |= weights.open_start(config.start).leaves()
     for stage in run.trained_stages():
         found |= checkpoint.load_trainable(run.stage_folder(stage))
 
-    def make() -> dict[str, Any]:
-        options = {"rngs": nnx.Rngs(config.seed), **assemble.core_options(config)}
-        network: Any = assemble.CORES[base.source].network
-        core = network(base.config, **options)
-        flat = weights.flatten(assemble.whole(config, core, assemble.widths(config)))
-        return {path: value for path, value in flat.items() if is_trained(path) and path not in found}
+    return {**_initial(config, base), **found}
 
-    # Compiled as one program that gives these alone, so that the base is never allocated.
-    return found | jax.jit(make)()
+
+def _initial(config: Experiment, base: Base) -> dict[str, Any]:
+    """{path: array} of what training moves, as a training draws it, but for the added rows, which start from the base's rows.
+
+    Drawn as there, operation by operation: one compiled program rounds other bits. The base has shapes alone.
+    """
+    network: Any = assemble.CORES[base.source].network
+    core = weights.abstract(lambda: network(base.config, rngs=nnx.Rngs(config.seed), **assemble.core_options(config)))
+    empty = {path: leaf for path, leaf in weights.flatten(core).items() if path in _VOCABULARY}
+    weights.overlay(core, {path: np.zeros(leaf.shape, leaf.dtype) for path, leaf in empty.items()})
+    unquantised = dataclasses.replace(config, networks=dataclasses.replace(config.networks, frozen_int8=False))
+    flat = weights.flatten(assemble.whole(unquantised, core, assemble.widths(config)))
+    return {path: value for path, value in flat.items() if is_trained(path) and not path.startswith("added.")}
 
 
 def _template(policy: PromptPolicy, tokenizer: Tokenizer) -> str:
@@ -316,14 +335,15 @@ def stage_records(run: Run) -> dict[str, Any]:
     return records
 
 
-def save(config: Experiment, run: Run, output: Path, base: Base) -> Path:
+def save(config: Experiment, run: Run, output: Path, base: Base, told: Callable[[int], Any]) -> Path:
     """Writes the weights folder of a run's trained parameters.
 
     Args:
       config: the run's config.
       run: a run whose stages are complete.
-      output: the folder to make.
+      output: the folder to make; an earlier attempt is replaced.
       base: the frozen base of the config (`base_of`).
+      told: called with the bytes of each tensor of the base when it is read.
 
     Raises: UserError where weights or checkpoints are missing or damaged. Call `require_finished` and `require_same_base` first.
     """
@@ -338,7 +358,7 @@ def save(config: Experiment, run: Run, output: Path, base: Base) -> Path:
         trained.base_table(), core, settings, added_count=trained.model.added, base_name=base.name
     )
     records: dict[str, Any] = {
-        "source_config.json": release_config(config, trained, base, tokenizer, released_hash(base)),
+        "source_config.json": release_config(config, trained, base, tokenizer, released_hash(base, told)),
         "generation_config.json": generation_config(config, tokenizer),
         layout.ADAPTER_CONFIG: adapter,
         layout.TRAINING_FILE: plain(config),
@@ -350,7 +370,7 @@ def save(config: Experiment, run: Run, output: Path, base: Base) -> Path:
         files[layout.FORM_FILE] = form_file(form_of(tokenizer, policy, **limits))
     flat = parameters(config, run, trained, base)
     provenance = {"source": layout.KIND, "run": config.name, "base": base.name, "stages": run.trained_stages()}
-    return weights.save(output, flat, trained, layout.KIND, provenance, files)
+    return weights.save(output, flat, trained, layout.KIND, provenance, files, overwrite=True)
 
 
 def _tokenizer(config: Experiment, base: Base) -> Tokenizer:

@@ -42,13 +42,16 @@ def _files(folder: Path) -> list[str]:
     return sorted(name for name in (path.relative_to(folder).as_posix() for path in found) if name != SUMS_FILE)
 
 
-def seal(folder: str | os.PathLike) -> None:
-    """Writes the checksums of all files of `folder` as they are now."""
+def seal(folder: str | os.PathLike, told: Callable[[int], object] = lambda count: None) -> None:
+    """Writes the checksums of all files of `folder` as they are now; `told` is called with the bytes of each that was read."""
     folder = Path(folder)
     with ThreadPoolExecutor(_THREADS) as pool:
         names = _files(folder)
-        hashes = pool.map(file_hash, [folder / name for name in names])
-        write_text(folder / SUMS_FILE, "".join(f"{value}  {name}\n" for name, value in zip(names, hashes)))
+        lines = []
+        for name, value in zip(names, pool.map(file_hash, [folder / name for name in names])):
+            lines.append(f"{value}  {name}\n")
+            told((folder / name).stat().st_size)
+        write_text(folder / SUMS_FILE, "".join(lines))
 
 
 def read_sums(folder: Path) -> dict[str, str]:

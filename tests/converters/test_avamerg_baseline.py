@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 
 import jax.numpy as jnp
@@ -13,14 +14,20 @@ import torch
 import transformers
 from flax import nnx
 
+from configs import debug
 from converters import convert, interpreter
 from converters.formats.torch_writer import write_torch_file
 from converters.sources import open_source
-from converters.tables import avamerg_baseline
+from converters.tables import avamerg_baseline, llama
 from converters.tables.llama import hf_table
-from empatheia_jax import weights
+from data_pipeline import loader
+from empatheia_jax import assemble, tiny, weights
 from empatheia_jax.core.llama import Llama
 from empatheia_jax.core.llama_config import LlamaConfig
+from empatheia_jax.parallel.mesh import local_mesh
+from empatheia_jax.runs.run import Run
+from empatheia_jax.settings import resolve
+from empatheia_jax.training import schedule
 
 SIZES = {
     "vocab_size": 61,
@@ -38,15 +45,16 @@ SIZES = {
 class Merg(torch.nn.Module):
     """The trainable skeleton of the baseline's model: the same modules under the same names."""
 
-    def __init__(self):
+    def __init__(self, **sizes):
         super().__init__()
         torch.manual_seed(0)
-        base = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES))
+        sizes = SIZES | sizes
+        base = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
         self.base_state = {k: v.clone() for k, v in base.state_dict().items()}
         targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
         lora = peft.LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=32, lora_dropout=0.1, target_modules=targets)
         self.llama_model = peft.get_peft_model(base, lora)
-        self.llama_model.resize_token_embeddings(63)
+        self.llama_model.resize_token_embeddings(sizes["vocab_size"] + 2)
         self.llama_proj = torch.nn.Linear(24, 32)
         causal = self.llama_model.base_model.model
         for table in (causal.model.embed_tokens, causal.lm_head):  # as transformers 4.29, which the baseline pins
@@ -62,14 +70,18 @@ class Merg(torch.nn.Module):
 @pytest.fixture
 def release(tmp_path):
     model = Merg().eval()
-    folder = tmp_path / "ckpt"
+    return model, write(model, tmp_path / "ckpt")
+
+
+def write(model, folder):
+    """The baseline's folder of a checkpoint."""
     folder.mkdir()
     torch.save(model.checkpoint(), folder / "pytorch_model.pt")
     config = model.llama_model.base_model.model.config.to_dict()
     wanted = {*SIZES, "model_type", "max_position_embeddings", "hidden_act"} - {"attn_implementation"}
     config = {k: v for k, v in config.items() if k in wanted} | {"rope_theta": 10000.0}
     (folder / "config.json").write_text(json.dumps(config))
-    return model, folder
+    return folder
 
 
 def test_the_checkpoint_goes_in_and_out_bit_for_bit(release, tmp_path):
@@ -105,6 +117,49 @@ def test_a_converted_baseline_computes_what_pytorch_does(release, tmp_path):
         theirs[0, 2] = model.llama_proj(torch.tensor(features))[0]
         theirs = model.llama_model(inputs_embeds=theirs).logits
     np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_training_goes_on_from_the_checkpoint_with_the_loss_that_pytorch_computes(tmp_path, monkeypatch, capsys):
+    sizes = dataclasses.replace(tiny.LLM, tie_word_embeddings=False)  # as the LLaMA of the baseline
+    monkeypatch.setitem(tiny.CORES, "debug", ("llama", sizes))
+    values = debug.get_config()
+    values.schedule = "coe"
+    values.lora.update({"rank": 8, "alpha": 32.0, "targets": "q_proj,k_proj,v_proj,o_proj"})
+    values.coe.update({"steps": 1, "accumulation": 1, "batch": 2})
+    mesh = local_mesh(1, 1, 1)
+    fresh = assemble.empatheia(resolve(values), mesh)
+    frozen = {path: leaf for path, leaf in weights.flatten(fresh.model.core).items() if ".lora." not in path}
+    merg = Merg(**llama.release_config(sizes) | {"attn_implementation": "eager"})
+    causal = merg.llama_model.base_model.model
+    base = {
+        key.replace("_proj.weight", "_proj.base_layer.weight") if "self_attn" in key else key: torch.tensor(array)
+        for key, array in interpreter.export(frozen, hf_table(sizes))
+        if key not in ("model.embed_tokens.weight", "lm_head.weight")  # the checkpoint has its own
+    }
+    assert not causal.load_state_dict(base, strict=False).unexpected_keys
+    folder = write(merg.eval(), tmp_path / "ckpt")
+    assert convert.main([f"--input={folder}", f"--output={tmp_path / 'w'}"]) == 0
+
+    values.networks.adapter = str(tmp_path / "w")
+    config = resolve(values)
+    schedule.run(config, tmp_path / "run", loader.make)
+    assert "left out, for our model has no place for them: added.embedding" in capsys.readouterr().err
+
+    batch = next(loader.make(config, "coe", "train", fresh.tokenizer, fresh.widths))
+    tokens = torch.tensor(np.asarray(batch.tokens, np.int64))
+    added = [torch.tensor(np.asarray(table)) for table in (fresh.model.added.embedding, fresh.model.added.head)]
+    embeds = torch.cat([causal.model.embed_tokens.weight[:256], added[0]])[tokens]
+    run = np.isin(batch.tokens, (fresh.model.special.audio_run, fresh.model.special.video_run))
+    assert run.any()  # speech and video features, by projections that the baseline does not have
+    features = fresh.model.embed(jnp.asarray(batch.tokens), jnp.asarray(batch.speech), jnp.asarray(batch.video))
+    embeds = torch.where(torch.tensor(run)[..., None], torch.tensor(np.asarray(features)), embeds)
+    with torch.no_grad():
+        mask = torch.arange(tokens.shape[1])[None] < torch.tensor(np.asarray(batch.lengths))[:, None]
+        hidden = causal.model(inputs_embeds=embeds, attention_mask=mask.long()).last_hidden_state
+        logits = hidden @ torch.cat([causal.lm_head.weight[:256], added[1]]).T
+    scores = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="none")
+    expected = float(scores[torch.tensor(np.asarray(batch.loss_mask))[:, 1:]].mean())
+    assert Run(tmp_path / "run").completion("coe")["first_loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_lost_lora_tensor_is_named(release, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -25,6 +26,7 @@ from empatheia_jax import assemble, tiny, weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import local_mesh
 from empatheia_jax.runs import checkpoint, fit
+from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import resolve
 from tests.runs import folders
 
@@ -262,12 +264,37 @@ def test_a_fresh_run_starts_from_a_release_by_one_key(made, model, tmp_path):
     assert started.hashes["adapter"] == weights.describe(tmp_path / "w")["sha256"]
 
 
+@pytest.mark.parametrize("started", [False, True])
+def test_what_no_stage_trained_goes_out_as_the_training_has_it(made, model, tmp_path, started):
+    run = Path(shutil.copytree(made.run.folder, tmp_path / "run"))
+    for stage in ("content", "style"):
+        shutil.rmtree(run / "checkpoints" / stage)
+    config = made.config
+    if started:  # from a release
+        convert.main([f"--input={made.release}", f"--output={tmp_path / 'w'}"])
+        networks = dataclasses.replace(config.networks, adapter=str(tmp_path / "w"))
+        config, expected = dataclasses.replace(config, networks=networks), weights.flatten(model)
+    else:  # as `assemble.empatheia` makes the whole around a base that is not made up
+        mesh, sizes = local_mesh(1, 1, 1), assemble.widths(config)
+        expected = weights.flatten(assemble.whole(config, assemble.core(config, mesh), sizes))
+    base = dataclasses.replace(trained.base_of(made.config), whole=None)
+    found = trained.parameters(config, Run(run), trained.trained_config(config, base), base)
+    assert found.keys() == {path for path in expected if trained.is_trained(path)}
+    for path, value in found.items():
+        wanted = expected if path.startswith(("synchronizer.", "disentangler.")) else weights.flatten(model)
+        assert np.asarray(value).tobytes() == np.asarray(wanted[path]).tobytes(), path
+
+
 def test_inspect_says_what_a_release_is_and_whether_it_fits(made, capsys):
     assert inspect.main([str(made.release), "--verify"]) == 0
     said = capsys.readouterr().out
     assert "a release of ours" in said and "fits exactly" in said and "release format: 1 (this version reads 1)" in said
     assert "every checksum is right" in said
-    assert inspect.main([str(next((made.release / "gguf").iterdir()))]) == 0
+    for part, says in (("merged", "llama,"), ("base_with_tokens", "llama,"), ("gguf", "gguf")):
+        (path,) = (made.release / "gguf").iterdir() if part == "gguf" else [made.release / part]
+        assert inspect.main([str(path)]) == 0
+        said = capsys.readouterr().out
+        assert says in said and "fits exactly" in said and "vocab_size=290" in said
     assert inspect.main([str(made.release / "lora"), f"--base={made.release / 'base_with_tokens'}"]) == 0
     assert inspect.main([str(made.release / "adapter"), f"--base={made.base}"]) == 0
 
@@ -386,6 +413,14 @@ def test_an_interrupted_export_is_no_release_and_goes_on_where_it_stopped(made, 
     (partial,) = tmp_path.iterdir()
     assert not list(partial.glob("release/config.json"))
     assert "is an export that did not end" in refusal(capsys, partial / "release", tmp_path)
+    # What a process leaves that is killed while it writes: the weights of what was trained may be there without a note of it.
+    (partial / "release" / ".speech.1a2b.tmp").mkdir()
+    (partial / "release" / "gguf" / "unfinished-debug-bf16.gguf").write_bytes(b"GGUF")
+    notes = json.loads((partial / layout.PROGRESS_FILE).read_text())
+    assert notes["done"] == ["weights", "merged", "base_with_tokens"]
+    (partial / layout.PROGRESS_FILE).write_text(json.dumps(notes | {"done": ["merged", "base_with_tokens"]}))
+    (partial / "release" / "config.json").write_text("{}")
+    assert "is an export that did not end" in refusal(capsys, partial / "release", tmp_path)
     kept = {path: path.stat().st_mtime_ns for path in partial.rglob("*.safetensors")}
     assert export.run(made.config, made.run.folder, tmp_path / "out") == 0
     assert "going on with an export" in capsys.readouterr().err
@@ -398,6 +433,62 @@ def test_an_interrupted_export_is_no_release_and_goes_on_where_it_stopped(made, 
         path.relative_to(partial / "release"): t for path, t in kept.items() if path.is_relative_to(partial / "release")
     }
     assert all((tmp_path / "out" / path).stat().st_mtime_ns == written for path, written in released.items())
+    assert {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*")} == {
+        path.relative_to(made.release) for path in made.release.rglob("*")
+    }
+
+
+def test_an_export_that_was_killed_when_it_had_its_name_is_complete_and_leaves_nothing_hidden(
+    made, tmp_path, monkeypatch
+):
+    class Killed(BaseException):
+        pass
+
+    remove = shutil.rmtree
+
+    def die(path, *rest, **options):
+        if Path(path).name == ".out.partial":
+            raise Killed
+        remove(path, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export.shutil, "rmtree", die)
+        with pytest.raises(Killed):
+            export.run(made.config, made.run.folder, tmp_path / "out", "")
+    layout.require_complete(tmp_path / "out")
+    weights.sums.check(tmp_path / "out")
+    assert (tmp_path / ".out.partial").exists()
+    with pytest.raises(UserError, match="is not empty"):
+        export.run(made.config, made.run.folder, tmp_path / "out", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_disk_without_room_is_said_before_anything_is_written(made, tmp_path, monkeypatch):
+    usage = export.shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr(export.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(
+        UserError, match=r"merged and gguf take 0.0 GB more, and 0.0 GB are free; free some space"
+    ) as refused:
+        export.run(made.config, made.run.folder, tmp_path / "out", "merged,gguf")
+    assert "\n" not in str(refused.value) and list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_and_a_full_disk_keep_what_was_written_and_say_how_to_go_on(made, tmp_path, monkeypatch, capsys):
+    def raising(error):
+        def write(*_, **__):
+            raise error
+
+        return write
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export.bases, "write_safetensors", raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            export.run(made.config, made.run.folder, tmp_path / "out", "merged")
+        assert "keeps what was written; the same command goes on there" in capsys.readouterr().err
+        patch.setattr(export.bases, "write_safetensors", raising(OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(UserError, match="No space left on device; free some space, and run the same command again"):
+            export.run(made.config, made.run.folder, tmp_path / "out", "merged")
+    assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
 
 
 def test_the_card_says_terms_files_and_how_each_stage_went(made):
