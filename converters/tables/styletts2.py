@@ -485,7 +485,11 @@ def _config(path: Path, source: Source) -> StyleTTS2Config:
     bert = folder / str(content.get("PLBERT_dir", "")) / "config.yml"
     plbert = _model_params(bert)[0] if content.get("PLBERT_dir") and bert.is_file() else PLBERT
     networks = tuple(name for name in NETWORKS if any(key.startswith(f"net.{name}.") for key in source))
-    return StyleTTS2Config.from_source(values, plbert, networks=networks)
+    config = StyleTTS2Config.from_source(values, plbert, networks=networks)
+    if "bert" in networks and not any(key.startswith("net.bert.") and ".pooler." in key for key in source):
+        # nothing reads the pooler, and Kokoro's weights come without it
+        config = dataclasses.replace(config, bert=dataclasses.replace(config.bert, pooler=False))
+    return config
 
 
 def _model_params(path: Path) -> tuple[dict, dict]:

@@ -10,7 +10,7 @@ import torch
 import yaml
 from flax import nnx
 
-from converters import convert
+from converters import convert, interpreter
 from converters.interpreter import export, export_manifest
 from converters.registry import find_conversion
 from converters.release import generators
@@ -66,6 +66,13 @@ def test_kokoros_weights_go_out_with_the_keys_that_are_known_of_them(shared, tmp
         if not plain.endswith(".weight_g"):
             found[plain.replace(".weight_v", ".weight")] = tuple(manifest[key]["shape"])
     assert found == {key: tuple(entry["shape"]) for key, entry in known.items()}
+    # and are read back as what they are, with the configuration that goes out beside them
+    written = {key: manifest[key] for key in styletts2.export_keys(config, manifest)}
+    for name, content in styletts2.export_files(config).items():
+        (tmp_path / name).write_bytes(content)
+    back = find_conversion("styletts2").config(tmp_path, written)
+    report = interpreter.check(written, styletts2.table(back), find_conversion("styletts2").abstract(back))
+    assert report.ok, report.lines()
 
 
 FILES = {"denoiser": ("denoising_network.pth", "model_state_dict"), "renderer": ("renderer.pt", "net_G_ema")}
