@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from empatheia_jax import tiny
 from empatheia_jax.core import decoding
 from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.decoding import Choices, DecodingSettings, StopStrings, bucket, generate
@@ -24,7 +25,7 @@ LENGTHS = [3, 7, 5]
 
 @pytest.fixture(scope="module")
 def model():
-    return Llama(LlamaConfig.from_source(SOURCE), rngs=nnx.Rngs(3))
+    return tiny.made_up(lambda: Llama(LlamaConfig.from_source(SOURCE), rngs=nnx.Rngs(3)), seed=3)
 
 
 @pytest.fixture(scope="module")

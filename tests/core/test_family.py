@@ -9,7 +9,7 @@ from flax import nnx
 
 from converters import interpreter
 from converters.tables.llama import hf_table
-from empatheia_jax import weights
+from empatheia_jax import tiny, weights
 from empatheia_jax.core.chatglm import ChatGLM, ChatGLMConfig
 from empatheia_jax.core.decoding import DecodingSettings, generate
 from empatheia_jax.core.llama import Llama, LlamaConfig
@@ -125,12 +125,20 @@ T5_SMALL = {
 
 @pytest.fixture(scope="module")
 def chatglm():
-    return ChatGLM(ChatGLMConfig.from_source(CHATGLM), rngs=nnx.Rngs(0))
+    return tiny.made_up(lambda: ChatGLM(ChatGLMConfig.from_source(CHATGLM), rngs=nnx.Rngs(0)))
 
 
 @pytest.fixture(scope="module")
 def t5():
-    return T5(T5Config.from_source(T5_SMALL), rngs=nnx.Rngs(0))
+    return tiny.made_up(lambda: T5(T5Config.from_source(T5_SMALL), rngs=nnx.Rngs(0)))
+
+
+@nnx.jit
+def states_and_logits(model, ids, answer=None, **places):
+    """Of a sequence in one program; `answer`: what T5's decoder sees."""
+    behind = {} if answer is None else {"decoder_embeds": model.embed(answer)}
+    hidden = model(model.embed(ids), **behind, **places).hidden
+    return hidden, model.logits(hidden)
 
 
 def test_chatglm_decodes_unequal_prompts_with_their_hidden_states(chatglm):
@@ -139,8 +147,8 @@ def test_chatglm_decodes_unequal_prompts_with_their_hidden_states(chatglm):
     out = generate(chatglm, None, chatglm.embed(ids), lengths, DecodingSettings(6, forced_ids=(1, 2)))
     for row, length in enumerate(lengths):
         sequence = jnp.asarray([ids[row, :length].tolist() + out.row(row) + [1, 2]])
-        hidden = chatglm(chatglm.embed(sequence)).hidden[0]
-        picked = chatglm.logits(hidden)[length - 1 : length + 5].argmax(axis=-1)
+        hidden, logits = (np.asarray(each[0]) for each in states_and_logits(chatglm, sequence))
+        picked = logits[length - 1 : length + 5].argmax(axis=-1)
         assert picked.tolist() == out.row(row)
         np.testing.assert_allclose(out.hidden[row], hidden[length:-2], atol=1e-5)
         np.testing.assert_allclose(out.forced_hidden[row], hidden[-2:], atol=1e-5)
@@ -154,8 +162,9 @@ def test_t5_decodes_unequal_prompts_with_their_hidden_states(t5):
     out = generate(t5, None, t5.embed(ids), lengths, DecodingSettings(9, stop_ids=(stop,), forced_ids=(1, 2)))
     for row, length in enumerate(lengths):
         answer = jnp.asarray([[0, *out.row(row), 1, 2]])
-        hidden = t5(t5.embed(ids[row : row + 1, :length]), decoder_embeds=t5.embed(answer)).hidden[0]
-        picked = t5.logits(hidden)[: out.lengths[row]].argmax(axis=-1)
+        found = states_and_logits(t5, ids[row : row + 1, :length], answer)
+        hidden, logits = (np.asarray(each[0]) for each in found)
+        picked = logits[: out.lengths[row]].argmax(axis=-1)
         assert picked.tolist() == out.row(row)
         np.testing.assert_allclose(out.hidden[row, : out.lengths[row]], hidden[1:-2], atol=1e-5)
         np.testing.assert_allclose(out.forced_hidden[row], hidden[-2:], atol=1e-5)
@@ -164,32 +173,32 @@ def test_t5_decodes_unequal_prompts_with_their_hidden_states(t5):
 def test_t5_packed_segments_do_not_see_each_other(t5):
     rng = np.random.default_rng(3)
     source, target = jnp.asarray(rng.integers(0, 61, (1, 12))), jnp.asarray(rng.integers(0, 61, (1, 7)))
-    packed = t5(
-        t5.embed(source),
+    packed, _ = states_and_logits(
+        t5,
+        source,
+        target,
         segment_ids=jnp.asarray([[1] * 5 + [2] * 7]),
-        decoder_embeds=t5.embed(target),
         decoder_segment_ids=jnp.asarray([[1] * 3 + [2] * 4]),
-    ).hidden
+    )
     for sources, targets in ((slice(0, 5), slice(0, 3)), (slice(5, 12), slice(3, 7))):
-        alone = t5(t5.embed(source[:, sources]), decoder_embeds=t5.embed(target[:, targets])).hidden
+        alone, _ = states_and_logits(t5, source[:, sources], target[:, targets])
         np.testing.assert_allclose(packed[:, targets], alone, atol=1e-5)
 
 
 def test_t5_scanned_and_unrolled_layers_agree(t5):
-    other = T5(t5.config, rngs=nnx.Rngs(0), scan=False)
+    other = tiny.made_up(lambda: T5(t5.config, rngs=nnx.Rngs(0), scan=False))
     ids = jnp.arange(6)[None]
-    for model in (t5, other):
-        model.result = nnx.data(model(model.embed(ids), decoder_embeds=model.embed(ids)).hidden)
-    np.testing.assert_allclose(t5.result, other.result, atol=1e-5)
+    scanned, unrolled = (states_and_logits(model, ids, ids)[0] for model in (t5, other))
+    np.testing.assert_allclose(scanned, unrolled, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["chatglm", "t5"])
 def test_lora_on_every_core_changes_the_result_and_merges_into_it(kind):
     if kind == "chatglm":
-        model = ChatGLM(ChatGLMConfig.from_source(CHATGLM), rngs=nnx.Rngs(0))
+        model = tiny.made_up(lambda: ChatGLM(ChatGLMConfig.from_source(CHATGLM), rngs=nnx.Rngs(0)))
         targets, expected = ("query_key_value",), ["layers.attention.query_key_value"]
     else:
-        model = T5(T5Config.from_source(T5_SMALL), rngs=nnx.Rngs(0))
+        model = tiny.made_up(lambda: T5(T5Config.from_source(T5_SMALL), rngs=nnx.Rngs(0)))
         targets = ("q", "v")
         expected = [
             f"{stack}.layers.{a}.{p}"
@@ -199,8 +208,7 @@ def test_lora_on_every_core_changes_the_result_and_merges_into_it(kind):
 
     def run():
         ids = jnp.arange(6)[None]
-        extra = {} if kind == "chatglm" else {"decoder_embeds": model.embed(ids)}
-        return model(model.embed(ids), **extra).hidden
+        return np.asarray(states_and_logits(model, ids, None if kind == "chatglm" else ids)[0])
 
     before = run()
     assert add_lora(model, LoRAConfig(2, 8, targets), rngs=nnx.Rngs(1)) == expected

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from empatheia_jax import weights
+from empatheia_jax import tiny, weights
 from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.llama import Llama, LlamaConfig
 from empatheia_jax.core.outputs import positions_in_segments
@@ -30,9 +32,14 @@ SOURCE = {
 }
 
 
+def llama(source: dict = SOURCE, **options) -> Llama:
+    """A network with made-up weights: the same ones whatever the options are."""
+    return tiny.made_up(lambda: Llama(LlamaConfig.from_source(source), rngs=nnx.Rngs(0), **options))
+
+
 @pytest.fixture(scope="module")
 def model():
-    return Llama(LlamaConfig.from_source(SOURCE), rngs=nnx.Rngs(0))
+    return llama()
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +47,35 @@ def ids():
     return jnp.asarray(np.random.default_rng(0).integers(0, 61, (2, 11)))
 
 
-def logits(model, ids, **kwargs):
-    return model.logits(model(model.embed(ids), **kwargs).hidden)
+@functools.partial(nnx.jit, static_argnames=("cache_slots", "all_hidden"))
+def run(model, ids, **options):
+    """What the network gives for token ids, as one program."""
+    return model(model.embed(ids), **options)
+
+
+@nnx.jit
+def logits(model, ids, **options):
+    return model.logits(model(model.embed(ids), **options).hidden)
 
 
 def test_scanned_and_unrolled_layers_agree(model, ids):
-    unrolled = Llama(model.config, rngs=nnx.Rngs(0), scan=False)
-    np.testing.assert_allclose(logits(model, ids), logits(unrolled, ids), atol=1e-5)
+    np.testing.assert_allclose(logits(model, ids), logits(llama(scan=False), ids), atol=1e-5)
 
 
 def test_recomputation_changes_no_gradient(model, ids):
     def gradient(network):
         graphdef, state = nnx.split(network)
-        return jax.grad(lambda state: jnp.sum(logits(nnx.merge(graphdef, state), ids) ** 2))(state)
+
+        @jax.jit
+        @jax.grad
+        def of(state):
+            network = nnx.merge(graphdef, state)
+            return jnp.sum(network.logits(network(network.embed(ids)).hidden) ** 2)
+
+        return of(state)
 
     for remat in ("full", "dots"):
-        other = Llama(model.config, rngs=nnx.Rngs(0), remat=remat)
+        other = llama(remat=remat)
         for a, b in zip(jax.tree.leaves(gradient(model)), jax.tree.leaves(gradient(other)), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
 
@@ -79,26 +99,26 @@ def test_packed_segments_do_not_see_each_other(model, ids):
 
 @pytest.mark.parametrize("scan", [True, False])
 def test_a_cache_filled_in_pieces_gives_the_same_states(ids, scan):
-    model = Llama(LlamaConfig.from_source(SOURCE), rngs=nnx.Rngs(0), scan=scan)
-    whole = model(model.embed(ids)).hidden
-    out = model(model.embed(ids[:, :5]), cache_slots=16)
-    second = model(model.embed(ids[:, 5:8]), cache=out.cache, positions=jnp.asarray([[5, 6, 7]] * 2))
-    third = model(model.embed(ids[:, 8:9]), cache=second.cache, positions=jnp.asarray([[8]] * 2))
+    model = llama(scan=scan)
+    whole = run(model, ids).hidden
+    out = run(model, ids[:, :5], cache_slots=16)
+    second = run(model, ids[:, 5:8], cache=out.cache, positions=jnp.asarray([[5, 6, 7]] * 2))
+    third = run(model, ids[:, 8:9], cache=second.cache, positions=jnp.asarray([[8]] * 2))
     pieces = jnp.concatenate([out.hidden, second.hidden, third.hidden], axis=1)
     np.testing.assert_allclose(pieces, whole[:, :9], atol=1e-5)
 
 
 def test_rows_of_unequal_length_share_one_cache(model, ids):
     lengths = jnp.asarray([3, 6])
-    prompt = model(model.embed(ids[:, :6]), lengths=lengths, cache_slots=8)
-    more = model(model.embed(ids[:, 6:7]), cache=prompt.cache, positions=lengths[:, None]).hidden[:, 0]
+    prompt = run(model, ids[:, :6], lengths=lengths, cache_slots=8)
+    more = run(model, ids[:, 6:7], cache=prompt.cache, positions=lengths[:, None]).hidden[:, 0]
     for row, length in enumerate((3, 6)):
         alone = jnp.concatenate([ids[row : row + 1, :length], ids[row : row + 1, 6:7]], axis=1)
-        np.testing.assert_allclose(more[row], model(model.embed(alone)).hidden[0, -1], atol=1e-5)
+        np.testing.assert_allclose(more[row], run(model, alone).hidden[0, -1], atol=1e-5)
 
 
 def test_all_hidden_states_begin_with_the_embeddings_and_end_normalised(model, ids):
-    out = model(model.embed(ids), all_hidden=True)
+    out = run(model, ids, all_hidden=True)
     assert out.all_hidden.shape == (4, 2, 11, 32)
     np.testing.assert_array_equal(out.all_hidden[0], model.embed(ids))
     np.testing.assert_array_equal(out.all_hidden[-1], out.hidden)
@@ -106,13 +126,12 @@ def test_all_hidden_states_begin_with_the_embeddings_and_end_normalised(model, i
 
 def test_a_sliding_window_is_the_same_with_and_without_a_cache(ids):
     source = SOURCE | {"model_type": "mistral", "sliding_window": 4}
-    model = Llama(LlamaConfig.from_source(source), rngs=nnx.Rngs(0))
-    whole = model(model.embed(ids)).hidden
-    out = model(model.embed(ids[:, :6]), cache_slots=16)
-    more = model(model.embed(ids[:, 6:]), cache=out.cache, positions=jnp.broadcast_to(jnp.arange(6, 11), (2, 5)))
+    model = llama(source)
+    whole = run(model, ids).hidden
+    out = run(model, ids[:, :6], cache_slots=16)
+    more = run(model, ids[:, 6:], cache=out.cache, positions=jnp.broadcast_to(jnp.arange(6, 11), (2, 5)))
     np.testing.assert_allclose(more.hidden, whole[:, 6:], atol=1e-5)
-    full = Llama(LlamaConfig.from_source(SOURCE), rngs=nnx.Rngs(0))
-    assert not np.allclose(full(full.embed(ids)).hidden[:, -1], whole[:, -1], atol=1e-3)
+    assert not np.allclose(run(llama(), ids).hidden[:, -1], whole[:, -1], atol=1e-3)
 
 
 def test_only_added_rows_receive_gradients_of_added_ids(model, ids):
@@ -124,16 +143,17 @@ def test_only_added_rows_receive_gradients_of_added_ids(model, ids):
         rows = nnx.merge(graphdef, state)
         return jnp.sum(rows.logits(model, model(rows.embed(model, mixed)).hidden)[..., 61:] ** 2)
 
-    gradient = jax.grad(loss)(state)
+    gradient = jax.jit(jax.grad(loss))(state)
     used = np.abs(gradient["embedding"][...]).sum(axis=1) > 0
     assert used.tolist() == [False, False, True, False, False]
-    assert added.logits(model, model(added.embed(model, mixed)).hidden).shape == (2, 11, 66)
+    shape = jax.eval_shape(lambda: added.logits(model, model(added.embed(model, mixed)).hidden)).shape
+    assert shape == (2, 11, 66)
 
 
 def test_added_rows_leave_base_tokens_as_they_were(model, ids):
     added = AddedTokens.for_model(model, 5, rngs=nnx.Rngs(1))
     np.testing.assert_array_equal(added.embed(model, ids), model.embed(ids))
-    hidden = model(model.embed(ids)).hidden
+    hidden = run(model, ids).hidden
     np.testing.assert_array_equal(added.logits(model, hidden)[..., :61], model.logits(hidden))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -14,7 +14,7 @@ from converters import interpreter
 from converters.interpreter import ConversionError
 from converters.tables import peft as tables
 from converters.tables.llama import hf_table
-from empatheia_jax import weights
+from empatheia_jax import tiny, weights
 from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.llama import Llama, LlamaConfig
 from empatheia_jax.core.lora import LoRAConfig, adapters, add_lora
@@ -31,8 +31,14 @@ def ids():
     return np.random.default_rng(0).integers(0, 61, (2, 9))
 
 
+@functools.cache
+def parts(config):
+    return nnx.split(tiny.made_up(lambda: Llama(config, rngs=nnx.Rngs(0))))
+
+
 def jax_model(config=CONFIG):
-    return Llama(config, rngs=nnx.Rngs(0))
+    """A module of its own at every call, with the same weights."""
+    return nnx.merge(*parts(config))
 
 
 def torch_model(model):
@@ -46,8 +52,8 @@ def torch_model(model):
     return theirs
 
 
+@nnx.jit
 def our_logits(model, added, ids):
-    ids = jnp.asarray(ids)
     if added is None:
         return model.logits(model(model.embed(ids)).hidden)
     return added.logits(model, model(added.embed(model, ids)).hidden)
