@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import numpy as np
@@ -26,10 +27,16 @@ def manifest(shared, config: str, network: str) -> dict:
     return json.loads(path.read_text())
 
 
+@functools.cache
+def shapes(name: str) -> dict:
+    """All parameters of a published configuration, without values."""
+    config = published_config(name)
+    return weights.flatten(weights.abstract(lambda: StyleTTS2(config, rngs=nnx.Rngs(0))))
+
+
 def test_a_whole_release_fits_with_nothing_missing_or_unexpected(shared):
-    config = published_config("libritts")
+    config, abstract = published_config("libritts"), shapes("libritts")
     keys = {f"net.{n}.{key}": entry for n in NETWORKS for key, entry in manifest(shared, "libritts", n).items()}
-    abstract = weights.flatten(weights.abstract(lambda: StyleTTS2(config, rngs=nnx.Rngs(0))))
     report = interpreter.check(keys, table(config), abstract)
     assert report.lines() == []
     assert report.ignored == {}
@@ -43,9 +50,8 @@ def test_a_whole_release_fits_with_nothing_missing_or_unexpected(shared):
 
 @pytest.mark.parametrize("name", ["libritts", "ljspeech"])
 def test_what_goes_out_for_the_original_repository_has_exactly_the_published_keys_and_shapes(shared, name):
-    config = published_config(name)
+    config, abstract = published_config(name), shapes(name)
     published = {f"net.{n}.{key}": entry for n in NETWORKS for key, entry in manifest(shared, name, n).items()}
-    abstract = weights.flatten(nnx.eval_shape(lambda: StyleTTS2(config, rngs=nnx.Rngs(0))))
     names = export_keys(config, interpreter.export_manifest(abstract, export_table(config)))
     found = interpreter.export_manifest(abstract, export_table(config), names)
     assert {key: found[key]["shape"] for key in names} == {key: entry["shape"] for key, entry in published.items()}
