@@ -17,7 +17,7 @@ from pathlib import Path
 from empatheia_jax import weights
 from empatheia_jax.dreamtalk import photo, portrait
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.image import read_image
+from empatheia_jax.media.image import read_portrait
 from empatheia_jax.parallel.mesh import mesh_shape
 from empatheia_jax.settings import Experiment
 from empatheia_jax.styletts2 import phonemes
@@ -186,7 +186,7 @@ def faces(config: Experiment) -> list[str]:
         )
     for path in pictures:
         try:
-            picture = read_image(path)
+            picture = read_portrait(path)
             if picture.shape[0] == picture.shape[1]:
                 portrait.prepare(picture, 256, crop=False)
             else:

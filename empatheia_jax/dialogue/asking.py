@@ -142,10 +142,10 @@ def _video(text: str) -> Path:
 
 def _portrait(text: str) -> Path:
     from empatheia_jax.dreamtalk import photo
-    from empatheia_jax.media.image import read_image
+    from empatheia_jax.media.image import read_portrait
 
     path = path_of(text, "a picture")
-    photo.judged(read_image(path), str(path))
+    photo.judged(read_portrait(path), str(path))
     return path
 
 

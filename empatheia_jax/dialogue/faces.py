@@ -18,7 +18,7 @@ from empatheia_jax.dreamtalk.drawn_face.expressions import perform
 from empatheia_jax.dreamtalk.drawn_face.profiles import portrait_for_profile
 from empatheia_jax.dreamtalk.motion import read_expression
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.image import read_image
+from empatheia_jax.media.image import read_portrait
 
 CLIP_FRAMES = 100
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -72,7 +72,7 @@ class FaceFolder:
         """
         names = [f"{stem}{suffix}" for stem in (profile.profile_id, "default") for suffix in PICTURES]
         path = self._first(names, "portrait")
-        picture = read_image(path)
+        picture = read_portrait(path)
         return picture if picture.shape[0] == picture.shape[1] else photo.prepare(picture, self.size, str(path))
 
     @property

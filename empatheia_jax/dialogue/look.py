@@ -21,7 +21,7 @@ from empatheia_jax.dreamtalk import photo
 from empatheia_jax.dreamtalk.drawn_face.expressions import perform
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import read_audio
-from empatheia_jax.media.image import read_image
+from empatheia_jax.media.image import read_portrait
 from empatheia_jax.styletts2.joins import SAMPLE_RATE
 from empatheia_jax.styletts2.voices import Voice
 
@@ -72,7 +72,7 @@ class PhotoFace:
     """
 
     def __init__(self, path: Path, animator: Any, faces: Any):
-        picture = read_image(path)
+        picture = read_portrait(path)
         face = photo.judged(picture, str(path))
         self.drawn = photo.is_drawn(animator.config.rest_pose)
         self._faces = faces

@@ -17,7 +17,7 @@ from empatheia_jax.dreamtalk import features, motion, portrait
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.files import replacing
 from empatheia_jax.media.audio import read_audio
-from empatheia_jax.media.image import read_image
+from empatheia_jax.media.image import read_portrait, stored_size
 
 MAX_SECONDS = 3600.0
 RELEASED, SHIPPED = "dreamtalk", "drawn-face"
@@ -43,6 +43,13 @@ def _rectangle(text: str) -> portrait.Box:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}; expected left,top,right,bottom in pixels") from None
     return left, top, right, bottom
+
+
+def _as_read(face: portrait.Box, stored: tuple[int, int], read: tuple[int, ...]) -> portrait.Box:
+    """A rectangle in a file's pixels, in those of the picture as it was read, which is smaller where the file is huge."""
+    down, across = (after / before for before, after in zip(stored, read))
+    left, top, right, bottom = face
+    return round(left * across), round(top * down), round(right * across), round(bottom * down)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -76,7 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--guidance={options.guidance}: expected a finite number")
     # everything that may be refused is read before the networks are loaded
     wave = features.check_wave(read_audio(options.speech, features.SAMPLE_RATE, max_seconds=MAX_SECONDS))
-    picture = None if options.portrait is None else read_image(options.portrait)
+    picture = None if options.portrait is None else read_portrait(options.portrait)
+    if picture is not None and options.face is not None:
+        options.face = _as_read(options.face, stored_size(options.portrait), picture.shape[:2])
     clip = None if options.style is None else motion.read_expression(options.style)
     pose = None if options.pose is None else motion.read_pose(options.pose)
     if clip is not None:

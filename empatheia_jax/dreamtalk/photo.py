@@ -140,11 +140,14 @@ def _transformed(
 ) -> Picture:
     factor = max(1, round(float(np.abs(axes).max()) / size))
     fine = (np.arange(size * factor) + 0.5) / (size * factor)
-    u, v = np.meshgrid(fine, fine)
-    x, y = (axes[k, 0] * u + axes[k, 1] * v + corner[k] for k in (0, 1))
     height, width = picture.shape[:2]
-    columns, rows = (np.clip(np.floor(each), 0, limit - 1).astype(int) for each, limit in ((x, width), (y, height)))
-    return np.asarray(Image.fromarray(picture[rows, columns]).resize((size, size), Image.Resampling.BOX))
+    result = np.empty((size, size, 3), np.uint8)
+    for row in range(size):  # one at a time: a fine grid of the whole would take gigabytes for a large photograph
+        u, v = np.meshgrid(fine, fine[row * factor : (row + 1) * factor])
+        x, y = (axes[k, 0] * u + axes[k, 1] * v + corner[k] for k in (0, 1))
+        columns, rows = (np.clip(np.floor(each), 0, limit - 1).astype(int) for each, limit in ((x, width), (y, height)))
+        result[row] = Image.fromarray(picture[rows, columns]).resize((size, 1), Image.Resampling.BOX)
+    return result
 
 
 def _inside(picture: Picture, axes: np.ndarray, corner: np.ndarray, size: int) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 import threading
@@ -13,18 +14,21 @@ from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL import ExifTags, Image, ImageDraw, ImageFont, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import replacing, require_regular
 
 MAX_PIXELS = 64_000_000
-"""Most pixels of a picture that `read_image` decodes: they take half a gigabyte meanwhile."""
+"""Most pixels of a picture that `read_image` returns: they take half a gigabyte meanwhile."""
+MAX_SHRUNK = 2**28
+"""Most pixels of a PNG that `read_image` decodes to make it smaller (16384 × 16384): Pillow keeps 4 bytes for each."""
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """By Pillow's names. Others are not read: for some of them Pillow starts programs."""
 _PLUGINS = (TiffImagePlugin, WebPImagePlugin)  # Pillow loads these two only when they are imported
 _EXPECTED = "a picture file (PNG or JPEG)"
 _BAND = 256  # rows that are converted at once
+_TURNED = (5, 6, 7, 8)  # Exif orientations that exchange height and width
 # What Pillow raises on damaged files, beside its own errors.
 _ODD_ERRORS = (
     struct.error, zlib.error, OverflowError, MemoryError, KeyError, IndexError, TypeError, AttributeError, ZeroDivisionError,
@@ -36,12 +40,21 @@ Picture = UInt8[np.ndarray, "height width 3"]
 
 
 def read_image(
-    path: str | os.PathLike, *, background: tuple[int, int, int] = (255, 255, 255), max_pixels: int = MAX_PIXELS
+    path: str | os.PathLike,
+    *,
+    background: tuple[int, int, int] = (255, 255, 255),
+    max_pixels: int = MAX_PIXELS,
+    shrink: bool = False,
 ) -> Picture:
-    """A picture file (PNG, JPEG, WebP …) as RGB, upright as its camera held it.
+    """A picture file (PNG, JPEG, WEBP, BMP, GIF, TIFF) as RGB, upright as its camera held it.
 
     Transparency is laid over `background`; grey, palette, 16-bit and CMYK pictures are converted. A JPEG of more than
     `max_pixels` is decoded at a half, a quarter or an eighth of its size, which its format makes cheap.
+
+    Args:
+        max_pixels: most pixels of the result; a larger picture is refused before it is decoded.
+        shrink: make a larger PNG smaller instead, up to `MAX_SHRUNK` pixels: its pixels are averaged in squares. For whoever
+            needs a small picture only; it takes up to 1.3 GB and some seconds.
 
     Raises:
         UserError: no such file, not a picture, a broken or truncated one, or one of more than `max_pixels` pixels.
@@ -52,20 +65,45 @@ def read_image(
         _check_sums(path)
         with open(path, "rb") as file, _opened(file) as image:
             if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with a second picture, as some telephones write it
-                shrink = next((n for n in (1, 2, 4, 8) if image.width * image.height <= max_pixels * n * n), 8)
-                if shrink > 1:
-                    image.draft(image.mode, (image.width // shrink, image.height // shrink))
-            if image.width * image.height > max_pixels:
-                raise UserError(
-                    f"{path} is {image.width} × {image.height} pixels; at most {max_pixels / 1e6:.0f} million are read; "
-                    "make it smaller"
-                )
-            ImageOps.exif_transpose(image, in_place=True)
-            return _to_rgb(image, background)
+                quicker = next((n for n in (1, 2, 4, 8) if image.width * image.height <= max_pixels * n * n), 8)
+                if quicker > 1:
+                    image.draft(image.mode, (image.width // quicker, image.height // quicker))
+            pixels, factor = image.width * image.height, 1
+            if pixels > max_pixels:
+                # Only a PNG is decoded row by row; for other formats Pillow's libraries hold the whole picture a second time.
+                most = MAX_SHRUNK if shrink and image.format == "PNG" else max_pixels
+                if pixels > most:
+                    raise UserError(
+                        f"{path} is {image.width} × {image.height} pixels; at most {most / 1e6:.0f} million are read; make it "
+                        "smaller"
+                    )
+                factor = math.ceil(math.sqrt(pixels / max_pixels))
+            image.load()
+            return _upright(_to_rgb(image, background, factor), image.getexif().get(ExifTags.Base.Orientation, 1))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, *_ODD_ERRORS) as error:
         reason = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
         reason = " ".join(reason.split())[:200]
         raise UserError(f"{path} cannot be read as a picture ({reason}); expected a PNG or JPEG file") from None
+
+
+def read_portrait(path: str | os.PathLike) -> Picture:
+    """`read_image` of a photograph of which a small square is kept: a large PNG is made smaller, not refused."""
+    return read_image(path, shrink=True)
+
+
+def stored_size(path: str | os.PathLike) -> tuple[int, int]:
+    """(height, width) of a picture file, upright, by its header alone: what is read of a large one is smaller.
+
+    Raises `UserError` where it is not a picture.
+    """
+    require_regular(Path(path), _EXPECTED)
+    try:
+        with open(path, "rb") as file, _opened(file) as image:
+            # Pillow gives the upright size of a TIFF from the start.
+            turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except (OSError, SyntaxError, ValueError, EOFError, *_ODD_ERRORS):
+        raise UserError(f"{path} cannot be read as a picture; expected a PNG or JPEG file") from None
 
 
 def _opened(file: BinaryIO) -> Image.Image:
@@ -87,15 +125,29 @@ def _check_sums(path: Path) -> None:
             image.verify()
 
 
-def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Picture:
-    """RGB in bands of rows, so that the copies that the conversions make stay small."""
-    result = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, _BAND):
-        bottom = min(top + _BAND, image.height)
-        band = image.crop((0, top, image.width, bottom))
+def _to_rgb(image: Image.Image, background: tuple[int, int, int], factor: int = 1) -> Picture:
+    """RGB in bands of rows, so that the copies that the conversions make stay small; averages of `factor` × `factor` pixels."""
+    height, width = (-(-side // factor) for side in (image.height, image.width))
+    result = np.empty((height, width, 3), np.uint8)
+    step = max(1, _BAND // factor)
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        band = image.crop((0, top * factor, image.width, min(bottom * factor, image.height)))
         band.info = image.info
-        result[top:bottom] = _band_to_rgb(band, background)
+        rgb = _band_to_rgb(band, background)
+        result[top:bottom] = rgb if factor == 1 else np.asarray(Image.fromarray(rgb).reduce(factor))
     return result
+
+
+def _upright(picture: Picture, orientation: int) -> Picture:
+    """Turned and mirrored as an Exif orientation (1 to 8) says."""
+    if orientation in _TURNED:
+        picture = picture.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    return np.ascontiguousarray(picture)
 
 
 def _band_to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Picture:

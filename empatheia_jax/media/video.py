@@ -22,6 +22,8 @@ MAX_SECONDS = 600.0
 """Longest video that `read_frames` accepts unless told otherwise."""
 MAX_SIDE = 8192
 """Most pixels a side: one decoded frame of this size takes 200 MB."""
+THREADS = min(4, os.cpu_count() or 1)
+"""That decode one film. Each keeps frames of its own, 12 MB at 4K: as many as a large machine has cores take gigabytes."""
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -158,7 +160,7 @@ def read_frames(
     pictures: dict[int, np.ndarray] = {}
     sizes: set[tuple[int, int]] = set()
     with _opened(path) as (container, stream):
-        stream.thread_type = "AUTO"
+        stream.thread_type, stream.codec_context.thread_count = "AUTO", THREADS
         for frame in container.decode(stream):
             if frame.pts not in wanted or frame.pts in pictures:
                 continue

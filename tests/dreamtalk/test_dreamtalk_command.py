@@ -12,7 +12,7 @@ from dreamtalk_sizes import DENOISER, WHOLE, build
 from PIL import Image
 
 from empatheia_jax import weights
-from empatheia_jax.dreamtalk.__main__ import main
+from empatheia_jax.dreamtalk.__main__ import _as_read, main
 from empatheia_jax.dreamtalk.model import KIND
 from empatheia_jax.media.video import video_info
 
@@ -83,3 +83,8 @@ def test_without_released_weights_the_shipped_face_speaks_and_says_so(inputs, tm
     assert printed.err.startswith("note: no weights folder 'dreamtalk'") and printed.err.count("\n") == 1
     info = video_info(output)
     assert info.frames == 12 and (info.height, info.width) == (128, 128)
+
+
+def test_a_rectangle_in_a_huge_file_is_meant_in_the_picture_that_is_read():
+    assert _as_read((100, 200, 300, 400), (16_384, 8192), (4096, 2048, 3)) == (25, 50, 75, 100)
+    assert _as_read((1, 2, 3, 4), (60, 50), (60, 50, 3)) == (1, 2, 3, 4)

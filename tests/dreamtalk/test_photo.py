@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +13,7 @@ from empatheia_jax.dreamtalk.drawn_face import layout
 from empatheia_jax.dreamtalk.drawn_face.profiles import portrait_for_profile
 from empatheia_jax.errors import UserError
 from empatheia_jax.media import face_detection, tflite
+from empatheia_jax.media.face_detection import Face
 from empatheia_jax.media.image import read_image
 
 
@@ -66,6 +69,17 @@ def test_real_portraits_are_cut_out_as_the_released_program_does(shared):
     want = np.load(shared / "parity" / "dreamtalk" / "portrait_crop.npz")["face_rect_ltrb"]
     found = photo._rectangle(photo.judged(picture), *picture.shape[:2])
     assert np.abs(np.asarray(found) - want).max() < 0.15 * (want[2] - want[0])
+
+
+def test_a_large_photograph_is_laid_over_a_drawn_face_in_little_memory():
+    picture = np.random.default_rng(0).integers(0, 256, (1500, 1200, 3)).astype(np.uint8)
+    face = Face((300, 300, 900, 900), ((450, 500), (750, 500)), (600, 650), (600, 790), 1.0)
+    tracemalloc.start()
+    laid = photo.overlay(picture, face, 64)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert laid.picture.shape == (64, 64, 3)
+    assert peak < 8e6  # a grid of its 1,472² places at once took 100 MB, that of a 5,462² photograph 2.6 GB
 
 
 def test_without_a_detector_one_line_says_how_to_get_it(monkeypatch):

@@ -5,10 +5,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.image import contact_sheet, read_image, resize, write_image
+from empatheia_jax.media.image import contact_sheet, read_image, read_portrait, resize, stored_size, write_image
 
 
 def gradient(height=40, width=60):
@@ -117,6 +117,35 @@ def test_a_huge_photograph_is_decoded_smaller(tmp_path):
     Image.new("RGB", (4096, 2048), (200, 10, 30)).save(tmp_path / "photo.jpg")
     picture = read_image(tmp_path / "photo.jpg", max_pixels=1_000_000)
     assert picture.shape == (512, 1024, 3) and np.abs(picture[5, 5] - [200.0, 10, 30]).max() < 4
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
+def test_a_portrait_that_is_a_huge_png_is_averaged(tmp_path, mode):
+    values = np.random.default_rng(0).integers(0, 256, (1000, 777)).astype(np.uint16 if mode == "I;16" else np.uint8)
+    (Image.fromarray(values) if mode == "I;16" else Image.fromarray(values).convert(mode)).save(tmp_path / "a.png")
+    found = read_image(tmp_path / "a.png", max_pixels=200_000, shrink=True)
+    expected = Image.fromarray(read_image(tmp_path / "a.png")).reduce(2)
+    np.testing.assert_array_equal(found, np.asarray(expected))
+    assert "777 × 1000" in refused(tmp_path / "a.png", max_pixels=200_000)
+
+
+def test_a_portrait_has_a_limit_too(tmp_path):
+    Image.new("1", (16_385, 16_385)).save(tmp_path / "bomb.png")
+    with pytest.raises(UserError, match="16385 × 16385 pixels; at most 268 million"):
+        read_portrait(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("ending", ["png", "tiff", "jpg"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_upright_however_the_camera_was_held(tmp_path, orientation, ending):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8))
+    exif = picture.getexif()
+    exif[ExifTags.Base.Orientation] = orientation
+    picture.save(tmp_path / f"a.{ending}", exif=exif)
+    with Image.open(tmp_path / f"a.{ending}") as file:
+        expected = np.asarray(ImageOps.exif_transpose(file))
+    np.testing.assert_array_equal(read_image(tmp_path / f"a.{ending}"), expected)
+    assert stored_size(tmp_path / f"a.{ending}") == expected.shape[:2]
 
 
 def test_bands_of_a_picture_with_transparency_fit_together(tmp_path):
