@@ -43,7 +43,7 @@ CALM_MOUTH = {
 }
 """The same for actions that distort a real mouth: narrowed, it becomes a V, and a dropped lip is drawn out long."""
 
-Picture = UInt8[np.ndarray, "height width 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]  # (height, width, 3); results differ in size from arguments
 
 
 def judged(picture: Picture, name: str = "the picture") -> Face:
@@ -146,7 +146,7 @@ def _transformed(
         u, v = np.meshgrid(fine, fine[row * factor : (row + 1) * factor])
         x, y = (axes[k, 0] * u + axes[k, 1] * v + corner[k] for k in (0, 1))
         columns, rows = (np.clip(np.floor(each), 0, limit - 1).astype(int) for each, limit in ((x, width), (y, height)))
-        result[row] = Image.fromarray(picture[rows, columns]).resize((size, 1), Image.Resampling.BOX)
+        result[row] = np.asarray(Image.fromarray(picture[rows, columns]).resize((size, 1), Image.Resampling.BOX))
     return result
 
 

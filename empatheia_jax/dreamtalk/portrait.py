@@ -20,7 +20,7 @@ MIN_SIDE = 48  # pixels of the cut-out square below which nothing can be recogni
 CROPPED_SHARE = 0.36  # a face at least this high in a square picture: it is cut out already
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
-Picture = UInt8[np.ndarray, "height width 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]  # (height, width, 3); results differ in size from arguments
 
 
 def widen(box: tuple[float, float, float, float], increase: float, height: int, width: int) -> Box:

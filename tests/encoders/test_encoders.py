@@ -107,7 +107,7 @@ def test_scanned_and_unrolled_layers_agree(cls, config, value):
 
 def test_recomputed_layers_give_the_same_gradients():
     graph, state = nnx.split(random_model(Wav2Vec2, SPEECH))
-    wave = np.random.default_rng(1).standard_normal((1, 600), dtype=np.float32)
+    wave = jnp.asarray(np.random.default_rng(1).standard_normal((1, 600), dtype=np.float32))
 
     def gradients(state, remat):
         return jax.grad(lambda s: jnp.sum(jnp.square(nnx.merge(graph, s)(wave, remat=remat).last)))(state)
