@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, UInt8
 
 from empatheia_jax.encoders.source_config import read_fields
 from empatheia_jax.errors import UserError
@@ -155,7 +155,7 @@ class ClipPreprocessor:
             raise UserError("CLIP's preprocessing: image_mean and image_std must have three values")
         return cls(short, side, mean, std)
 
-    def crop_images(self, images: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "*N crop crop 3"]:
+    def crop_images(self, images: np.ndarray) -> UInt8[np.ndarray, "*N crop crop 3"]:
         """Resizes the shorter side of uint8 images (*N, H, W, 3), keeping the proportions, and cuts the middle.
 
         Raises: UserError where the images have another type or shape.

@@ -52,7 +52,9 @@ def draw_lessons(path: Path, people: int) -> tuple[np.ndarray, np.ndarray]:
         for i in range(people):
             rng = np.random.default_rng([i, 5])
             for label, emotion in enumerate(EMOTIONS):
-                intensity = float(rng.uniform(0.5, 1.1))  # as weak as a listener shows it, and as strong as it was learned
+                intensity = float(
+                    rng.uniform(0.5, 1.1)
+                )  # as weak as a listener shows it, and as strong as it was learned
                 _, motion, _ = performance(_FIRST + 8 * i + label, 2.0, emotion=emotion, intensity=intensity)
                 rows.append(motion[int(rng.integers(len(motion)))])
                 labels.append(label)
