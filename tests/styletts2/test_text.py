@@ -30,6 +30,21 @@ SPOKEN = {
     "at 3:05pm or 15:30": "at three oh five P M or fifteen thirty",
     "at 10:00, at 7 a.m. sharp": "at ten o'clock, at seven A M sharp",
     "24/7 support": "twenty four seven support",
+    # verses, which look like times
+    "Psalm 23:4": "Psalm twenty three, verse four",
+    "Matthew 5:3–12 says it.": "Matthew five, verses three to twelve says it.",
+    "I read 1 Cor. 13:4-7 there.": "I read First Corinthians thirteen, verses four to seven there.",
+    "Quran 2:286": "Quran two, verse two hundred eighty six",
+    "Meet Mark at 10:30, not Mark 5:15 pm": "Meet Mark at ten thirty, not Mark five fifteen P M",
+    # numbers that people call, without a word of calling before them
+    "13 14 50": "one three, one four, five zero",
+    "12 13 14 15 were the pages": "twelve thirteen fourteen fifteen were the pages",
+    "In an emergency 999, 112 or 911.": "In an emergency nine nine nine, one one two or nine one one.",
+    "911 or 112": "nine one one or one one two",
+    "pages 111, 112 and 119": "pages one hundred eleven, one hundred twelve and one hundred nineteen",
+    "112 is the number in Europe.": "one one two is the number in Europe.",
+    "The number here is 112.": "The number here is one one two.",
+    "1 (800) 273-TALK": "one, eight hundred, two seven three talk",
     # ordinals, fractions, decimals, measures
     "the 21st century, 112th": "the twenty first century, one hundred twelfth",
     "½ cup, 2 1/2 cups, 3¾ cups": "one half cup, two and a half cups, three and three quarters cups",

@@ -29,6 +29,7 @@ __all__ = ["PUNCTUATION", "normalise", "normalize"]
 _RULES = (
     *links.RULES,
     *letters.ELONGATION,
+    *numbers.VERSES,
     *telephone.RULES,
     *abbreviations.RULES,
     *calendar.RULES,

@@ -16,6 +16,11 @@ _SERVICES = ("111", "101", "105", "112", "119", "211", "311", "411", "511", "611
 _CALLING = r"""call(?:s|ed|ing)?|dial(?:s|l?ed|l?ing)?|text(?:s|ed|ing)?|phon(?:e|es|ed|ing)|ring(?:s|ing)?|rang|tele?phone|
     hotline|helpline|lifeline|NHS|crisis\ line|emergenc(?:y|ies)|Samaritans|ambulance|police""".replace("\n    ", "")
 _AFTER_CALLING = re.compile(rf"\b(?:{_CALLING})\b", re.I | re.X)
+# "112 is the number", "the number here is 112".
+_IS_THE_NUMBER = re.compile(
+    rf"\b(?:{words((*_ALWAYS, *_SERVICES))})\b,? is the (?:\w+ )?number\b|\bnumber (?:\w+ ){{0,3}}is (?:{words(_SERVICES)})\b",
+    re.I,
+)
 _A_NUMBER = re.compile(rf"\b(?:{_CALLING}|number|mobile|cell|tel)\b", re.I | re.X)
 
 # Words that are counted: "911 people" is an amount.
@@ -27,6 +32,7 @@ _COUNTED = (
 _IS_AMOUNT = re.compile(rf"\s?%|\s?°|[.,]\d|\s(?:{_COUNTED}|million|billion|thousand|hundred)\b", re.I)
 
 _A_DATE = re.compile(r"\d\d?([ ./-])\d\d?\1(?:\d\d)?\d\d")
+_SERVICE = rf"(?:{words((*_ALWAYS, *_SERVICES))})"
 _SPELLED = r"(?P<one>1)[-. ]"
 _EXTENSION = r"(?:,?\s*(?:ext\.?|extension|x)\s?(?P<extension>\d{1,6}))?"
 
@@ -92,9 +98,18 @@ def _after_a_call(match: re.Match[str]) -> str:
 def _helpline(match: re.Match[str]) -> str:
     if _IS_AMOUNT.match(match.string, match.end()):
         return match[0]
-    if match[0] not in _ALWAYS and not _AFTER_CALLING.search(_sentence(match)):
+    sentence = _sentence(match)
+    if match[0] not in _ALWAYS and not (_AFTER_CALLING.search(sentence) or _IS_THE_NUMBER.search(sentence)):
         return match[0]
     return digits(match[0])
+
+
+def _list(match: re.Match[str]) -> str:
+    """999, 112 or 911: one of them is hardly ever an amount, so none is."""
+    found = re.findall(r"\d+", match[0])
+    if not {*_ALWAYS, "999"} & {*found} or _IS_AMOUNT.match(match.string, match.end()):
+        return match[0]
+    return re.sub(r"\d+", lambda number: digits(number[0]), match[0])
 
 
 def _sentence(match: re.Match[str]) -> str:
@@ -116,12 +131,13 @@ RULES: tuple[Rule, ...] = (
     rule(r"(?<![\w-])\d(?:-\d){2,}(?![\w-])", lambda match: digits(match[0])),  # 9-1-1
     rule(r"(?<![\w.])\+\d{1,3}(?:[\s.-]?\(?\d{1,5}\)?){2,6}(?!\d)", _telephone),
     rule(
-        rf"(?<![\w.$€£/-])(?:{_SPELLED})?(?P<code>[2-9]\d\d)[-.]"
-        r"(?P<number>(?=[A-Z0-9-]*[A-Z]{3})[A-Z0-9]{2,}(?:-[A-Z0-9]+)*)(?:\s?\((?P<digits>\d{4})\))?(?![\w-])",
+        r"(?<![\w.$€£/-])(?:(?P<one>1)[-. ])?(?:\((?=8\d\d\)))?(?P<code>8\d\d)\)?[-. ]\s?"
+        r"(?P<number>\d{3}[-. ][A-Z]{4})(?:\s?\((?P<digits>\d{4})\))?(?![\w-])",
         _with_letters,
     ),
     rule(
-        r"(?<![\w.$€£/-])(?:(?P<one>1)[-. ])?(?P<code>8\d\d)[-. ](?P<number>\d{3}[-. ][A-Z]{4})(?P<digits>)(?![\w-])",
+        rf"(?<![\w.$€£/-])(?:{_SPELLED})?(?P<code>[2-9]\d\d)[-.]"
+        r"(?P<number>(?=[A-Z0-9-]*[A-Z]{3})[A-Z0-9]{2,}(?:-[A-Z0-9]+)*)(?:\s?\((?P<digits>\d{4})\))?(?![\w-])",
         _with_letters,
     ),
     rule(rf"(?<![\w.$€£/-])(?:1[-. ]?)?(?:\(\d{{3}}\)\s?|\d{{3}}[-. ])\d{{3}}[-. ]\d{{4}}\b{_EXTENSION}", _telephone),
@@ -134,6 +150,7 @@ RULES: tuple[Rule, ...] = (
         _national,
     ),
     rule(r"\b1[38]00(?=[A-Z]{3,}\b)", lambda match: digits(match[0]) + " "),  # 1800RESPECT
+    rule(r"(?<![\d.,:$€£-] )(?<![\w.,:/$€£-])13 \d\d \d\d\b(?! ?\d|[:/-])", _telephone),  # Australian, as 13 14 50
     rule(r"\b13 ?11 ?14\b|\b116[ -]?\d{3}\b|\b741[ -]?741\b", _telephone),
     rule(rf"(?<![\w.$€£/-])(?P<first>\([2-9]\d\d\)|[2-9]\d\d)[-. ]\d{{4}}(?![\w-]|[.,]\d){_EXTENSION}", _local),
     rule(
@@ -147,6 +164,7 @@ RULES: tuple[Rule, ...] = (
         rf"\b(?:{words(_ALWAYS)})/(?:{words((*_ALWAYS, *_SERVICES))})\b",
         lambda m: " or ".join(map(digits, m[0].split("/"))),
     ),
+    rule(rf"(?<![\w.,$€£/:#-]){_SERVICE}(?:(?:, or |, and |, | or | and ){_SERVICE})+(?![\w:/]|-\d|[.,]\d)", _list),
     rule(rf"(?<![\w.,$€£/:#-])(?:{words((*_ALWAYS, *_SERVICES))})(?![\w:/]|-\d|[.,]\d)", _helpline),
     rule(
         r"(?P<before>\b(?:PIN|OTP|passcode|password|code|account|confirmation|reference|tracking|case|order|ticket|flight|zip"
