@@ -115,7 +115,7 @@ STYLE_TTS2 = StyleTTS2Config(
         upsample_kernel_sizes=(20, 12),
         resblock_kernel_sizes=(3,),
         resblock_dilation_sizes=((1,),),
-        upsample_initial_channel=512,
+        upsample_initial_channel=16,
         n_fft=20,
         hop=5,
     ),

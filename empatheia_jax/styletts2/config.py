@@ -43,7 +43,8 @@ class DecoderConfig:
       upsample_rates: factor of every stage.
       upsample_kernel_sizes: width of every stage's transposed convolution.
       resblock_kernel_sizes, resblock_dilation_sizes: the residual blocks of one stage.
-      upsample_initial_channel: width at which the generator starts; halves with every stage.
+      upsample_initial_channel: width at which the generator starts; halves with every stage. 512 in all releases: the original
+        writes it, and the body's 1024, into its code.
       n_fft, hop: the inverse STFT of "istftnet"; None for "hifigan".
     """
 
@@ -66,8 +67,17 @@ class DecoderConfig:
             raise UserError("a decoder has gen_istft_n_fft and gen_istft_hop_size exactly if its type is istftnet")
         if samples != 300:
             raise UserError(f"the decoder makes {samples} samples of a half frame, expected 300 (upsample_rates, hop)")
-        if self.upsample_initial_channel != 512:
-            raise UserError(f"upsample_initial_channel is {self.upsample_initial_channel}; the body gives 512 channels")
+        halves = 2 ** len(self.upsample_rates)
+        if self.upsample_initial_channel < halves or self.upsample_initial_channel % halves:
+            raise UserError(
+                f"upsample_initial_channel is {self.upsample_initial_channel}; expected a multiple of {halves}, "
+                "since every stage halves the width"
+            )
+
+    @property
+    def body(self) -> int:
+        """Width of the body, whose last block gives half of it to the generator."""
+        return 2 * self.upsample_initial_channel
 
     @classmethod
     def from_source(cls, values: Mapping[str, Any]) -> DecoderConfig:

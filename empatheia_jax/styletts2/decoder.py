@@ -1,6 +1,6 @@
 """What StyleTTS 2's two waveform decoders share: the body, and the residual blocks of their generators.
 
-The body turns aligned text frames, pitch and energy into 512 channels at two positions per frame; a generator
+The body turns aligned text frames, pitch and energy into C channels (512 in the releases) at two positions per frame; a generator
 (`decoder_istft`, `decoder_hifigan`) turns those, the style and the harmonic source into a wave.
 After yl4579/StyleTTS2, `Modules/istftnet.py` and `Modules/hifigan.py`.
 """
@@ -22,9 +22,7 @@ from empatheia_jax.styletts2.masks import Mask, length_mask, masked
 from empatheia_jax.styletts2.norms import AdaptiveInstanceNorm
 from empatheia_jax.styletts2.residual_block import AdaptiveResidualBlock
 
-BODY = 1024  # width of the body
 TEXT_RESIDUAL = 64  # width of the text frames that every block sees again
-OUT = 512  # width at which a generator starts
 
 
 class SnakeResidualBlock(nnx.Module):
@@ -63,10 +61,11 @@ class SnakeResidualBlock(nnx.Module):
 
 
 class DecoderBody(nnx.Module):
-    """Five adaptive residual blocks over [text, F0, N]; the last one doubles the rate."""
+    """Five adaptive residual blocks of one width over [text, F0, N]; the last one halves it and doubles the rate."""
 
     def __init__(
         self,
+        width: int,
         features: int,
         style_dim: int,
         *,
@@ -76,11 +75,11 @@ class DecoderBody(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
     ):
         kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
-        beside = BODY + TEXT_RESIDUAL + 2
-        self.encode = AdaptiveResidualBlock(features + 2, BODY, style_dim, **kinds)
+        beside = width + TEXT_RESIDUAL + 2
+        self.encode = AdaptiveResidualBlock(features + 2, width, style_dim, **kinds)
         self.decode = nnx.List(
-            [AdaptiveResidualBlock(beside, BODY, style_dim, **kinds) for _ in range(3)]
-            + [AdaptiveResidualBlock(beside, OUT, style_dim, upsample=True, **kinds)]
+            [AdaptiveResidualBlock(beside, width, style_dim, **kinds) for _ in range(3)]
+            + [AdaptiveResidualBlock(beside, width // 2, style_dim, upsample=True, **kinds)]
         )
         self.F0_conv = Conv1d(1, 1, 3, stride=2, padding=1, **kinds)
         self.N_conv = Conv1d(1, 1, 3, stride=2, padding=1, **kinds)
@@ -94,7 +93,7 @@ class DecoderBody(nnx.Module):
         n: Float[Array, "B 2*F"],
         style: Float[Array, "B S"],
         lengths: Int[Array, " B"] | None = None,
-    ) -> tuple[Float[Array, "B F 1024"], Float[Array, "B 2*F 512"]]:
+    ) -> tuple[Float[Array, "B F 2*C"], Float[Array, "B 2*F C"]]:
         """Outputs of the first and of the last block."""
         mask = None if lengths is None else length_mask(lengths, asr.shape[1], self.dtype)
         asr = masked(asr.astype(self.dtype), mask)
@@ -112,7 +111,7 @@ class DecoderBody(nnx.Module):
         n: Float[Array, "B 2*F"],
         style: Float[Array, "B S"],
         lengths: Int[Array, " B"] | None = None,
-    ) -> Float[Array, "B 2*F 512"]:
+    ) -> Float[Array, "B 2*F C"]:
         """`lengths` counts valid frames; F0 and N must be zero at padding, as `ProsodyPredictor.curves` leaves them."""
         return self.intermediates(asr, f0, n, style, lengths)[1]
 
@@ -134,7 +133,7 @@ class SpeechDecoder(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
     ):
         kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype, "weight_norm": weight_norm}
-        self.body = DecoderBody(features, style_dim, **kinds)
+        self.body = DecoderBody(config.body, features, style_dim, **kinds)
         self.generator = self.generator_class(config, style_dim, **kinds)
 
     def source(

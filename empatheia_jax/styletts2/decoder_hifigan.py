@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from empatheia_jax.styletts2.activations import snake
 from empatheia_jax.styletts2.config import DecoderConfig
 from empatheia_jax.styletts2.convolutions import Conv1d, ConvTranspose1d
-from empatheia_jax.styletts2.decoder import OUT, SnakeResidualBlock, SpeechDecoder
+from empatheia_jax.styletts2.decoder import SnakeResidualBlock, SpeechDecoder
 from empatheia_jax.styletts2.masks import length_mask, masked
 from empatheia_jax.styletts2.source import HarmonicSource
 
@@ -38,14 +38,14 @@ class HiFiGANGenerator(nnx.Module):
         kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
         normed = {"weight_norm": weight_norm, **kinds}
         self.m_source = HarmonicSource(**kinds)
-        rates, stages = config.upsample_rates, len(config.upsample_rates)
+        rates, stages, start = config.upsample_rates, len(config.upsample_rates), config.upsample_initial_channel
         self.ups: nnx.List[ConvTranspose1d] = nnx.List([])
         self.noise_convs: nnx.List[Conv1d] = nnx.List([])
         self.noise_res: nnx.List[SnakeResidualBlock] = nnx.List([])
         self.resblocks: nnx.List[nnx.List[SnakeResidualBlock]] = nnx.List([])
-        self.alphas = nnx.List(nnx.Param(jnp.ones((OUT // 2**i,), param_dtype)) for i in range(stages + 1))
+        self.alphas = nnx.List(nnx.Param(jnp.ones((start // 2**i,), param_dtype)) for i in range(stages + 1))
         for i, (rate, width) in enumerate(zip(rates, config.upsample_kernel_sizes)):
-            before, after = OUT // 2**i, OUT // 2 ** (i + 1)
+            before, after = start // 2**i, start // 2 ** (i + 1)
             self.ups.append(ConvTranspose1d(before, after, width, stride=rate, padding=rate // 2 + rate % 2, **normed))
             stride = int(np.prod(rates[i + 1 :]))
             last = i + 1 == stages
@@ -67,7 +67,7 @@ class HiFiGANGenerator(nnx.Module):
 
     def pre_tanh(
         self,
-        x: Float[Array, "B n 512"],
+        x: Float[Array, "B n C"],
         style: Float[Array, "B S"],
         source: Float[Array, "B 300*n 1"],
         lengths: Int[Array, " B"] | None = None,
@@ -87,7 +87,7 @@ class HiFiGANGenerator(nnx.Module):
 
     def __call__(
         self,
-        x: Float[Array, "B n 512"],
+        x: Float[Array, "B n C"],
         style: Float[Array, "B S"],
         source: Float[Array, "B 300*n 1"],
         lengths: Int[Array, " B"] | None = None,

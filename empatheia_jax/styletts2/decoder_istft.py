@@ -19,7 +19,7 @@ from empatheia_jax.nn import sine
 from empatheia_jax.styletts2.activations import leaky_relu
 from empatheia_jax.styletts2.config import DecoderConfig
 from empatheia_jax.styletts2.convolutions import Conv1d, ConvTranspose1d, overlap_add
-from empatheia_jax.styletts2.decoder import OUT, SnakeResidualBlock, SpeechDecoder
+from empatheia_jax.styletts2.decoder import SnakeResidualBlock, SpeechDecoder
 from empatheia_jax.styletts2.masks import length_mask, masked
 from empatheia_jax.styletts2.source import HarmonicSource
 
@@ -128,13 +128,13 @@ class ISTFTGenerator(nnx.Module):
             raise ValueError("a decoder with an inverse STFT needs n_fft and hop")
         self.fourier = ShortTimeFourier(config.n_fft, config.hop)
         self.m_source = HarmonicSource(**kinds)
-        rates, stages = config.upsample_rates, len(config.upsample_rates)
+        rates, stages, start = config.upsample_rates, len(config.upsample_rates), config.upsample_initial_channel
         self.ups: nnx.List[ConvTranspose1d] = nnx.List([])
         self.noise_convs: nnx.List[Conv1d] = nnx.List([])
         self.noise_res: nnx.List[SnakeResidualBlock] = nnx.List([])
         self.resblocks: nnx.List[nnx.List[SnakeResidualBlock]] = nnx.List([])
         for i, (rate, width) in enumerate(zip(rates, config.upsample_kernel_sizes)):
-            before, after = OUT // 2**i, OUT // 2 ** (i + 1)
+            before, after = start // 2**i, start // 2 ** (i + 1)
             self.ups.append(ConvTranspose1d(before, after, width, stride=rate, padding=(width - rate) // 2, **normed))
             stride = int(np.prod(rates[i + 1 :]))
             last = i + 1 == stages
@@ -162,7 +162,7 @@ class ISTFTGenerator(nnx.Module):
 
     def spectrogram(
         self,
-        x: Float[Array, "B n 512"],
+        x: Float[Array, "B n C"],
         style: Float[Array, "B S"],
         har: Float[Array, "B 60*n+1 n_fft+2"],
         lengths: Int[Array, " B"] | None = None,
@@ -189,7 +189,7 @@ class ISTFTGenerator(nnx.Module):
 
     def __call__(
         self,
-        x: Float[Array, "B n 512"],
+        x: Float[Array, "B n C"],
         style: Float[Array, "B S"],
         har: Float[Array, "B 60*n+1 n_fft+2"],
         lengths: Int[Array, " B"] | None = None,

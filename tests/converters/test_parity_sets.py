@@ -183,7 +183,7 @@ STYLE = {
     "style_dim": 6,
     "decoder": {
         "type": "hifigan", "resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1, 3, 5]],
-        "upsample_rates": [30, 10], "upsample_initial_channel": 512, "upsample_kernel_sizes": [60, 20],
+        "upsample_rates": [30, 10], "upsample_initial_channel": 32, "upsample_kernel_sizes": [60, 20],
     },
     "slm": {"hidden": 8, "nlayers": 3, "initial_channel": 4},
     "diffusion": {

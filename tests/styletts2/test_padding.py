@@ -16,7 +16,7 @@ from empatheia_jax.styletts2.predictor import ProsodyPredictor
 from empatheia_jax.styletts2.text_encoder import TextEncoder
 
 STYLE = 8
-BLOCKS = {"resblock_kernel_sizes": (3,), "resblock_dilation_sizes": ((1, 3, 5),), "upsample_initial_channel": 512}
+BLOCKS = {"resblock_kernel_sizes": (3,), "resblock_dilation_sizes": ((1, 3, 5),), "upsample_initial_channel": 32}
 ISTFT = DecoderConfig("istftnet", (10, 6), (20, 12), **BLOCKS, n_fft=20, hop=5)
 HIFIGAN = DecoderConfig("hifigan", (10, 5, 3, 2), (20, 10, 6, 4), **BLOCKS, n_fft=None, hop=None)
 
