@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int8
 
@@ -71,7 +72,7 @@ class QuantisedArray:
         return self.dequantise().astype(dtype)
 
 
-def product(x: Float[Array, "... i"], kernel: Array | QuantisedArray, dtype) -> Float[Array, "... o"]:
+def product(x: Float[Array, "... i"], kernel: Array | np.ndarray | QuantisedArray, dtype) -> Float[Array, "... o"]:
     """`x @ kernel` in `dtype`. Of a packed weight the integers are multiplied, every one of which any floating type of ours
     holds exactly, and the sums are scaled: a GPU then widens them on their way into the product, not in its memory.
     """
