@@ -218,7 +218,9 @@ class Convolution(nnx.Module):
         return (wide * scale + bias).astype(self.dtype)
 
 
-def strided_convolution(x: Float[Array, "B T I"], kernel: Float[Array, "K I C"], stride: int) -> Float[Array, "B U C"]:
+def strided_convolution(
+    x: Float[Array, "B T I"], kernel: Float[Array, "K I C"] | Float[np.ndarray, "K I C"], stride: int
+) -> Float[Array, "B U C"]:
     """Convolution over time without padding: U = (T - K) // stride + 1 rows."""
     return jax.lax.conv_general_dilated(x, kernel, (stride,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
 
