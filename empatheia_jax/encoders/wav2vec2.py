@@ -222,7 +222,9 @@ def strided_convolution(
     x: Float[Array, "B T I"], kernel: Float[Array, "K I C"] | Float[np.ndarray, "K I C"], stride: int
 ) -> Float[Array, "B U C"]:
     """Convolution over time without padding: U = (T - K) // stride + 1 rows."""
-    return jax.lax.conv_general_dilated(x, kernel, (stride,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
+    return jax.lax.conv_general_dilated(
+        x, jnp.asarray(kernel), (stride,), "VALID", dimension_numbers=("NWC", "WIO", "NWC")
+    )
 
 
 class PositionalConvolution(nnx.Module):
