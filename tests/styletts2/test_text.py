@@ -35,6 +35,9 @@ SPOKEN = {
     "Matthew 5:3–12 says it.": "Matthew five, verses three to twelve says it.",
     "I read 1 Cor. 13:4-7 there.": "I read First Corinthians thirteen, verses four to seven there.",
     "Quran 2:286": "Quran two, verse two hundred eighty six",
+    "I met John 10:30 at the gate": "I met John ten thirty at the gate",
+    "John 3:16": "John three, verse sixteen",
+    "James 1:2-4": "James one, verses two to four",
     "Meet Mark at 10:30, not Mark 5:15 pm": "Meet Mark at ten thirty, not Mark five fifteen P M",
     # numbers that people call, without a word of calling before them
     "13 14 50": "one three, one four, five zero",

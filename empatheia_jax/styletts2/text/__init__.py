@@ -21,6 +21,7 @@ from empatheia_jax.styletts2.text import (
     numbers,
     quantities,
     telephone,
+    verses,
 )
 from empatheia_jax.styletts2.text.characters import PUNCTUATION
 
@@ -29,7 +30,7 @@ __all__ = ["PUNCTUATION", "normalise", "normalize"]
 _RULES = (
     *links.RULES,
     *letters.ELONGATION,
-    *numbers.VERSES,
+    *verses.RULES,
     *telephone.RULES,
     *abbreviations.RULES,
     *calendar.RULES,

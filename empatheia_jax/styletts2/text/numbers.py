@@ -17,40 +17,6 @@ _NUMBERED = (
     "|Article|Step|Round|Appendix|Schedule|Tier|Mark|Bipolar"
 )
 
-_BOOKS = (
-    "Genesis|Gen|Exodus|Exod|Ex|Leviticus|Lev|Numbers|Deuteronomy|Deut|Joshua|Josh|Judges|Ruth|Samuel|Sam|Kings|Chronicles|Chron"
-    "|Ezra|Nehemiah|Esther|Job|Psalms?|Ps|Proverbs|Prov|Ecclesiastes|Eccl|Song of Songs|Isaiah|Isa|Jeremiah|Jer|Lamentations"
-    "|Ezekiel|Ezek|Daniel|Dan|Hosea|Joel|Amos|Obadiah|Jonah|Micah|Nahum|Habakkuk|Zephaniah|Haggai|Zechariah|Malachi|Matthew|Matt"
-    "|Mark|Luke|John|Acts|Romans|Rom|Corinthians|Cor|Galatians|Gal|Ephesians|Eph|Philippians|Phil|Colossians|Col|Thessalonians"
-    "|Thess|Timothy|Tim|Titus|Philemon|Hebrews|Heb|James|Peter|Jude|Revelation|Rev|Quran|Qur'an|Koran|Surah|Sura|Gita"
-)
-_BOOK_IN_FULL = {
-    "Gen": "Genesis", "Exod": "Exodus", "Ex": "Exodus", "Lev": "Leviticus", "Deut": "Deuteronomy", "Josh": "Joshua",
-    "Sam": "Samuel", "Chron": "Chronicles", "Ps": "Psalm", "Prov": "Proverbs", "Eccl": "Ecclesiastes", "Isa": "Isaiah",
-    "Jer": "Jeremiah",
-    "Ezek": "Ezekiel", "Dan": "Daniel", "Matt": "Matthew", "Rom": "Romans", "Cor": "Corinthians", "Gal": "Galatians",
-    "Eph": "Ephesians", "Phil": "Philippians", "Col": "Colossians", "Thess": "Thessalonians", "Tim": "Timothy", "Heb": "Hebrews",
-    "Rev": "Revelation",
-}  # fmt: skip
-
-
-def _verse(match: re.Match[str]) -> str:
-    """Psalm 23:4 → Psalm twenty three, verse four; 1 Cor. 13:4-7 → First Corinthians thirteen, verses four to seven."""
-    part = {"1": "First ", "2": "Second ", "3": "Third "}.get(match["part"] or "", "")
-    said = f"{part}{_BOOK_IN_FULL.get(match['book'], match['book'])} {cardinal(int(match['chapter']))}, verse"
-    first, last = int(match["first"]), match["last"]
-    return f"{said}s {cardinal(first)} to {cardinal(int(last))}" if last else f"{said} {cardinal(first)}"
-
-
-VERSES: tuple[Rule, ...] = (
-    rule(
-        rf"\b(?:(?P<part>[123]) )?(?P<book>{_BOOKS})\.? (?P<chapter>\d{{1,3}}):(?P<first>\d{{1,3}})(?:[-–](?P<last>\d{{1,3}}))?"
-        r"(?![\w:]|\s?[ap]\.?m\b)",
-        _verse,
-    ),
-)
-"""Chapter and verse, which look like times of day; they come before these."""
-
 
 def _version(match: re.Match[str]) -> str:
     """17.4.1 → seventeen point four point one."""

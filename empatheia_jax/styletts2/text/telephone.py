@@ -13,12 +13,13 @@ from empatheia_jax.styletts2.text.rules import Rule, rule, words
 # Emergency and helpline numbers of three digits. Those of `_ALWAYS` are hardly ever amounts.
 _ALWAYS = ("911", "988")
 _SERVICES = ("111", "101", "105", "112", "119", "211", "311", "411", "511", "611", "711", "811", "999")
+_SERVICE = rf"(?:{words((*_ALWAYS, *_SERVICES))})"
 _CALLING = r"""call(?:s|ed|ing)?|dial(?:s|l?ed|l?ing)?|text(?:s|ed|ing)?|phon(?:e|es|ed|ing)|ring(?:s|ing)?|rang|tele?phone|
     hotline|helpline|lifeline|NHS|crisis\ line|emergenc(?:y|ies)|Samaritans|ambulance|police""".replace("\n    ", "")
 _AFTER_CALLING = re.compile(rf"\b(?:{_CALLING})\b", re.I | re.X)
 # "112 is the number", "the number here is 112".
 _IS_THE_NUMBER = re.compile(
-    rf"\b(?:{words((*_ALWAYS, *_SERVICES))})\b,? is the (?:\w+ )?number\b|\bnumber (?:\w+ ){{0,3}}is (?:{words(_SERVICES)})\b",
+    rf"\b{_SERVICE}\b,? is the (?:\w+ )?number\b|\bnumber (?:\w+ ){{0,3}}is {_SERVICE}\b",
     re.I,
 )
 _A_NUMBER = re.compile(rf"\b(?:{_CALLING}|number|mobile|cell|tel)\b", re.I | re.X)
@@ -32,7 +33,6 @@ _COUNTED = (
 _IS_AMOUNT = re.compile(rf"\s?%|\s?°|[.,]\d|\s(?:{_COUNTED}|million|billion|thousand|hundred)\b", re.I)
 
 _A_DATE = re.compile(r"\d\d?([ ./-])\d\d?\1(?:\d\d)?\d\d")
-_SERVICE = rf"(?:{words((*_ALWAYS, *_SERVICES))})"
 _SPELLED = r"(?P<one>1)[-. ]"
 _EXTENSION = r"(?:,?\s*(?:ext\.?|extension|x)\s?(?P<extension>\d{1,6}))?"
 
@@ -161,11 +161,11 @@ RULES: tuple[Rule, ...] = (
         re.I | re.X,
     ),
     rule(
-        rf"\b(?:{words(_ALWAYS)})/(?:{words((*_ALWAYS, *_SERVICES))})\b",
+        rf"\b(?:{words(_ALWAYS)})/{_SERVICE}\b",
         lambda m: " or ".join(map(digits, m[0].split("/"))),
     ),
     rule(rf"(?<![\w.,$€£/:#-]){_SERVICE}(?:(?:, or |, and |, | or | and ){_SERVICE})+(?![\w:/]|-\d|[.,]\d)", _list),
-    rule(rf"(?<![\w.,$€£/:#-])(?:{words((*_ALWAYS, *_SERVICES))})(?![\w:/]|-\d|[.,]\d)", _helpline),
+    rule(rf"(?<![\w.,$€£/:#-]){_SERVICE}(?![\w:/]|-\d|[.,]\d)", _helpline),
     rule(
         r"(?P<before>\b(?:PIN|OTP|passcode|password|code|account|confirmation|reference|tracking|case|order|ticket|flight|zip"
         r"|number)(?: (?:number|code|no\.?|id))?(?: is|:| #)? )(?P<number>\d{4,})\b(?![.,]\d)(?! (?:people|times|dollars)\b)",
