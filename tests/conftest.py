@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import shutil
 import tempfile
@@ -39,16 +38,6 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
         folder_of_this_run("JAX_COMPILATION_CACHE_DIR")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-
-# Tracing makes millions of short-lived objects, and most of what Python's collector of cycles looks at, again and again, are
-# the modules that were imported. It looks less often, and at those no more.
-gc.set_threshold(100_000, 20, 20)
-
-
-def pytest_collection_finish() -> None:
-    """What the imports made stays until the end."""
-    gc.freeze()
-
 
 # Shapes in signatures are checked wherever a network is called, so that a wrong axis fails where it happens.
 install_import_hook(
