@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from empatheia_jax.core.added_tokens import AddedTokens
@@ -141,11 +142,13 @@ class SlotDecoder:
         self._compact = jax.jit(_compacted, donate_argnums=0)
         self._longest_ngram = longest + chunk + 1 + kind.ngram
         self._sizes_of = model.config, model.dtype
+        self._place = _place(state)
+        self._made_empty = jax.jit(self._empty, out_shardings=self._place)  # one program instead of one for every array
         self.reset()
 
     def reset(self) -> None:
         """Lets all rows go and makes them anew, after a step that failed in the middle."""
-        self._rows, self._cache = self._empty()
+        self._rows, self._cache = self._made_empty()
         self._index = self._base
         self._free = list(range(self.places))
 
@@ -226,7 +229,7 @@ class SlotDecoder:
         row = self._free.pop(0)  # the lowest: few rows are the first ones
         if self.active == 1:  # nobody else: begin at the beginning again
             self._index = self._base
-            self._cache = replace(self._cache, index=jnp.asarray(self._base, jnp.int32))
+            self._cache = replace(self._cache, index=jax.device_put(np.int32(self._base), self._place))
         chosen = settings or self.settings
         k = self._rows.caps.shape[1]
         numbers = {
@@ -317,6 +320,20 @@ class SlotDecoder:
             np.int32(keep),
         )
         return np.asarray(hidden, np.float32)
+
+
+def _place(state: Any) -> jax.sharding.Sharding | None:
+    """Where the programs put rows and cache: on the device that the weights are bound to. None where these are bound to none, as
+    values are that nobody has placed, or where a compiler splits them over several.
+
+    Arguments that are bound to a device and such that are not need a program each. Weights from a folder are bound, and so are
+    rows that came out of a program with them. Were fresh rows not, the second answer would compile the programs of the first.
+    """
+    bound = [leaf for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.Array) and leaf.committed]
+    if not bound or len(bound[0].sharding.device_set) > 1:
+        return None
+    sharding = bound[0].sharding
+    return NamedSharding(sharding.mesh, PartitionSpec()) if isinstance(sharding, NamedSharding) else sharding
 
 
 _DTYPES: dict[str, Any] = {

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from empatheia_jax import tiny
 from empatheia_jax.conversation import answer, labels
@@ -161,6 +162,30 @@ def test_what_one_request_compiled_serves_all_others(decoder, model):
         decoder.probe(row, len(ids), FORCED)
         decoder.drop(row)
     assert decoder.compilations == before
+
+
+@pytest.mark.parametrize("place", ["device", "mesh"])
+def test_the_second_answer_of_weights_that_are_bound_to_a_device_compiles_nothing(model, place):
+    device = jax.devices()[0]
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=[device])
+    bound = jax.device_put(nnx.state(model), device if place == "device" else NamedSharding(mesh, PartitionSpec()))
+    model = nnx.merge(nnx.graphdef(model), bound)
+    decoder = SlotDecoder(
+        model, None, DecodingSettings(4), form=None, longest_prompt=LONGEST_PROMPT, forced=2, places=1, chunk=2
+    )
+
+    def answer(seed: int) -> int:
+        row = decoder.admit(embedded(model, prompt(seed)), len(prompt(seed)), seed=seed)
+        while not decoder.step(2)[0].ended:
+            pass
+        decoder.probe(row, 3, [1, 2])
+        decoder.drop(row)
+        return decoder.compilations
+
+    first = answer(1)
+    assert answer(2) == first
+    decoder.reset()  # as after a step that failed
+    assert answer(3) == first
 
 
 def test_rows_stay_what_they_are_when_the_cache_is_full_again_and_again(decoder, model, alone, monkeypatch):
