@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.nn.packed_attention import MOST_SEGMENTS
 
 EMPTY = -1
 """In the place of an example index: a row with weight 0."""
@@ -40,7 +41,7 @@ class Plan:
         batch: rows of the global batch.
         buckets: allowed row lengths; every example must fit into the largest.
         seed: None = the order of the set (evaluation).
-        pack: put several examples into one row (first fit); uses the largest bucket alone.
+        pack: put several examples into one row (first fit), as many as fused attention takes; uses the largest bucket alone.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class Plan:
         for index in order:
             need = int(self.lengths[index])
             for place, (room, row) in enumerate(open_rows):
-                if need <= room:
+                if need <= room and len(row) < MOST_SEGMENTS:
                     row.append(int(index))
                     open_rows[place] = room - need, row
                     break

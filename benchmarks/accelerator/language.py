@@ -93,9 +93,9 @@ def batch_of(sizes: Sizes, rows: int, length: int, *, segments: int = 0) -> Batc
     )
 
 
-def whole(sizes: Sizes, packed: bool = False) -> Empatheia:
+def whole(sizes: Sizes, packed: bool = False, remat: str = "full") -> Empatheia:
     """The model to train: a core with adapters, and the bridge."""
-    network = core(sizes, packed=packed, remat="full")
+    network = core(sizes, packed=packed, remat=remat)
     graph, state = nnx.split(network)
 
     def construct():
@@ -108,11 +108,11 @@ def whole(sizes: Sizes, packed: bool = False) -> Empatheia:
 
 
 def train(
-    sizes: Sizes, stage: str, rows: int, length: int, *, segments: int = 0, packed: bool = False, plan: bool = False
+    sizes: Sizes, stage: str, rows: int, length: int, *, segments: int = 0, packed: bool = False, remat: str = "full"
 ) -> Measurement:
     """An optimizer step of a stage. The least arithmetic is 4 FLOPs per weight and token, 2 where the core only runs forward."""
     objective = stages.Objective(chunk=sizes.chunk)
-    model = whole(sizes, packed)
+    model = whole(sizes, packed, remat)
     cut = partition.split(model, stages.TRAINABLE[stage])
     del model
     mesh = make_mesh(devices=jax.devices()[:1])
@@ -124,9 +124,7 @@ def train(
         coefficients=stages.coefficients(stage, objective),
     )
     batch = batch_of(sizes, rows, length, segments=segments)
-    predicted = None
-    if plan:
-        predicted = float(_planned(built, batch))
+    predicted = float(_planned(built, batch))
     state, frozen = built.init(cut.trainable, 0), built.place_frozen(cut.frozen)
     del cut
     placed = built.place_batch(batch)
@@ -151,7 +149,7 @@ def train(
         bytes=_held(frozen),
         peak=_peak(),
         predicted=predicted,
-        note=f"loss {loss:.3f}; arithmetic by {passes} N",
+        note=f"loss {loss:.3f}; arithmetic by {passes} N; remat={remat}",
     )
 
 

@@ -53,8 +53,8 @@ class Torch:
         config = transformers.LlamaConfig(**values, attn_implementation="sdpa")
         return self._built("llm", lambda: transformers.LlamaForCausalLM(config).eval())
 
-    def lora(self, rows: int, length: int) -> Measurement:
-        """A step of peft's LoRA with gradient checkpointing, as the other side recomputes its layers."""
+    def lora(self, rows: int, length: int, *, recompute: bool = True) -> Measurement:
+        """A step of peft's LoRA; `recompute`: with gradient checkpointing, as the other side recomputes its layers."""
         import peft
         import transformers
 
@@ -63,12 +63,13 @@ class Torch:
         def construct():
             values = {name: value for name, value in self.sizes.llm.items() if name != "model_type"}
             base = transformers.LlamaForCausalLM(transformers.LlamaConfig(**values, attn_implementation="sdpa"))
-            base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            base.enable_input_require_grads()
+            if recompute:
+                base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+                base.enable_input_require_grads()
             targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
             return peft.get_peft_model(base, peft.LoraConfig(r=8, lora_alpha=32.0, target_modules=targets)).train()
 
-        model = self._built("lora", construct)
+        model = self._built("lora" if recompute else "lora, nothing recomputed", construct)
         parameters = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=5e-4, betas=(0.9, 0.95), weight_decay=0.0)
         ids = torch.randint(3, self.sizes.llm["vocab_size"], (rows, length), device=self.device)
@@ -179,8 +180,9 @@ def measure(side: Torch, name: str) -> Measurement:
         return side.decode(int(name.removeprefix("decode_")))
     calls = {
         "lora": lambda: side.lora(sizes.batch, sizes.length),
+        "lora_dots": lambda: side.lora(sizes.batch, sizes.length, recompute=False),
         "lora_packed": lambda: dataclasses.replace(
-            side.lora(1, sizes.packed), note="one sequence a row: transformers' SDPA does not pack"
+            side.lora(1, sizes.packed, recompute=False), note="one sequence a row: transformers' SDPA does not pack"
         ),
         "prefill": side.prefill,
         "hubert": side.hubert,

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from empatheia_jax.nn import packed_attention
 from empatheia_jax.nn.platform import platform
 
 IMPLEMENTATIONS = ("xla", "blocked", "cudnn", "splash", "auto")
@@ -66,8 +67,7 @@ def select(
             (platform not in ("gpu", "cuda"), f"cudnn needs an NVIDIA GPU and this is {platform}"),
             (not half, f"cudnn needs bfloat16 or float16 and this is {jnp.dtype(dtype)}"),
             (head_dim % 8 or head_dim > 128, f"cudnn needs heads of 8, 16, …, 128 channels, not {head_dim}"),
-            (mask, "cudnn would turn a mask into a bias on all pairs; give lengths instead"),
-            (segments, "cudnn would turn segments into a bias on all pairs"),
+            (mask, "cudnn would turn a mask into a bias on all pairs of every head; give lengths or segments instead"),
             (window and not causal, "cudnn takes a window only together with causal"),
         )
     else:
@@ -110,6 +110,8 @@ def attention(
     A key is seen where every given restriction allows it: `causal` (key index ≤ query index, both from 0), `lengths`
     (key index < length: right padding), `mask` (True = seen), `segment_ids` (equal segments, for packed sequences;
     one array, or one for queries and one for keys), `window` (query index − key index < window, with causal).
+    On Hopper GPUs `cudnn` expects ids that rise from left to right, zeros (padding) last, in at most
+    `packed_attention.MOST_SEGMENTS` segments; a row of another form comes out as not-a-number.
     What comes out for a query that sees no key, or that is padding itself, is finite and meaningless. `scale` defaults to
     1/sqrt(h). implementation: one of `IMPLEMENTATIONS`; None means `xla`. See `select`.
     Raises ValueError for a head count that does not divide or an implementation that does not exist.
@@ -134,7 +136,7 @@ def attention(
     if reason:
         _log_once(implementation, reason)
     if name == "cudnn":
-        return _cudnn(q, k, v, causal, lengths, window, bias, scale)
+        return _cudnn(q, k, v, causal, lengths, segment_ids, window, bias, scale)
     if name == "splash":
         return _splash(q, k, v, causal, lengths, segment_ids, window, scale)
     seen = combined_mask(q.shape[1], k.shape[1], causal, lengths, mask, segment_ids, window)
@@ -143,12 +145,17 @@ def attention(
     return _xla(q, k, v, seen, bias, scale)
 
 
-def _cudnn(q, k, v, causal, lengths, window, bias, scale):
+def _cudnn(q, k, v, causal, lengths, segment_ids, window, bias, scale):
     own = {}
+    if segment_ids is not None:
+        alone = lengths is None and window is None and bias is None and not isinstance(segment_ids, tuple)
+        if alone and q.shape[2] == k.shape[2] and (kernel := packed_attention.kernel()):
+            return packed_attention.attend(kernel, q, k, v, causal, segment_ids, scale)
+        own["mask"] = combined_mask(q.shape[1], k.shape[1], segment_ids=segment_ids)  # becomes one bias for all heads
     if lengths is not None:
         # padded queries may see what they like, so only the keys' lengths matter; both must be given
         every = jnp.full_like(lengths, q.shape[1], jnp.int32)
-        own = {"query_seq_lengths": every, "key_value_seq_lengths": lengths.astype(jnp.int32)}
+        own |= {"query_seq_lengths": every, "key_value_seq_lengths": lengths.astype(jnp.int32)}
     if window is not None:
         own["local_window_size"] = (window - 1, 0)
     if bias is not None:

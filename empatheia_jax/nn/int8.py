@@ -8,6 +8,7 @@ in the computation's dtype, and its result is scaled (`product`): the weight its
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int8
+
+from empatheia_jax.nn.platform import platform
+
+FEWEST_ROWS = 8
+"""On a GPU fewer rows than these are multiplied by packed weights as if they were as many: its kernel for one row is slower."""
 
 
 @jax.tree_util.register_pytree_node_class
@@ -76,11 +82,16 @@ def product(x: Float[Array, "... i"], kernel: Array | np.ndarray | QuantisedArra
     """`x @ kernel` in `dtype`. Of a packed weight the integers are multiplied, every one of which any floating type of ours
     holds exactly, and the sums are scaled: a GPU then widens them on their way into the product, not in its memory.
     """
-    x = x.astype(dtype)
+    x, shape = x.astype(dtype), x.shape[:-1]
     if not isinstance(kernel, QuantisedArray):
         return x @ kernel.astype(dtype)
     wide = jnp.promote_types(dtype, kernel.scale.dtype)
-    sums = jnp.matmul(x, kernel.values.astype(dtype), preferred_element_type=wide)
+    rows = math.prod(x.shape[:-1])
+    if rows < FEWEST_ROWS and platform() in ("gpu", "cuda"):
+        x = jnp.pad(x.reshape(rows, -1), ((0, FEWEST_ROWS - rows), (0, 0)))
+        sums = jnp.matmul(x, kernel.values.astype(dtype), preferred_element_type=wide)[:rows].reshape(*shape, -1)
+    else:
+        sums = jnp.matmul(x, kernel.values.astype(dtype), preferred_element_type=wide)
     return (sums * kernel.scale.astype(wide).squeeze(-2)).astype(dtype)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from data_pipeline.plan import EMPTY, Plan
 from empatheia_jax.errors import UserError
+from empatheia_jax.nn.packed_attention import MOST_SEGMENTS
 
 LENGTHS = np.random.default_rng(0).integers(10, 200, 237)
 
@@ -57,3 +58,9 @@ def test_what_cannot_be_planned_is_an_error():
         Plan([300], 1, (200,))
     with pytest.raises(UserError, match="no example"):
         Plan([], 1, (200,))
+
+
+def test_a_packed_row_holds_no_more_examples_than_fused_attention_takes():
+    batches = Plan([2] * 200, 1, (400,), seed=0, pack=True).epoch(0)
+    counts = [len(planned.rows[0]) for planned in batches]
+    assert max(counts) == MOST_SEGMENTS and sum(counts) == 200

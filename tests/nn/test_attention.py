@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import pytest
 from empatheia_jax.nn import attention as module
 from empatheia_jax.nn import platform
 from empatheia_jax.nn.attention import IMPLEMENTATIONS, attention, select
+from empatheia_jax.parallel import targets
 
 B, T, N, K, H = 2, 128, 4, 2, 128
 SEGMENTS = np.repeat([[1, 2], [1, 1]], 64, axis=1)
@@ -109,7 +111,8 @@ FORM = {"dtype": jnp.bfloat16, "head_dim": 128, "queries": 256, "keys": 256}
         ("cudnn", "cpu", {}, "blocked", "NVIDIA GPU"),
         ("cudnn", "gpu", {"dtype": jnp.float32}, "blocked", "float32"),
         ("cudnn", "gpu", {"head_dim": 160}, "blocked", "160"),
-        ("cudnn", "gpu", {"mask": True}, "blocked", "lengths instead"),
+        ("cudnn", "gpu", {"mask": True}, "blocked", "segments instead"),
+        ("cudnn", "gpu", {"segments": True}, "cudnn", ""),
         ("splash", "gpu", {}, "blocked", "TPU"),
         ("splash", "tpu", {"keys": 200}, "blocked", "200"),
         ("splash", "tpu", {"bias": True}, "blocked", "bias"),
@@ -118,6 +121,18 @@ FORM = {"dtype": jnp.bfloat16, "head_dim": 128, "queries": 256, "keys": 256}
 def test_the_choice_is_explicit_and_a_fallback_has_its_reason(requested, platform, change, name, says):
     chosen = select(requested, platform=platform, **FORM | change)
     assert chosen.name == name and (says in chosen.reason if says else not chosen.reason)
+
+
+@pytest.mark.skipif(not find_spec("jax_cuda12_plugin"), reason="needs jax_cuda12_plugin, part of the extra `preflight`")
+def test_segments_become_a_bias_of_cudnns_attention_where_its_offsets_cannot_be_tried():
+    (device,) = targets.devices(targets.parse("a100-80gb:1"))
+    here = jax.sharding.SingleDeviceSharding(device)
+    qkv = [jax.ShapeDtypeStruct((B, T, N, H), jnp.bfloat16, sharding=here)] * 3
+    ids = jax.ShapeDtypeStruct((B, T), jnp.int32, sharding=here)
+    with platform.target_platform("gpu"):
+        fused = jax.jit(lambda q, k, v, ids: attention(q, k, v, causal=True, segment_ids=ids, implementation="cudnn"))
+        text = fused.lower(*qkv, ids).compile().as_text()
+    assert "__cudnn$fmhaScaleBiasSoftmax" in text
 
 
 def test_a_fallback_is_logged_with_its_reason(qkv, caplog):

@@ -9,6 +9,7 @@ import pytest
 
 from empatheia_jax import weights
 from empatheia_jax.nn import int8
+from empatheia_jax.nn.platform import target_platform
 from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.training import optimizers, partition, step
 from tests.training import tiny
@@ -21,6 +22,16 @@ def test_rounding_is_at_most_half_a_step_per_channel():
     step_size = jnp.max(jnp.abs(weight), axis=1, keepdims=True) / 127
     assert (jnp.abs(packed[...] - weight) <= 0.5001 * step_size).all()
     np.testing.assert_array_equal(int8.quantise(jnp.zeros((4, 4)))[...], 0)
+
+
+@pytest.mark.parametrize("shape", [(8,), (1, 8), (1, 1, 8), (2, 3, 8), (9, 8)])
+def test_few_rows_on_a_gpu_are_multiplied_as_more_and_say_the_same(shape):
+    packed, x = int8.quantise(jax.random.normal(jax.random.key(0), (8, 6))), jax.random.normal(jax.random.key(1), shape)
+    with target_platform("gpu"):
+        there = int8.product(x, packed, jnp.float32)
+    assert there.shape == (*shape[:-1], 6)
+    np.testing.assert_allclose(there, int8.product(x, packed, jnp.float32), rtol=1e-6)
+    np.testing.assert_allclose(there, x @ packed[...], rtol=1e-5, atol=1e-6)
 
 
 def test_a_scan_slices_packed_layers():
