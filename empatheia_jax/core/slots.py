@@ -30,6 +30,7 @@ from empatheia_jax.core.form import Form
 from empatheia_jax.core.outputs import KVCache
 from empatheia_jax.core.sampling import DecodingSettings, Kind, adjust
 from empatheia_jax.nn.platform import separate_layers
+from empatheia_jax.nn.stack import unstack_in_place
 
 SMALLEST_PROMPT = 128
 UNLIMITED = 2**30
@@ -128,7 +129,8 @@ class SlotDecoder:
         added_graph, added_state = nnx.split(added) if added is not None else (None, None)
         self._states = (state, added_state)
         self._separate = separate_layers()
-        self._weights = jax.jit(lambda s: nnx.merge(graph, s).decoder_weights())(state) if self._separate else None
+        self._place, layers = _place(state), model.config.num_layers
+        self._weights = unstack_in_place(model.layers, layers, self._place) if self._separate else None
         # One answer alone has a program of its own, which does not compute the other rows; each program takes long to compile.
         self.sizes = (1, places) if places > 1 else (1,)
         banned = np.zeros(self.vocab, bool)
@@ -142,7 +144,6 @@ class SlotDecoder:
         self._compact = jax.jit(_compacted, donate_argnums=0)
         self._longest_ngram = longest + chunk + 1 + kind.ngram
         self._sizes_of = model.config, model.dtype
-        self._place = _place(state)
         self._made_empty = jax.jit(self._empty, out_shardings=self._place)  # one program instead of one for every array
         self.reset()
 

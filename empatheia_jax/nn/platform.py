@@ -30,7 +30,8 @@ def separate_layers() -> bool:
     """Whether decoding shall keep the weights and caches of every layer in arrays of their own.
 
     A CPU and a GPU copy a layer's slice out of the stacked array at every token before they multiply, and so move the weights
-    three times; taken apart once, they are read in place. The weights are then held twice while a reply is decoded: 27 GB
-    for seven billion in bfloat16. A TPU's compiler reads the slice within the product, and one scanned body compiles faster.
+    three times; taken apart once, they are read in place. The weights are then held twice while a reply is decoded, 27 GB for
+    seven billion in bfloat16, unless `stack.unstack_in_place` finds them on a CPU. A TPU's compiler reads the slice within the
+    product, and one scanned body compiles faster.
     """
     return platform() in ("cpu", "gpu")

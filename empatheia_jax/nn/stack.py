@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from empatheia_jax.nn.sharding import over_batch
@@ -30,6 +31,21 @@ def unstack(module: nnx.Module, count: int) -> list[Any]:
     """
     _, state = nnx.split(module)
     return [layer_slice(state, index) for index in range(count)]
+
+
+def unstack_in_place(module: nnx.Module, count: int, place: jax.sharding.Sharding | None = None) -> list[Any]:
+    """`unstack` outside of a program. Weights that lie on one CPU are not copied: a layer's are views of the stack, so that they
+    are held once, and nothing is compiled. Others are copied by a program.
+
+    place: on that CPU, what the layers' weights are bound to; None = to nothing.
+    """
+    graph, state = nnx.split(module)
+    leaves, tree = jax.tree.flatten(state)
+    devices = {device for leaf in leaves if isinstance(leaf, jax.Array) for device in leaf.devices()}
+    if len(devices) > 1 or any(device.platform != "cpu" for device in devices):
+        return jax.jit(lambda state: unstack(nnx.merge(graph, state), count))(state)
+    stacks = [np.asarray(leaf) for leaf in leaves]
+    return jax.device_put([tree.unflatten([stack[index] for stack in stacks]) for index in range(count)], place)
 
 
 def run_layers(
