@@ -12,7 +12,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -193,8 +195,14 @@ def core(config: Experiment, mesh: Mesh) -> LanguageModel:
     )
 
 
-def empatheia(config: Experiment, mesh: Mesh) -> Assembly:
+def empatheia(config: Experiment, mesh: Mesh, *, draw: bool = True) -> Assembly:
     """The whole: frozen core with adapters, added rows, projections, CS and SD, the latter freshly initialised.
+
+    Args:
+      config: of the whole.
+      mesh: where the core lies.
+      draw: whether what is not read from a folder gets its initial values; otherwise it is zero. Drawing takes seconds, and a
+        reply does not use what nothing has trained.
 
     Raises:
       UserError: weights are missing or are not what the config says.
@@ -206,7 +214,8 @@ def empatheia(config: Experiment, mesh: Mesh) -> Assembly:
         hashes = {"llm": f"{config.networks.llm}-{config.seed}", **start_adapter(config, made_up)}
         hashes |= start_from(config, made_up, hashes)
         return Assembly(made_up, tokenizer, hashes, sizes)
-    model = whole(config, core(config, mesh), sizes)
+    made = whole if draw or config.networks.frozen_int8 else undrawn  # int8 is computed from the core's values
+    model = made(config, core(config, mesh), sizes)
     path = folder(config, "llm")
     hashes = {network: weights.describe(folder(config, network))["sha256"] for network in NETWORKS}
     hashes |= start_adapter(config, model)
@@ -263,6 +272,19 @@ def whole(config: Experiment, network: LanguageModel, sizes: Widths) -> Empathei
         int8.quantise_model(network)
     lora.add_lora(network, lora_config(config), rngs=rngs)
     return Empatheia(empatheia_config(config, network, sizes), network, rngs=rngs, dtype=network.dtype)
+
+
+def undrawn(config: Experiment, network: LanguageModel, sizes: Widths) -> Empatheia:
+    """`whole` with zeros for everything around the core's own weights: nothing is drawn."""
+    graph, state = nnx.split(network)
+
+    def construct() -> Empatheia:
+        return whole(config, nnx.merge(graph, state), sizes)
+
+    empty = weights.abstract(construct)
+    values: dict[str, Any] = {path: np.zeros(leaf.shape, leaf.dtype) for path, leaf in weights.flatten(empty).items()}
+    values = jax.device_put(values) | {f"core.{path}": value for path, value in weights.flatten(network).items()}
+    return weights.materialize(construct, values, empty)
 
 
 def towers(config: Experiment) -> Towers:

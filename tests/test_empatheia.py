@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from configs import debug
-from empatheia_jax import assemble, tiny
+from empatheia_jax import assemble, tiny, weights
 from empatheia_jax.batch import Batch
 from empatheia_jax.core.llama import Llama
 from empatheia_jax.empatheia import gather, place
@@ -36,6 +36,18 @@ def config():
 @pytest.fixture(scope="module")
 def model(config):
     return tiny.made_up(lambda: assemble.whole(config, Llama(tiny.LLM, rngs=nnx.Rngs(0)), WIDTHS))
+
+
+def test_without_drawing_everything_but_the_core_is_zero_and_nothing_else_differs(config, model):
+    core = tiny.made_up(lambda: Llama(tiny.LLM, rngs=nnx.Rngs(0)))
+    own = {f"core.{path}": value for path, value in weights.flatten(core).items()}
+    found, drawn = weights.flatten(assemble.undrawn(config, core, WIDTHS)), weights.flatten(model)
+    assert {path: (leaf.shape, leaf.dtype) for path, leaf in found.items()} == {
+        path: (leaf.shape, leaf.dtype) for path, leaf in drawn.items()
+    }
+    assert own.keys() < found.keys()
+    for path, value in found.items():
+        np.testing.assert_array_equal(value, own.get(path, np.zeros_like(value)), err_msg=path)
 
 
 def example_batch(rows: int = 4, seed: int = 0) -> Batch:

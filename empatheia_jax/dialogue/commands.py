@@ -53,8 +53,14 @@ FILES = ("reply.wav", "reply.mp4", "reply.json")
 # ---------------------------------------------------------------- what both need
 
 
-def responder(config: Experiment, workdir: Path | None) -> Responder:
+def responder(config: Experiment, workdir: Path | None, *, draw: bool = False) -> Responder:
     """The trained model of a run, or without one that of `config.start`, with its generators.
+
+    Args:
+      config: of the model.
+      workdir: the run's folder, which also keeps the compiled programs.
+      draw: whether what nothing has trained gets its initial values, as of `writer.trained`. A reply does not use it, but
+        `Reply.features` are computed with it.
 
     Raises:
       UserError: weights or checkpoints are missing.
@@ -62,7 +68,7 @@ def responder(config: Experiment, workdir: Path | None) -> Responder:
     decoding, networks, run = config.decoding, config.networks, None if workdir is None else Run(workdir)
     if workdir is not None:
         keep_programs(workdir)
-    assembly = trained(config, run)
+    assembly = trained(config, run, draw=draw)
     animator = assemble.animator(config)
     drawn = photo.is_drawn(animator.config.rest_pose)
     faces = DrawnFaces() if networks.faces == "drawn" else FaceFolder(Path(networks.faces), animator.image_size, drawn)

@@ -74,7 +74,7 @@ def run(
     own = dict(itertools.islice(turns.items(), jax.process_index(), None, jax.process_count()))
     wanted = {name: turn for name, turn in own.items() if not (output / name / "reply.json").is_file()}
     if wanted:
-        responder = commands.responder(config, workdir)
+        responder = commands.responder(config, workdir, draw=True)
         with tqdm(total=len(own), initial=len(own) - len(wanted), desc="reply", unit="turn") as bar:
             for name, (conversation, turn) in wanted.items():
                 heard = recordings[conversation.conversation_id]

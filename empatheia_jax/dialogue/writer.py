@@ -277,8 +277,13 @@ class Writer:
         )
 
 
-def trained(config: Experiment, run: Run | None) -> assemble.Assembly:
+def trained(config: Experiment, run: Run | None, *, draw: bool = True) -> assemble.Assembly:
     """The model of a run with its tokenizer; without a trained stage, that of the leaves that `config.start` names.
+
+    Args:
+      config: of the model.
+      run: whose trained stages answer, if it has any.
+      draw: whether, without a trained stage, what the leaves leave out gets its initial values, as of `assemble.empatheia`.
 
     Raises:
       UserError: weights or checkpoints are missing, or they belong to another network.
@@ -292,7 +297,7 @@ def trained(config: Experiment, run: Run | None) -> assemble.Assembly:
         )
     if config.start:
         fit.require_start(weights.open_start(config.start), config, prompts=not stages)
-    assembly = assemble.empatheia(config, local_mesh(*config.mesh.sizes))
+    assembly = assemble.empatheia(config, local_mesh(*config.mesh.sizes), draw=draw or bool(stages))
     if run is not None and stages:
         fit.require_usable(run, config, assembly.hashes)
         run.load_into(assembly.model)

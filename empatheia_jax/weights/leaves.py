@@ -17,7 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.flax import load_file, save
 
@@ -56,7 +58,8 @@ class Start:
             found = load_file(self.folder / LEAVES_FILE)
         except (SafetensorError, OSError, ValueError) as error:
             raise UserError(f"{self.folder / LEAVES_FILE} cannot be read ({error}); get the folder again") from None
-        return {path: value.astype(jnp.float32) for path, value in found.items()}
+        # By NumPy: JAX would compile a program for every shape.
+        return {path: jax.device_put(np.asarray(value).astype(np.float32)) for path, value in found.items()}
 
 
 def find_start(name: str | os.PathLike) -> Path:
