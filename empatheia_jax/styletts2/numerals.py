@@ -102,6 +102,14 @@ def year(number: int) -> str:
     return f"{cardinal(century)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"
 
 
+def hundreds(number: int) -> str:
+    """120 → 'one twenty', 404 → 'four oh four', 200 → 'two hundred': as pairs of numbers, and numbers in names, are read."""
+    high, low = divmod(number, 100)
+    if number < 100 or not low:
+        return cardinal(number)
+    return f"{cardinal(high)} {'oh ' if low < 10 else ''}{cardinal(low)}"
+
+
 def plural(words: str) -> str:
     """'nineteen nineties' from 'nineteen ninety', 'twos' from 'two'."""
     if words.endswith("y"):

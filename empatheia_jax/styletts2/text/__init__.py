@@ -13,8 +13,11 @@ from functools import partial
 
 from empatheia_jax.styletts2.text import (
     abbreviations,
+    ages,
     calendar,
     characters,
+    codes,
+    continental,
     letters,
     links,
     money,
@@ -28,12 +31,19 @@ from empatheia_jax.styletts2.text.characters import PUNCTUATION
 __all__ = ["PUNCTUATION", "normalise", "normalize"]
 
 _RULES = (
+    *codes.STAR_CODES,
     *links.RULES,
     *letters.ELONGATION,
     *verses.RULES,
     *telephone.RULES,
+    *ages.RULES,
+    *codes.RULES,
     *abbreviations.RULES,
+    *continental.RULES,
     *calendar.RULES,
+    *numbers.POWERS,
+    *quantities.COMPARED,
+    *quantities.RATES,
     *money.RULES,
     *quantities.RULES,
     *numbers.RULES,

@@ -43,7 +43,27 @@ _NUMBERED = {
     "fig": "figure",
     "Fig": "Figure",
 }
+_NUMBERED |= {"Art": "Article", "art": "article"}
 _NUMBERED |= {"Rm": "Room", "rm": "room", "Sec": "Section", "sec": "section", "Ste": "Suite"}
+_BEFORE_A_NUMBER = {"pg": "page", "pgs": "pages", "ep": "episode", "eps": "episodes", "vol": "volume", "Vol": "Volume"}
+_BEFORE_A_NUMBER |= {
+    "ch": "chapter",
+    "pt": "part",
+    "Pt": "Part",
+    "wk": "week",
+    "Wk": "Week",
+    "yr": "year",
+    "Yr": "Year",
+}
+_BEFORE_A_NUMBER |= {
+    "Apt": "Apartment",
+    "apt": "apartment",
+    "Rm": "Room",
+    "rm": "room",
+    "ext": "extension",
+    "Hwy": "Highway",
+}
+_BEFORE_A_NUMBER |= {"Rt": "Route", "Rte": "Route", "Ste": "Suite", "Vit": "Vitamin", "vit": "vitamin"}
 # Their full stop may be the sentence's as well.
 _ABBREVIATIONS = {
     "e.g.": "for example",
@@ -93,6 +113,41 @@ _ABBREVIATIONS = {
     "R.I.P.": "R I P",
     "N/A": "N A",
     "n/a": "N A",
+    "A/C": "A C",
+    "a/c": "A C",
+    "AC/DC": "A C D C",
+    "I/O": "I O",
+    "DP/DR": "D P D R",
+    "D/C": "D C",
+    "B/F": "boyfriend",
+    "b/f": "boyfriend",
+    "G/F": "girlfriend",
+    "g/f": "girlfriend",
+    "P/T": "part time",
+    "p/t": "part time",
+    "F/T": "full time",
+    "f/t": "full time",
+    "M/F": "male or female",
+    "T/F": "true or false",
+    "Y/N": "yes or no",
+    "y/n": "yes or no",
+    "R/O": "rule out",
+    "r/o": "rule out",
+    "h/o": "history of",
+    "H/O": "history of",
+    "f/u": "follow up",
+    "c/o": "care of",
+    "d/t": "due to",
+    "s/o": "shout out",
+    "S/O": "significant other",
+    "w/e": "whatever",
+    "w/in": "within",
+    "w/out": "without",
+    "b/w": "between",
+    "b/t": "between",
+    "either/or": "either or",
+    "SAHM": "stay at home mom",
+    "Nr.": "number",
 }
 _MAY_END = frozenset(
     (
@@ -170,6 +225,25 @@ _CHAT = {
     "diy": "D I Y",
     "tl;dr": "too long, didn't read",
     "tldr": "too long, didn't read",
+    "lmfao": "ha ha",
+    "idek": "I don't even know",
+    "idec": "I don't even care",
+    "fwiw": "for what it's worth",
+    "icymi": "in case you missed it",
+    "omw": "on my way",
+    "wdym": "what do you mean",
+    "ofc": "of course",
+    "ttys": "talk to you soon",
+    "hbd": "happy birthday",
+    "nbd": "no big deal",
+    "tbf": "to be fair",
+    "istg": "I swear to god",
+    "stfu": "shut the fuck up",
+    "aita": "am I the asshole",
+    "xoxo": "hugs and kisses",
+    "sry": "sorry",
+    "srsly": "seriously",
+    "rly": "really",
 }
 # Written small only: in capitals they are something else.
 _SMALL_CHAT = {
@@ -204,6 +278,31 @@ _SMALL_CHAT = {
     "smth": "something",
     "tho": "though",
     "thru": "through",
+    "imy": "I miss you",
+    "hru": "how are you",
+    "ik": "I know",
+    "dw": "don't worry",
+    "fr": "for real",
+    "af": "as fuck",
+    "gn": "good night",
+    "w8": "wait",
+    "m8": "mate",
+    "h8": "hate",
+    "l8": "late",
+    "sk8": "skate",
+    "4ever": "forever",
+    "4eva": "forever",
+    "2moro": "tomorrow",
+    "2mrw": "tomorrow",
+    "2u": "to you",
+    "1ce": "once",
+    "no1": "no one",
+    "any1": "anyone",
+    "some1": "someone",
+    "every1": "everyone",
+    "dx": "diagnosis",
+    "rx": "prescription",
+    "hx": "history",
 }
 # Contractions without their apostrophe, as chats have them; none that is another word (ill, id, well, were, its, lets).
 _NOT = (
@@ -249,6 +348,12 @@ def _bare(match: re.Match[str]) -> str:
     return said[0].upper() + said[1:] if word[0].isupper() and not word.isupper() else said
 
 
+def _in_law(match: re.Match[str]) -> str:
+    """With whose it is: my MIL → my mother in law."""
+    relatives = {"M": "mother", "F": "father", "S": "sister", "B": "brother"}
+    return f"{match[1]} {relatives[match[2][0]]} in law"
+
+
 def _small_chat(match: re.Match[str]) -> str:
     return _SMALL_CHAT[match[1]]
 
@@ -281,7 +386,7 @@ RULES: tuple[Rule, ...] = (
     rule(r"\bSt\.(?=\s+[A-Z])", "Saint"),
     rule(r"\bSt\.(?=\s*$)", "Street."),
     rule(r"\bSt\.", "Street"),
-    rule(r"\b(Mr|Mrs|Ms)\b\.?(?!')", lambda match: _TITLES[match[1]]),
+    rule(r"(?<!&)\b(Mr|Mrs|Ms)\b\.?(?!')", lambda match: _TITLES[match[1]]),
     rule(rf"\b({words(_TITLES)})\b\.?(?=\s+(?:[A-Z]|(?:and|or|&)\s+(?:{words(_TITLES)})\b))", lambda m: _TITLES[m[1]]),
     rule(rf"\b({words(_DOTTED_TITLES)})\.(?=\s+[A-Z])", lambda match: _DOTTED_TITLES[match[1]]),
     rule(
@@ -291,7 +396,18 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b[Dd]r\.(?=\s*$)", "doctor."),
     rule(r"\b[Dd]rs\.(?=\s)", "doctors"),
     rule(r"\bNos?\.(?=\s*\d)", "number"),
-    rule(r"\bpp\.\s?(?=\d)", "pages "),
+    rule(r"\bnos\.(?=\s*\d)", "numbers"),
+    rule(r"\bpp\.?\s?(?=\d)", "pages "),
+    rule(
+        rf"(?<![\w.,/])(?<!\d )({words(_BEFORE_A_NUMBER)})\b\.?\s(?=#?\d|[IVX]+\b)",
+        lambda match: _BEFORE_A_NUMBER[match[1]] + " ",
+    ),
+    rule(r"\b(this|next|last|each|the) w/e\b", r"\1 weekend"),
+    rule(r"\b([Mm]y|[Yy]our|his|her|our) (MIL|FIL|SIL|BIL)\b", _in_law),
+    rule(r"\b([Mm]y|[Yy]our|his|her|our) SO\b(?! [A-Z]{2})", r"\1 significant other"),
+    rule(r"\b([Mm]y|[Yy]our|his|her|our) s/o\b", r"\1 significant other"),
+    rule(r"(?<!\bthe )(?<!\ban )(?<!\bat )\batm\b", "at the moment"),
+    rule(r"\b(have|has|having|with) DID\b", r"\1 D I D"),
     rule(rf"\b({words(_NUMBERED)})\.\s?(?=[\dIVX])", lambda match: _NUMBERED[match[1]] + " "),
     rule(r"\b(Ph\.?\s?D|Psy\.?D|Ed\.D|[BM]\.?Sc)s?\b\.?", _degree),
     rule(rf"(?<![\w.])({words(_ABBREVIATIONS)})(?![\w/])", _abbreviation),

@@ -17,6 +17,7 @@ _SHORT_DAYS = {day[:3]: day for day in DAYS} | {
 }
 _NO_OTHER_WORD = [day for day in _SHORT_DAYS if day not in ("Sat", "Sun")]
 _BEFORE_A_DATE = r"(?:on|since|until|till|by|before|after|due|dated|is|was|from|every|of)"
+_FRACTIONS = frozenset((top, bottom) for bottom in (2, 3, 4, 8) for top in range(1, bottom))
 _SUFFIX = r"(?:st|nd|rd|th)"
 _HALF = r"[AaPp]\.[Mm]\.?|[AaPp][Mm]\b"
 
@@ -81,8 +82,12 @@ def _short_date(match: re.Match[str]) -> str:
 def _time(match: re.Match[str]) -> str:
     hour, minute, half = int(match["hour"]), match["minute"], match["half"]
     second = match.groupdict().get("second")
-    if hour > 24 or (minute and int(minute) > 59):
+    if minute and int(minute) > 59 or hour > 24 and (half or not minute):
         return match[0]
+    if hour > 24 and not second:  # how long a run takes: 27:30
+        return f"{cardinal(hour)} {'oh ' if minute[0] == '0' else ''}{cardinal(int(minute))}"
+    if hour in (0, 24) and minute == "00" and not (half or second):
+        return "midnight"
     words = [cardinal(hour)]
     if minute and int(minute):
         words.append(f"oh {cardinal(int(minute))}" if minute[0] == "0" else cardinal(int(minute)))
@@ -93,6 +98,31 @@ def _time(match: re.Match[str]) -> str:
     if half:
         words.append(" ".join(half.replace(".", "").upper()))
     return " ".join(words) + ("." if half and half.endswith(".") and ends_sentence(match) else "")
+
+
+def _military(match: re.Match[str]) -> str:
+    """By 0300 → by zero three hundred, by 1730 hours → by seventeen thirty hours."""
+    before, hour, minute = next(match.groups()[k : k + 3] for k in (0, 3, 6) if match.groups()[k] is not None)
+    said = f"zero {cardinal(int(hour))}" if hour[0] == "0" else cardinal(int(hour))
+    if minute == "00":
+        return f"{before}{said} hundred"
+    return f"{before}{said} {'oh ' if minute[0] == '0' else ''}{cardinal(int(minute))}"
+
+
+def _hours_and_minutes(match: re.Match[str]) -> str:
+    """1h30, 2 hrs 15 min."""
+    hours, minutes = int(match[1]), int(match[2] or match[3])
+    said = f"{cardinal(hours)} {'hour' if hours == 1 else 'hours'}"
+    return f"{said} {cardinal(minutes)} {'minute' if minutes == 1 else 'minutes'}"
+
+
+def _dates(match: re.Match[str]) -> str:
+    """12/24-12/26, where both are days and they come one after the other."""
+    first = int(match["month"]), int(match["day"])
+    last = int(match["last_month"]), int(match["last_day"])
+    if not (_valid(*first[::-1]) and _valid(*last[::-1])) or {first, last} <= _FRACTIONS:
+        return match[0]
+    return f"{_date(first[1], first[0], None)} to {_date(last[1], last[0], None)}"
 
 
 def _decade(match: re.Match[str]) -> str:
@@ -124,6 +154,16 @@ _CLOCK = r"\d{1,2}(?::\d{2})?"
 
 RULES: tuple[Rule, ...] = (
     # --- names of days and months ---------------------------------------------------------------------------------
+    rule(r"\bM-F\b", "Monday to Friday"),
+    rule(rf"\b({words((*DAYS, *MONTHS))})\s?[-–—]\s?(?=(?:{words((*DAYS, *MONTHS))})\b)", r"\1 to "),
+    rule(
+        rf"\b({words((*_SHORT_MONTHS, 'May'))})\.?\s?[-–—]\s?({words((*_SHORT_MONTHS, 'May'))})\b",
+        lambda match: f"{_SHORT_MONTHS.get(match[1], match[1])} to {_SHORT_MONTHS.get(match[2], match[2])}",
+    ),
+    rule(
+        rf"\b(?:{words((*_SHORT_DAYS, *DAYS))})(?:/(?:{words((*_SHORT_DAYS, *DAYS))}))+\b",
+        lambda match: ", ".join(_SHORT_DAYS.get(day, day) for day in match[0].split("/")),
+    ),
     rule(
         rf"\b({words(_SHORT_DAYS)})\.?\s?[-–—]\s?(?=(?:{words(_SHORT_DAYS)})\b)",
         lambda match: f"{_SHORT_DAYS[match[1]]} to ",
@@ -136,6 +176,10 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b(Sat|Sun)\.?(?=,?\s+(?:at\s+|the\s+)?\d|,?\s+(?:morning|afternoon|evening|night)\b)", _day),
     rule(rf"\b(Sat|Sun)\.?(?=,?\s+(?:{_MONTH}|{words(_SHORT_MONTHS)})\b)", _day),
     rule(r"(?<=\b[Oo]n )(Sat|Sun)\b\.?|(?<=\b(?:this|next|last) )(Sat|Sun)\b\.?", _weekend),
+    rule(
+        rf"\b({words(_NO_OTHER_WORD)})(?=,?\s+(?:{_MONTH}|{words(_SHORT_MONTHS)})\b)",
+        lambda match: _SHORT_DAYS[match[1]],
+    ),
     rule(rf"\b({words(_NO_OTHER_WORD)})(?=,?\s+(?:at\s+)?\d)", lambda match: _SHORT_DAYS[match[1]]),
     rule(rf"\b({words(_SHORT_MONTHS)})\.?(?=\s+\d)", lambda match: _SHORT_MONTHS[match[1]]),
     rule(rf"(?<=\d )({words(_SHORT_MONTHS)})\b\.?", _month),
@@ -151,6 +195,14 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b(?P<month>\d{1,2})-(?P<day>\d{1,2})-(?P<year>\d{4})\b", _slash_date),
     rule(r"\b(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})\b", _dotted_date),
     rule(r"\b9/11\b", "nine eleven"),
+    rule(
+        r"(?<![\w/.$])(?P<month>\d\d?)/(?P<day>\d\d?)\s?[-–—]\s?(?P<last_month>\d\d?)/(?P<last_day>\d\d?)(?![\w/]|[.,]\d)",
+        _dates,
+    ),
+    rule(
+        r"(?<![\w/.$])(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\w/]|[.,]\d)",
+        lambda match: f"{MONTHS[int(match[1]) - 1]} {year(int(match[2]))}",
+    ),
     rule(
         rf"(?P<before>\b{_BEFORE_A_DATE}\s)?(?<![\d/.$])\b(?P<month>\d{{1,2}})/(?P<day>\d{{1,2}})(?![\d/]|\.\d|\s+(?:of|inch|in|mile|cup|hour|full)\b)",
         _short_date,
@@ -175,6 +227,21 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     # --- times of day ---------------------------------------------------------------------------------------------
+    rule(r"\b(noon|midday|midnight)\s?[-–—]\s?(?=\d|noon|midnight)", r"\1 to "),
+    rule(r"(?<=[\dmM.])\s?[-–—]\s?(?=(?:noon|midday|midnight)\b)", " to "),
+    rule(r"\b(\d\d?(?::\d\d)?)a\s?[-–—]\s?(\d\d?(?::\d\d)?)p\b", r"\1 am to \2 pm"),
+    rule(r"(?<![\w:.,$€£])(1[0-2]|[1-9])([0-5]\d)(?=\s?(?:am|pm|AM|PM)\b)", r"\1:\2"),
+    rule(
+        r"(\b(?:at|by|until|till|from|around|before|after) )(0\d|1\d|2[0-3])([0-5]\d)(?= (?:hours|hrs)\b)"
+        r"|()\b(0\d)([0-5]\d)(?= (?:hours|hrs)\b)"
+        r"|(\b(?:at|by|until|till) )(0\d)([0-5]\d)\b(?![\w-]|[.,:]\d| \d)",
+        _military,
+    ),
+    rule(r"(\b(?:at|by|until|till|from|around) \d\d?|\b(?:1[3-9]|2[0-3]))\s?h\s?([0-5]\d)\b(?!\s?m)", r"\1:\2"),
+    rule(
+        r"(?<![\w:.,])(\d\d?)(?:(?:h|hrs?)([0-5]?\d)(?:m|mins?)?|\s?(?:h|hrs?)\.?,?\s?([0-5]?\d)\s?(?:m|mins?))(?![\w/])(?![.,]\d)",
+        _hours_and_minutes,
+    ),
     rule(rf"\b(\d{{1,2}})\.([0-5]\d)(?=\s?(?:{_HALF}))", r"\1:\2"),
     rule(
         rf"\b(?P<first>\d{{1,2}}:\d{{2}}(?:\s?(?:{_HALF}))?|\d{{1,2}}\s?(?:{_HALF}))\s?[-–—]\s?(?={_CLOCK})",
@@ -185,7 +252,7 @@ RULES: tuple[Rule, ...] = (
         lambda match: f"{cardinal(int(match['first']))} to ",
     ),
     rule(
-        rf"\b(?P<hour>\d{{1,2}}):(?P<minute>\d{{2}})(?::(?P<second>\d{{2}}))?(?:\s*(?P<half>{_HALF}))?",
+        rf"\b(?P<hour>\d{{1,2}}):(?P<minute>\d{{2}})(?::(?P<second>\d{{2}}))?(?:\s*(?P<half>{_HALF})|h\b|\s?hrs\b)?",
         _time,
     ),
     rule(rf"\b(?P<hour>\d{{1,2}})(?P<minute>)\s*(?P<half>{_HALF})", _time),
@@ -193,6 +260,7 @@ RULES: tuple[Rule, ...] = (
     # --- years ----------------------------------------------------------------------------------------------------
     rule(r"\b(?P<number>\d{3}0)'?s\b", _decade),
     rule(r"(?<!\w)'?(?P<number>[1-9]0)'?s\b", _decade),
+    rule(r"(?<!\w)('\d\d)\s?[-–—]\s?(?='\d\d\b)", r"\1 to "),
     rule(r"(?<!\w)'0(\d)\b", lambda match: f"oh {cardinal(int(match[1]))}"),
     rule(r"(?<!\w)'([1-9]\d)\b", lambda match: cardinal(int(match[1]))),
     rule(

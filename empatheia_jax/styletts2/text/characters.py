@@ -17,8 +17,9 @@ _LETTERS = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
     | {"ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ı": "i"}
 )
-_SUPERSCRIPTS = str.maketrans({"²": "^2", "³": "^3"})
-_SIGNS = frozenset(PUNCTUATION + "'-–−&=+/%@#*_~`<>[]^|\\°×÷±≈≤≥¢$€£¥₹\n")
+_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_SUPERSCRIPTS = str.maketrans(dict(zip(_RAISED + "⁺⁻", "0123456789+-")))
+_SIGNS = frozenset(PUNCTUATION + "'-–−&=+/%@#*_~`<>[]^|\\°×÷±≈≤≥¢$€£¥₹₱₩₦₪₺₽§¶\n")
 _HEARTS = "❤♥💕💖💗💙💚💛💜🧡🖤🤍🤎💓💘💝"
 
 
@@ -28,7 +29,15 @@ def plain(text: str) -> str:
     English words that came with an accent (fiancé, naïve) sound as they do without: no dictionary of pronunciations has them
     with it.
     """
-    text = text.translate(_QUOTES).translate(_SUPERSCRIPTS)
+    text = re.sub(
+        r"[µμ](?=[gG]\b)", "mc", text.translate(_QUOTES)
+    )  # micrograms are a thousandth of what is left without the sign
+    text = re.sub(r"№\s?|\b[Nn][º°]\s?(?=\d)", "No. ", text)
+    text = re.sub(rf"(?<=[^\W\d_]{{2}})[{_RAISED}]+(?<![²³])|(?<=[.,;!?])[{_RAISED}]+", "", text)  # marks of footnotes
+    text = re.sub(rf"(?<=[\w)])[⁺⁻]?[{_RAISED}]+", lambda raised: "^" + raised[0].translate(_SUPERSCRIPTS), text)
+    text = re.sub(r"(?<=[\w%°$€£])\s*(?:→|⇒|➡\ufe0f?|-{1,2}>|=>)\s*(?=[$€£~]?\d)", " to ", text)
+    text = re.sub(r"(?<=\w)\s*(?:→|⇒|➡\ufe0f?|-{1,2}>)\s*(?=\w)", ", ", text)
+    text = re.sub(r"√\s?(?=\d)", " square root of ", text)
     for character, spelled in _VULGAR.items():
         text = re.sub(rf"(?<=\d)\s?{character}", f" {spelled}", text).replace(character, spelled)
     text = re.sub(rf"\b([Ii]) (?:[{_HEARTS}]\ufe0f?|<3) ?(?=\w)", r"\1 love ", text)
@@ -59,6 +68,8 @@ _TIDY: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\(\s*\)|\"\s*\"", " "),
         (r"\s+", " "),
         (r"\s+([;:,.!?…)])", r"\1"),
+        (r"(?<=\w)([,;:!?])(?=[^\W\d_])", r"\1 "),
+        (r"(?<=[a-z])([.])(?=[A-Z][a-z]|I\b)", r"\1 "),
         (r"\(\s+", "("),
         (r"[,;:]+([.!?])", r"\1"),
         (r"([.!?…])[.,;:]+", r"\1"),

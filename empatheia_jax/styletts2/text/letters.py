@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 
-from empatheia_jax.styletts2.text.rules import Rule, ends_sentence, rule, word_list
+from empatheia_jax.styletts2.text.rules import Rule, ends_sentence, rule, word_list, words
 
 _DOUBLED = word_list("doubled_words.txt")
 _ENDINGS = ("ing", "ings", "s", "es", "ed", "d", "er", "ers", "est", "ly", "y", "en", "ness")
@@ -68,6 +68,56 @@ def _spaced(letters: str) -> str:
     return " ".join(letters.removesuffix("s")) + ("'s" if many else "")
 
 
+# No words, and in chats often written small.
+_SPELLED_SMALL = (
+    *(
+        "adhd",
+        "ptsd",
+        "cptsd",
+        "ocd",
+        "bpd",
+        "cbt",
+        "dbt",
+        "emdr",
+        "ssri",
+        "snri",
+        "hiv",
+        "ivf",
+        "icu",
+        "mri",
+        "ekg",
+        "pcos",
+        "pmdd",
+    ),
+    *(
+        "lgbt",
+        "lgbtq",
+        "lgbtqia",
+        "tv",
+        "dvd",
+        "gps",
+        "ceo",
+        "usa",
+        "uk",
+        "nyc",
+        "fbi",
+        "nhs",
+        "gpa",
+        "phd",
+        "dna",
+        "sms",
+        "pc",
+        "dj",
+    ),
+)
+
+
+def _spaced_small(match: re.Match[str]) -> str:
+    """My ptsd, two tvs → P T S D, T V's."""
+    letters = match[0].removesuffix("s") if match[0].removesuffix("s") in _SPELLED_SMALL else match[0]
+    return " ".join(letters.upper()) + ("'s" if letters != match[0] else "")
+
+
 def _spell_or_say(match: re.Match[str]) -> str:
     """A word in capitals: letters if it is a known abbreviation or cannot be pronounced, else the word, emphasised or not."""
     word = match[0]
@@ -87,8 +137,8 @@ def _spell_or_say(match: re.Match[str]) -> str:
         return "Who" if start else "who"
     if word == "OK":
         return "okay"
-    if len(word.rstrip("s")) == 2 and word.isupper():
-        spell = word not in _SHORT_WORDS or word in ("US",)
+    if len(word.rstrip("s")) == 2:
+        spell = word.rstrip("s") not in _SHORT_WORDS or word in ("US",)
     else:
         capitals = word.rstrip("s")
         spell = (
@@ -134,6 +184,18 @@ def _initials(match: re.Match[str]) -> str:
 def _initial(match: re.Match[str]) -> str:
     """John F. Kennedy; but "Plan B. Then" ends a sentence."""
     return match[0] if ends_sentence(match, names=True) else match[1]
+
+
+def _and(match: re.Match[str]) -> str:
+    """AT&T → A T and T, M&Ms → M and M's."""
+    return f"{' '.join(match[1])} and {match[2]}" + ("'s" if match[3] else "")
+
+
+# How somebody wishes to be spoken of: "they/them" has no "or"; "he/she" has.
+_PRONOUNS = (
+    r"(?i)\b(?:(?:he/him|she/her|they/them|ze/zir|xe/xem|it/its)(?:/(?:his|hers|theirs))?"
+    r"|(?:he|she)/they|they/(?:he|she))\b"
+)
 
 
 def _shouted_contraction(match: re.Match[str]) -> str:
@@ -196,19 +258,27 @@ ELONGATION: tuple[Rule, ...] = (rule(r"\b[A-Za-z']*([A-Za-z])(?i:\1){2,}[A-Za-z'
 
 RULES: tuple[Rule, ...] = (
     rule(r"\b(?P<letters>(?:[A-Z]\.){2,})(?P<possessive>'s)?", _initials),
-    rule(r"\b([A-Z]{2,3})&([A-Z])\b", lambda match: f"{' '.join(match[1])} and {match[2]}"),  # AT&T
+    rule(r"\b([A-Z]{1,3})&([A-Z])(s?)\b", _and),
+    rule(r"\b([a-hj-z])([A-Z]{2,})\b", lambda match: f"{match[1]} {' '.join(match[2])}"),  # mRNA, cPTSD
     rule(r"\b([A-F])([-+])(?=\s|[.,;!?]|$)", lambda match: f"{match[1]} {'plus' if match[2] == '+' else 'minus'}"),
     rule(r"\b([A-HJ-Z])\.(?=\s+[A-Z])", _initial),
     rule(r"\b[A-Z]+'[A-Z]+\b", _shouted_contraction),
+    rule(rf"\b(?:{words(_SPELLED_SMALL)})s?\b(?!')|\b(?:{words(_SPELLED_SMALL)})(?=')", _spaced_small),
     rule(r"\b[A-Z]{2,}s?\b(?!')|\b[A-Z]{2,}(?=')", _spell_or_say),
     rule(r"\bi\b(?!\.)", "I"),
     # --- signs --------------------------------------------------------------------------------------------------
     rule(r"\s?&\s?", " and "),
     rule(r"\s?=\s?", " equals "),
+    rule(r"(?<=[A-Za-z]) ?(\++)(?=\s|[.,;:!?)\"'-]|$)", lambda match: " plus" * len(match[1])),  # LGBTQ+, C++
+    rule(r"\b([CF])#(?!\w)", r"\1 sharp"),
+    rule(r"§§\s?", "sections "),
+    rule(r"§\s?", "section "),
+    rule(r"¶\s?", "paragraph "),
     rule(r"(?<=\w)\s*\+\s*(?=\w)", " plus "),
     rule(r"(?i)\band/or\b", "and or"),
     rule(r"\b[Ss]/he\b", "she or he"),
-    rule(r"(?<=\w)\s?/\s?(?=\w)", " or "),
+    rule(_PRONOUNS, lambda match: match[0].replace("/", " ")),
+    rule(r"(?<=\w)\s*/\s*(?=\w)", " or "),
     rule(r"%", " percent "),
     rule(r"@", " at "),
     rule(r"\.{2,}", "…"),

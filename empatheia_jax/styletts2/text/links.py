@@ -37,6 +37,10 @@ RULES: tuple[Rule, ...] = (
         r"(?i)(?<![\w.])[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|org|net|edu|gov|io|co\.uk|uk|app|info)(?:/\S*)?(?!\w)",
         _link,
     ),
+    rule(
+        r"(?<![\w/])/?([ru])/(\w{3,})(?![\w/])", lambda match: f"{match[1].upper()} slash {match[2]}"
+    ),  # communities and people of Reddit
+    rule(r"(?<!\S)/(s|j|srs|gen|hj|lh|pos|neg)(?!\w)", r"slash \1"),  # how a message is meant
     rule(r"(?<!\w)@(\w+)", r"at \1"),
     rule(r"(?<!\w)#([A-Za-z]\w*)", _hashtag),
     rule(r"(?<!\w)#(?=\d)", "number "),

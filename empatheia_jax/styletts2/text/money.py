@@ -14,24 +14,50 @@ _CURRENCIES = {
     "£": ("pound", "pounds", "penny", "pence"),
     "¥": ("yen", "yen", "", ""),
     "₹": ("rupee", "rupees", "paisa", "paise"),
+    "₱": ("peso", "pesos", "", ""),
+    "₩": ("won", "won", "", ""),
+    "₦": ("naira", "naira", "", ""),
+    "₪": ("shekel", "shekels", "", ""),
+    "₺": ("lira", "lira", "", ""),
+    "₽": ("ruble", "rubles", "", ""),
 }
 _COUNTRIES = {
     "US": "U S ",
+    "HK": "Hong Kong ",
+    "S": "Singapore ",
     "A": "Australian ",
     "AU": "Australian ",
     "C": "Canadian ",
     "CA": "Canadian ",
     "NZ": "New Zealand ",
 }
-_CODES = {
-    "USD": "U S dollars",
-    "EUR": "euros",
-    "GBP": "pounds",
-    "JPY": "yen",
-    "AUD": "Australian dollars",
-    "INR": "rupees",
+CODES = {
+    "USD": ("U S dollar", "U S dollars"),
+    "EUR": ("euro", "euros"),
+    "GBP": ("pound", "pounds"),
+    "JPY": ("yen", "yen"),
+    "AUD": ("Australian dollar", "Australian dollars"),
+    "CAD": ("Canadian dollar", "Canadian dollars"),
+    "NZD": ("New Zealand dollar", "New Zealand dollars"),
+    "INR": ("rupee", "rupees"),
+    "CHF": ("Swiss franc", "Swiss francs"),
+    "SEK": ("Swedish krona", "Swedish kronor"),
+    "NOK": ("Norwegian krone", "Norwegian kroner"),
+    "DKK": ("Danish krone", "Danish kroner"),
+    "PLN": ("zloty", "zlotys"),
+    "MXN": ("Mexican peso", "Mexican pesos"),
+    "BRL": ("real", "reais"),
+    "ZAR": ("rand", "rand"),
+    "CNY": ("yuan", "yuan"),
+    "RMB": ("yuan", "yuan"),
+    "CZK": ("koruna", "korunas"),
+    "Kc": ("koruna", "korunas"),
+    "kr": ("krona", "kronor"),
+    "zl": ("zloty", "zlotys"),
+    "Rs.": ("rupee", "rupees"),
+    "Rs": ("rupee", "rupees"),
 }
-_CODES["CAD"] = "Canadian dollars"
+"""Letters beside an amount → (singular, plural)."""
 _SCALES = {
     "k": "thousand",
     "K": "thousand",
@@ -46,8 +72,10 @@ _SCALES = {
     "t": "trillion",
     "T": "trillion",
     "tn": "trillion",
+    "Mio": "million",
+    "mio": "million",
 }
-_SCALE = r"(?:thousand|million|billion|trillion|mil|mm|mn|bn|tn|[kKmMbBtT])"
+_SCALE = r"(?:thousand|million|billion|trillion|lakh|crore|mil|[Mm]io|mm|mn|bn|tn|[kKmMbBtT])"
 PER = {
     "hr": "hour",
     "hrs": "hour",
@@ -80,10 +108,27 @@ PER = {
     "sq ft": "square foot",
     "sqft": "square foot",
     "unit": "unit",
+    "sec": "second",
+    "second": "second",
+    "d": "day",
+    "w": "week",
+    "L": "liter",
+    "l": "liter",
+    "liter": "liter",
+    "litre": "liter",
+    "mL": "milliliter",
+    "ml": "milliliter",
+    "dL": "deciliter",
+    "dl": "deciliter",
+    "class": "class",
+    "meal": "meal",
+    "ticket": "ticket",
+    "child": "child",
+    "kid": "kid",
 }
 """What stands behind a slash after an amount."""
 
-_SIGN = "[" + "".join(re.escape(sign) for sign in _CURRENCIES) + "]"
+SIGN = "[" + "".join(re.escape(sign) for sign in _CURRENCIES) + "]"
 # "a $5 bill": one thing that is described, so that the unit stays singular.
 DESCRIBING = r"(?P<describing>\b(?:[Aa]n?|[Aa]nother|[Tt]hat|[Tt]his|[Ee]ach|[Ee]very|[Oo]ne)\s(?:[a-z]+\s)??)?"
 DESCRIBED = (
@@ -112,6 +157,7 @@ def _money(match: re.Match[str]) -> str:
     country, sign = _COUNTRIES.get(groups.get("country") or "", ""), match["sign"]
     amount, last = match["amount"].replace(",", ""), (groups.get("last") or "").replace(",", "")
     scale, end = groups.get("scale"), groups.get("end")
+    plus = " plus" if groups.get("plus") else ""
     singular = bool(groups.get("describing")) and groups.get("described") is not None
     one, many = (country + word for word in _CURRENCIES[sign][:2])
     unit = one if singular else many
@@ -128,25 +174,49 @@ def _money(match: re.Match[str]) -> str:
             said = f"{_whole_and_cents(amount, sign, singular)} to {_whole_and_cents(last, sign, singular)}"
             return before + said + per
         return f"{before}{scaled(amount, scale)} to {scaled(last, end or scale)} {unit}{per}"
-    if scale:
-        return f"{before}{scaled(amount, scale)} {unit}{per}"
+    if scale or plus:
+        return f"{before}{scaled(amount, scale)}{plus} {country + many if plus else unit}{per}"
     if country:
         return f"{before}{decimal(amount)} {one if amount == '1' else unit}{per}"
     return before + _whole_and_cents(amount, sign, singular) + per
 
 
+def _coded(first: str | None, last: str, scale: str | None, code: str) -> str:
+    """50-60 EUR → fifty to sixty euros; 12.50 CHF → twelve point five zero Swiss francs."""
+    said = f"{decimal(first)} to {decimal(last)}" if first else decimal(last)
+    said += f" {_SCALES.get(scale, scale)}" if scale else ""
+    return f"{said} {CODES[code][first is not None or scale is not None or last != '1']}"
+
+
 _AMOUNT = rf"(?P<amount>{NUMBER})(?:\s?(?P<scale>{_SCALE})\b)?"
-_UP_TO = rf"(?:\s?(?:[-–—]|\bto\b)\s?{_SIGN}?(?P<last>{NUMBER})(?:\s?(?P<end>{_SCALE})\b)?)?"
+_PER = rf"(?:\s?/\s?(?P<per>{words(PER)})\b)?"
+_NOT_WITHIN = r"(?<![\w.,$€£₹-])(?<![$€£] )"
+_PLUS = r"(?P<plus>\+(?=\s|[.,;:!?)/]|$))?"
+_UP_TO = rf"(?:\s?(?:[-–—]|\bto\b)\s?{SIGN}?(?P<last>{NUMBER})(?:\s?(?P<end>{_SCALE})\b)?)?"
 
 RULES: tuple[Rule, ...] = (
-    rule(rf"(?<![\w~])~\s?(?={_SIGN})", "about "),
+    rule(rf"\bR\$\s?(?={NUMBER})", "BRL "),
     rule(
-        rf"{DESCRIBING}(?P<minus>[-−](?=[\s$€£¥₹]))?(?:\b(?P<country>{words(_COUNTRIES)}))?(?P<sign>{_SIGN})\s?(?P<below>[-−](?=\d))?"
-        rf"{_AMOUNT}{_UP_TO}(?:\s?/\s?(?P<per>{words(PER)})\b)?{DESCRIBED}",
+        rf"{_NOT_WITHIN}(?P<amount>{NUMBER})(?:\s?(?P<scale>{_SCALE}))?\s?{SIGN}?\s?[-–—]\s?(?P<last>{NUMBER})"
+        rf"(?:\s?(?P<end>{_SCALE})\.?)?\s?(?P<sign>{SIGN})(?!\d){_PER}",
         _money,
     ),
-    rule(rf"\b(?P<amount>{NUMBER})\s?(?P<sign>{_SIGN})(?:\s?/\s?(?P<per>{words(PER)})\b)?", _money),
-    rule(rf"\b({NUMBER})\s?({words(_CODES)})\b", lambda match: f"{decimal(match[1])} {_CODES[match[2]]}"),
-    rule(rf"\b({words(_CODES)})\s?({NUMBER})\b", lambda match: f"{decimal(match[2])} {_CODES[match[1]]}"),
+    rule(
+        rf"{_NOT_WITHIN}(?P<amount>{NUMBER})(?:\s?(?P<scale>{_SCALE})\.?)?\s?(?P<sign>{SIGN})(?!\d){_PLUS}{_PER}",
+        _money,
+    ),
+    rule(
+        rf"{DESCRIBING}(?P<minus>[-−](?=[\s$€£¥₹₱₩₦]))?(?:\b(?P<country>{words(_COUNTRIES)}))?(?P<sign>{SIGN})\s?(?P<below>[-−](?=\d))?"
+        rf"{_AMOUNT}{_UP_TO}{_PLUS}{_PER}{DESCRIBED}",
+        _money,
+    ),
+    rule(
+        rf"(?<![\w.,])(?:({NUMBER})\s?[-–—]\s?)?({NUMBER})(?:\s?({_SCALE})\.?)?\s?({words(CODES)})(?!\w)",
+        lambda m: _coded(m[1], m[2], m[3], m[4]),
+    ),
+    rule(
+        rf"(?<![\w$])({words(CODES)})\s?({NUMBER})(?:\s?[-–—]\s?({NUMBER}))?(?:\s?({_SCALE}))?(?!\w)",
+        lambda m: _coded(m[2] if m[3] else None, m[3] or m[2], m[4], m[1]),
+    ),
     rule(rf"\b({NUMBER})\s?¢", lambda match: f"{decimal(match[1])} {'cent' if match[1] == '1' else 'cents'}"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from empatheia_jax.styletts2.numerals import cardinal, decimal, digits, ordinal, roman, year
+from empatheia_jax.styletts2.text.codes import in_a_name
 from empatheia_jax.styletts2.text.rules import NUMBER, Rule, rule
 
 _ROMAN = r"C?(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})(?<=[IVXLC])"
@@ -27,11 +28,42 @@ def _range(match: re.Match[str]) -> str:
     return f"{decimal(match[1])} to {decimal(match[2])}"
 
 
+def _power(match: re.Match[str]) -> str:
+    """10^6 → ten to the power of six, 10^-3 → ten to the power of minus three, 5^2 → five squared."""
+    exponent = match["exponent"]
+    if exponent in ("2", "3") and not match["sign"]:
+        said = "squared" if exponent == "2" else "cubed"
+    else:
+        said = f"to the power of {'minus ' if match['sign'] in ('-', '−') else ''}{decimal(exponent)}"
+    base = match["base"]
+    return f"{base if base.isalpha() else decimal(base)} {said}"
+
+
+def _scientific(match: re.Match[str]) -> str:
+    """1e-5 → one times ten to the power of minus five, 1e6 → one million."""
+    factor, exponent = match["factor"], int(match["exponent"])
+    if match["sign"] != "-" and exponent in (3, 6, 9, 12):
+        return f"{decimal(factor)} {cardinal(10**exponent).split()[1]}"
+    return f"{decimal(factor)} times ten to the power of {'minus ' if match['sign'] == '-' else ''}{cardinal(exponent)}"
+
+
 def _times(match: re.Match[str]) -> str:
     return f"{decimal(match[1])} times"
 
 
+POWERS: tuple[Rule, ...] = (
+    rule(rf"({NUMBER})\s?[x×*]\s?(?=10\^)", lambda match: f"{decimal(match[1])} times "),
+    rule(rf"(?<![\w.,])(?P<base>{NUMBER})\^\(?(?P<sign>[-−+]?)(?P<exponent>\d+(?:\.\d+)?)\)?", _power),
+    rule(r"(?<![\w.,])(?P<factor>\d+(?:\.\d+)?)[eE](?P<sign>[-+]?)(?P<exponent>\d{1,3})(?![\w]|[.,]\d)", _scientific),
+)
+"""Before measures, which would take the exponent for a number of its own."""
+
 RULES: tuple[Rule, ...] = (
+    rule(r"\b(\d+(?:st|nd|rd|th))\s?[-–—]\s?(?=\d+(?:st|nd|rd|th)\b)", r"\1 to "),
+    rule(
+        r"(?<![\w.,/$€£-])\d{1,3}(?:-\d{1,3}){2,}(?![\w-]|[.,/]\d)",
+        lambda match: " ".join(cardinal(int(part)) for part in match[0].split("-")),
+    ),
     rule(r"\b(\d+)(?:st|nd|rd|th|ST|ND|RD|TH)\b", lambda match: ordinal(int(match[1]))),
     rule(rf"\b({_NUMBERED}) ({_ROMAN})\b(?!')", lambda match: f"{match[1]} {cardinal(roman(match[2]))}"),
     rule(
@@ -54,17 +86,13 @@ RULES: tuple[Rule, ...] = (
     rule(rf"(?<![\w.)])[-−](?=\d|\.\d)({NUMBER})", lambda match: f"minus {decimal(match[1])}"),
     rule(rf"(?<![\w.])\+(?=\d)({NUMBER})", lambda match: f"plus {decimal(match[1])}"),
     rule(rf"\b({NUMBER})\+(?=\s|$|[.,!?])", lambda match: f"{decimal(match[1])} plus"),
-    rule(rf"(?<![\w~])~\s?(?={NUMBER})", "about "),
-    rule(rf"±\s?(?={NUMBER})", "plus or minus "),
-    rule(rf"(?<![\w<])<\s?(?={NUMBER})", "less than "),
-    rule(rf"(?<![\w>])>\s?(?={NUMBER})", "more than "),
-    rule(rf"\s?≤\s?(?={NUMBER})", " at most "),
-    rule(rf"\s?≥\s?(?={NUMBER})", " at least "),
-    rule(rf"(?<![\d.])({NUMBER})(?:x|×)(?=\s|$|[.,!?])", _times),
+    rule(rf"(?<![\d.])({NUMBER})(?:x|×)(?=\s|$|[.,;:!?)/])", _times),
+    rule(rf"({NUMBER})\s*(?:[x×]\s*(?={NUMBER}\s*=)|\*\s*(?={NUMBER}))", lambda match: f"{decimal(match[1])} times "),
     rule(rf"({NUMBER})\s*[x×]\s*(?={NUMBER})", lambda match: f"{decimal(match[1])} by "),
     rule(rf"({NUMBER})\s*÷\s*(?={NUMBER})", lambda match: f"{decimal(match[1])} divided by "),
-    rule(rf"(?<![A-Za-z])({NUMBER})\^2\b", lambda match: f"{decimal(match[1])} squared"),
-    rule(rf"(?<![A-Za-z])({NUMBER})\^3\b", lambda match: f"{decimal(match[1])} cubed"),
-    rule(rf"(?<![A-Za-z])({NUMBER})", lambda match: f"{decimal(match[1])} "),
-    rule(r"\d+", lambda match: f" {cardinal(int(match[0]))} "),
+    rule(r"\b(?P<base>[A-Za-z])\^\(?(?P<sign>[-−+]?)(?P<exponent>\d+)\)?", _power),
+    rule(r"\b([A-Za-z]|\d+)\^([A-Za-z])\b", r"\1 to the power of \2"),
+    rule(r"(?<=[A-Za-z])(\d+\.\d+)", lambda match: f" {decimal(match[1])} "),
+    rule(rf"(?<![A-Za-z\d])({NUMBER})", lambda match: f"{decimal(match[1])} "),
+    rule(r"\d+", in_a_name),
 )

@@ -129,7 +129,7 @@ def _long_number(match: re.Match[str]) -> str:
 RULES: tuple[Rule, ...] = (
     rule(r"\bPorsche 911\b", "Porsche nine eleven"),
     rule(r"(?<![\w-])\d(?:-\d){2,}(?![\w-])", lambda match: digits(match[0])),  # 9-1-1
-    rule(r"(?<![\w.])\+\d{1,3}(?:[\s.-]?\(?\d{1,5}\)?){2,6}(?!\d)", _telephone),
+    rule(r"(?<![\w.])(?:\(\+\d{1,3}\)|\+\d{1,3})(?:[\s.-]?\(?\d{1,5}\)?){2,6}(?!\d)", _telephone),
     rule(
         r"(?<![\w.$€£/-])(?:(?P<one>1)[-. ])?(?:\((?=8\d\d\)))?(?P<code>8\d\d)\)?[-. ]\s?"
         r"(?P<number>\d{3}[-. ][A-Z]{4})(?:\s?\((?P<digits>\d{4})\))?(?![\w-])",

@@ -1,0 +1,129 @@
+"""Names with numbers in them: star codes, forms and laws, roads and flights, seasons and grades, blood and tests.
+
+What no rule here knows is left to `numbers`, which reads "B12" as "B twelve".
+"""
+
+from __future__ import annotations
+
+import re
+
+from empatheia_jax.styletts2.numerals import cardinal, digits, hundreds, plural, year
+from empatheia_jax.styletts2.text.rules import Rule, rule, words
+
+_PRESSED = r"(?P<before>(?i:\b(?:dial|press|call|enter|use|type|hit|code|with|then)(?:ing|ed|led|ling)?(?: the)?) )"
+_KNOWN_STAR_CODES = "57|60|66|67|69|70|72|73|77|80|82|86|87|98"
+_KEYS = {"*": "star", "#": "pound"}
+# As people have come to say them.
+_HABITS = {
+    "401k": "four oh one K",
+    "401(k)": "four oh one K",
+    "401K": "four oh one K",
+    "403b": "four oh three b",
+    "403(b)": "four oh three b",
+    "5150": "fifty one fifty",
+    "504 plan": "five oh four plan",
+    "504 plans": "five oh four plans",
+    "1099": "ten ninety nine",
+    "20-20": "twenty twenty",
+    "24-7": "twenty four seven",
+    "24-7-365": "twenty four seven, three sixty five",
+    "7-Eleven": "seven eleven",
+    "1080p": "ten eighty p",
+    "720p": "seven twenty p",
+    "WWII": "World War two",
+    "WWI": "World War one",
+    "WW2": "World War two",
+    "WW1": "World War one",
+    "ELI5": "explain like I'm five",
+}
+_NUMBERED = r"Rm|rm|Hwy|Boeing|Airbus|[Ff]light|[Rr]oute|[Hh]ighway|Interstate|Xbox|[Ee]rror|[Rr]oom"
+_ANSWERS = {"+": "positive", "-": "negative"}
+_SCREENS = "TV|tv|video|videos|screen|monitor|camera|movie|film|resolution|display|quality"
+_RUN = r"\b(?:ran|run|runs|running|jog|jogged|walk|walked|did|do|finished|completed|signed up for|training for)"
+
+
+def _star_code(match: re.Match[str]) -> str:
+    """*67 → star six seven, *#06# → star pound zero six pound."""
+    before = match.groupdict().get("before") or ""
+    keys = [_KEYS[key] for key in match["keys"]]
+    return before + " ".join([*keys, digits(match["number"]), *(["pound"] if match["end"] else [])])
+
+
+def _round(match: re.Match[str]) -> str:
+    """100s, 10,000s of people → hundreds, tens of thousands."""
+    zeros = match[0].count("0")
+    unit = "hundreds" if zeros == 2 else ("thousands" if zeros < 6 else "millions")
+    return ("", "tens of ", "hundreds of ")[zeros % 3 if zeros > 2 else 0] + unit
+
+
+def in_a_name(match: re.Match[str]) -> str:
+    """The digits of F150, COVID19, FY2023: few as a number, three and four in two parts, more one by one."""
+    number = match[0]
+    if number[0] == "0" and len(number) > 1 or len(number) > 4:
+        said = digits(number)
+    elif len(number) == 4:
+        said = year(int(number))
+    else:
+        said = hundreds(int(number))
+    return f" {said} "
+
+
+STAR_CODES: tuple[Rule, ...] = (
+    rule(r"(?<![\w*#])(?P<keys>\*#|#|\*(?=\d+#))(?P<number>\d{2,3})(?P<end>#)(?![\w*#])", _star_code),
+    rule(rf"{_PRESSED}(?P<keys>\*)(?P<number>\d{{1,3}})(?P<end>#)?(?![\w*#])", _star_code),
+    # Alone it may be emphasis, or correct what was written before, so only those that people know.
+    rule(
+        rf"(?P<before>(?<![\w*#])(?<!\d ))(?P<keys>\*)(?P<number>{_KNOWN_STAR_CODES})(?P<end>#)?(?=[.,;!?)]|\s*$"
+        r"|\s(?:and|or|before|then|first|to|is|when|on|hides|calls|blocks)\b)(?![^*\n]*\w\*)",
+        _star_code,
+    ),
+    rule(r"(?i)(?<=\bpress )(\d+)#(?!\w)", r"\1 pound"),
+    rule(r"(?i)(?<=\bpress )([*#])(?=\s|[.,;!?]|$)", lambda match: _KEYS[match[1]]),
+)
+"""Before markup is taken away, since a star may be markup, too."""
+
+RULES: tuple[Rule, ...] = (
+    rule(rf"(?<![\w$€£.,/-])(?:{words(_HABITS)})(?![\w/]|-\w|[.,]\d)", lambda match: _HABITS[match[0]]),
+    rule(r"(?<![\d/])7/11(?![\d/])(?<!\b[Oo]n 7/11)", "seven eleven"),
+    rule(
+        r"(?i)(\b(?:the|a|our|local|to|at|near|outside|every) )7-11\b(?!\s?[ap]\.?m|\s(?:years?|people|kids|days|hours))",
+        r"\1seven eleven",
+    ),
+    rule(r"(?:(?<=^)|(?<=[.!?] ))10-4(?=[,.!?]|$| (?:good )?(?:buddy|boss))", "Ten four"),
+    rule(
+        r"\b([Ss])0?(\d{1,2}) ?[Ee]0?(\d{1,3})\b",
+        lambda m: f"season {cardinal(int(m[2]))}, episode {cardinal(int(m[3]))}",
+    ),
+    rule(r"\b((?:[Pp]re-?)?K)-(\d{1,2})\b", lambda match: f"{match[1]} through {cardinal(int(match[2]))}"),
+    rule(r"\bA-Z\b", "A to Z"),
+    rule(
+        r"(?<![\w.,])10{1,2}(?:,?0{3})*s\b(?= of\b)|(?<![\w.,])1(?:,?0{3})+s\b(?= of\b)|(?<![\w.,])(?<!\bthe )100s\b",
+        _round,
+    ),
+    rule(
+        r"(?i)(\b(?:omega|under|over|year|grade|class)[ -])(?!\d0s)(\d{1,2})s\b",
+        lambda match: match[1] + plural(cardinal(int(match[2]))),
+    ),
+    rule(r"\b([Vv])it\b\.?(?= ?[A-EK](?:-?\d{1,2})?\b)", r"\1itamin"),
+    rule(r"\b(Section|Sec\.|IEP/|IEP or|IEP and) ?504\b", r"\1 five oh four"),
+    rule(rf"\b((?:{_NUMBERED}) )([1-9]\d\d)\b(?![.,]\d)", lambda match: match[1] + hundreds(int(match[2]))),
+    rule(r"\b([A-Z]{1,2})-(\d{3})\b(?![.,-]\d)", lambda match: f"{match[1]} {hundreds(int(match[2]))}"),
+    rule(r"\b([A-Z][a-z]+ )101\b(?![.,]\d)", r"\1one oh one"),
+    rule(rf"\b([48])[kK](?=\s(?:{_SCREENS})\b)", lambda match: f"{cardinal(int(match[1]))} K"),
+    rule(
+        rf"({_RUN}(?: (?:a|an|my|the|our|another|this|that)(?: [a-z]+)?)?) (\d{{1,3}})[kK]\b"
+        r"(?! (?:steps|words|people|miles|followers|dollars|a|per|in|of|more)\b)",
+        lambda m: f"{m[1]} {cardinal(int(m[2]))} K",
+    ),
+    rule(
+        r"\b(HIV|COVID|Covid|covid|HER2|HBV|HCV|HSV|HPV|TB|[Rr]h|RH)([-+])(?=\s|[.,;:!?)]|$)",
+        lambda m: f"{m[1]} {_ANSWERS[m[2]]}",
+    ),
+    rule(r"\b(AB|A|B|O)([-+])(?=\s(?:blood|donor|type)\b)", lambda m: f"{m[1]} {_ANSWERS[m[2]]}"),
+    rule(
+        r"(?i)(\bblood(?: type| group)?(?: is|:)? )(AB|A|B|O)([-+])(?=\s|[.,;:!?)]|$)",
+        lambda m: f"{m[1]}{m[2]} {_ANSWERS[m[3]]}",
+    ),
+    rule(r"\b(AB|O)([-+])(?=\s|[.,;:!?)]|$)", lambda m: f"{m[1]} {_ANSWERS[m[2]]}"),
+    rule(r"(?i)\bq(\d{1,2})h\b", lambda match: f"every {cardinal(int(match[1]))} hours"),
+)
