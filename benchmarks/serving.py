@@ -166,9 +166,11 @@ def killed(arguments: Sequence[str], folder: Path) -> None:
             contextlib.suppress(httpx.HTTPError),
             client.stream("POST", f"{at}/turns", json={"text": "And my bag."}) as answer,
         ):
-            next(answer.iter_lines())
+            lines = answer.iter_lines()
+            next(lines)
             os.kill(process.pid, signal.SIGKILL)
-            answer.read()
+            for _ in lines:
+                pass
     with started(arguments, folder) as (_, address):
         after = httpx.get(f"{address}{at}").json()["turns"]
     same = sum(a == b for a, b in zip(before, after))
