@@ -23,7 +23,8 @@ _SOMEBODY = re.compile(
 
 
 def _numbers(match: re.Match[str]) -> str:
-    return " to ".join(decimal(number) for number in re.findall(r"[\d.]+", match["number"]))
+    said = " to ".join(decimal(number) for number in re.findall(r"[\d.]+", match["number"]))
+    return said + (" plus" if "+" in match["number"] else "")
 
 
 def _age(match: re.Match[str]) -> str:
@@ -47,11 +48,21 @@ def _weeks(match: re.Match[str]) -> str:
     return f"{said} and {cardinal(days)} {'day' if days == 1 else 'days'}" if days else said
 
 
-_NUMBER = r"(?<![\w.,$€£/])(?P<number>\d{1,3}(?:\.\d)?(?:\s?[-–]\s?\d{1,3})?)"
+_NUMBER = r"(?<![\w.,$€£/])(?P<number>\d{1,3}(?:\.\d|\+)?(?:\s?[-–]\s?\d{1,3})?)"
 
 RULES: tuple[Rule, ...] = (
+    rule(r"(?<=\d)(\s?(?:yo|y/o)) ([FM])\b", lambda match: f"{match[1]} {_SEXES[match[2]]}"),
+    rule(r"(?<![\w/])([FM])/(\d\d)(?![\w/])", lambda match: f"{_SEXES[match[1]]}, {cardinal(int(match[2]))}"),
+    rule(r"(?<![\w/.])(\d\d)/([FM])(?![\w/])", lambda match: f"{cardinal(int(match[1]))}, {_SEXES[match[2]]}"),
     rule(rf"{_NUMBER}[\s-]?(?P<unit>)(?:yo|YO|y/o|Y/O|y-o|y\.o\.|y\.o\b)(?P<many>s\b)?(?!\w)", _age),
-    rule(rf"{_NUMBER}[\s-]?(?P<unit>yrs?|mos?|m|wks?)\b\.?[\s-]old(?P<many>s)?\b", _age),
+    rule(rf"{_NUMBER}[\s-]?(?P<unit>yrs?|mos?|m|wks?|y)\b\.?[\s-]old(?P<many>s)?\b", _age),
+    rule(
+        r"\b([Mm]y|[Oo]ur|[Hh]er|[Hh]is|[Tt]heir) (\d{1,2})mo\b(?! (?:anniversary|break|plan|review|mark|streak|chip|sober)\b)",
+        lambda match: f"{match[1]} {cardinal(int(match[2]))} month old",
+    ),
+    rule(
+        r"(?<![\w.,$€£/])(\d{1,2})y\b(?![/-])", lambda m: f"{cardinal(int(m[1]))} {'year' if m[1] == '1' else 'years'}"
+    ),
     rule(r"\b(\d{1,2})\s?(?:w|wks?)\s?(\d)\s?d\b", _weeks),
     rule(
         r"(?<![\w.,$€£])(\d{1,2})w\b(?= (?:pregnant|along|old|ago|scan|ultrasound|baby|postpartum|pp)\b)",

@@ -252,7 +252,7 @@ RULES: tuple[Rule, ...] = (
         lambda match: f"{cardinal(int(match['first']))} to ",
     ),
     rule(
-        rf"\b(?P<hour>\d{{1,2}}):(?P<minute>\d{{2}})(?::(?P<second>\d{{2}}))?(?:\s*(?P<half>{_HALF})|h\b|\s?hrs\b)?",
+        rf"\b(?P<hour>\d{{1,2}}):(?P<minute>\d{{2}})(?!\d)(?::(?P<second>\d{{2}}))?(?:\s*(?P<half>{_HALF})|h\b|\s?hrs\b)?",
         _time,
     ),
     rule(rf"\b(?P<hour>\d{{1,2}})(?P<minute>)\s*(?P<half>{_HALF})", _time),

@@ -11,7 +11,7 @@ from empatheia_jax.styletts2.numerals import cardinal, digits, hundreds, plural,
 from empatheia_jax.styletts2.text.rules import Rule, rule, words
 
 _PRESSED = r"(?P<before>(?i:\b(?:dial|press|call|enter|use|type|hit|code|with|then)(?:ing|ed|led|ling)?(?: the)?) )"
-_KNOWN_STAR_CODES = "57|60|66|67|69|70|72|73|77|80|82|86|87|98"
+_KNOWN_STAR_CODES = "57|60|66|67|69|70|72|73|77|80|82|86|87|98|611"
 _KEYS = {"*": "star", "#": "pound"}
 # As people have come to say them.
 _HABITS = {
@@ -36,7 +36,7 @@ _HABITS = {
     "WW1": "World War one",
     "ELI5": "explain like I'm five",
 }
-_NUMBERED = r"Rm|rm|Hwy|Boeing|Airbus|[Ff]light|[Rr]oute|[Hh]ighway|Interstate|Xbox|[Ee]rror|[Rr]oom"
+_NUMBERED = r"Boeing|Airbus|[Ff]light|[Rr]oute|[Hh]ighway|Interstate|Xbox|[Ee]rror|[Rr]oom"
 _ANSWERS = {"+": "positive", "-": "negative"}
 _SCREENS = "TV|tv|video|videos|screen|monitor|camera|movie|film|resolution|display|quality"
 _RUN = r"\b(?:ran|run|runs|running|jog|jogged|walk|walked|did|do|finished|completed|signed up for|training for)"
@@ -52,6 +52,8 @@ def _star_code(match: re.Match[str]) -> str:
 def _round(match: re.Match[str]) -> str:
     """100s, 10,000s of people → hundreds, tens of thousands."""
     zeros = match[0].count("0")
+    if zeros == 1:
+        return "tens"
     unit = "hundreds" if zeros == 2 else ("thousands" if zeros < 6 else "millions")
     return ("", "tens of ", "hundreds of ")[zeros % 3 if zeros > 2 else 0] + unit
 
@@ -73,7 +75,7 @@ STAR_CODES: tuple[Rule, ...] = (
     rule(rf"{_PRESSED}(?P<keys>\*)(?P<number>\d{{1,3}})(?P<end>#)?(?![\w*#])", _star_code),
     # Alone it may be emphasis, or correct what was written before, so only those that people know.
     rule(
-        rf"(?P<before>(?<![\w*#])(?<!\d ))(?P<keys>\*)(?P<number>{_KNOWN_STAR_CODES})(?P<end>#)?(?=[.,;!?)]|\s*$"
+        rf"(?P<before>(?<![\w*#])(?<!\d ))(?P<keys>\*)(?P<number>{_KNOWN_STAR_CODES})(?P<end>#)?(?=[.,;!?)\"']|\s*$"
         r"|\s(?:and|or|before|then|first|to|is|when|on|hides|calls|blocks)\b)(?![^*\n]*\w\*)",
         _star_code,
     ),
@@ -106,6 +108,8 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(r"\b([Vv])it\b\.?(?= ?[A-EK](?:-?\d{1,2})?\b)", r"\1itamin"),
     rule(r"\b(Section|Sec\.|IEP/|IEP or|IEP and) ?504\b", r"\1 five oh four"),
+    rule(r"\b([Rr])m\b\.? (?=\d)", r"\1oom "),
+    rule(r"\bHwy\b\.? (?=\d)", "Highway "),
     rule(rf"\b((?:{_NUMBERED}) )([1-9]\d\d)\b(?![.,]\d)", lambda match: match[1] + hundreds(int(match[2]))),
     rule(r"\b([A-Z]{1,2})-(\d{3})\b(?![.,-]\d)", lambda match: f"{match[1]} {hundreds(int(match[2]))}"),
     rule(r"\b([A-Z][a-z]+ )101\b(?![.,]\d)", r"\1one oh one"),

@@ -46,6 +46,7 @@ def _comma(match: re.Match[str]) -> str:
 
 
 RULES: tuple[Rule, ...] = (
+    rule(r"(?<=\d),[-–—]+(?=\s|[€$£]|$)", ""),  # 5,- €
     rule(
         rf"(?<![\w.,])(?P<number>{_GROUPED}),(?P<part>\d\d?){_NO_MORE}",
         lambda match: f"{_plain(match['number'])}.{match['part']}",

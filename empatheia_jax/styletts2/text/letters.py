@@ -257,6 +257,7 @@ def calm(text: str) -> str:
 ELONGATION: tuple[Rule, ...] = (rule(r"\b[A-Za-z']*([A-Za-z])(?i:\1){2,}[A-Za-z']*\b", _relaxed),)
 
 RULES: tuple[Rule, ...] = (
+    rule(r"(?<![\w/])([A-Z])/([A-Z])(?![\w/])", r"\1 \2"),  # A/V, A/B test
     rule(r"\b(?P<letters>(?:[A-Z]\.){2,})(?P<possessive>'s)?", _initials),
     rule(r"\b([A-Z]{1,3})&([A-Z])(s?)\b", _and),
     rule(r"\b([a-hj-z])([A-Z]{2,})\b", lambda match: f"{match[1]} {' '.join(match[2])}"),  # mRNA, cPTSD

@@ -58,6 +58,7 @@ CODES = {
     "Rs": ("rupee", "rupees"),
 }
 """Letters beside an amount → (singular, plural)."""
+_HUNDREDTHS = dict.fromkeys(("USD", "EUR", "AUD", "CAD", "NZD"), ("cent", "cents")) | {"GBP": ("penny", "pence")}
 _SCALES = {
     "k": "thousand",
     "K": "thousand",
@@ -125,6 +126,9 @@ PER = {
     "ticket": "ticket",
     "child": "child",
     "kid": "kid",
+    "serving": "serving",
+    "dose": "dose",
+    "shift": "shift",
 }
 """What stands behind a slash after an amount."""
 
@@ -183,6 +187,13 @@ def _money(match: re.Match[str]) -> str:
 
 def _coded(first: str | None, last: str, scale: str | None, code: str) -> str:
     """50-60 EUR → fifty to sixty euros; 12.50 CHF → twelve point five zero Swiss francs."""
+    whole, _, cents = last.replace(",", "").partition(".")
+    if code in _HUNDREDTHS and len(cents) == 2 and not (first or scale):
+        units = f"{cardinal(int(whole or 0))} {CODES[code][whole != '1']}"
+        if not int(cents):
+            return units
+        cent = f"{cardinal(int(cents))} {_HUNDREDTHS[code][int(cents) != 1]}"
+        return f"{units} and {cent}" if int(whole or 0) else cent
     said = f"{decimal(first)} to {decimal(last)}" if first else decimal(last)
     said += f" {_SCALES.get(scale, scale)}" if scale else ""
     return f"{said} {CODES[code][first is not None or scale is not None or last != '1']}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from empatheia_jax.styletts2.numerals import cardinal, decimal, digits, ordinal, roman, year
+from empatheia_jax.styletts2.numerals import cardinal, decimal, digits, ordinal, plural, roman, year
 from empatheia_jax.styletts2.text.codes import in_a_name
 from empatheia_jax.styletts2.text.rules import NUMBER, Rule, rule
 
@@ -31,7 +31,7 @@ def _range(match: re.Match[str]) -> str:
 def _power(match: re.Match[str]) -> str:
     """10^6 → ten to the power of six, 10^-3 → ten to the power of minus three, 5^2 → five squared."""
     exponent = match["exponent"]
-    if exponent in ("2", "3") and not match["sign"]:
+    if exponent in ("2", "3") and not match["sign"] and match["base"] != "10":
         said = "squared" if exponent == "2" else "cubed"
     else:
         said = f"to the power of {'minus ' if match['sign'] in ('-', '−') else ''}{decimal(exponent)}"
@@ -54,6 +54,7 @@ def _times(match: re.Match[str]) -> str:
 POWERS: tuple[Rule, ...] = (
     rule(rf"({NUMBER})\s?[x×*]\s?(?=10\^)", lambda match: f"{decimal(match[1])} times "),
     rule(rf"(?<![\w.,])(?P<base>{NUMBER})\^\(?(?P<sign>[-−+]?)(?P<exponent>\d+(?:\.\d+)?)\)?", _power),
+    rule(r"(?<!\d )\b(?P<base>[A-Za-z])\^\(?(?P<sign>[-−+]?)(?P<exponent>\d+)\)?", _power),
     rule(r"(?<![\w.,])(?P<factor>\d+(?:\.\d+)?)[eE](?P<sign>[-+]?)(?P<exponent>\d{1,3})(?![\w]|[.,]\d)", _scientific),
 )
 """Before measures, which would take the exponent for a number of its own."""
@@ -90,9 +91,9 @@ RULES: tuple[Rule, ...] = (
     rule(rf"({NUMBER})\s*(?:[x×]\s*(?={NUMBER}\s*=)|\*\s*(?={NUMBER}))", lambda match: f"{decimal(match[1])} times "),
     rule(rf"({NUMBER})\s*[x×]\s*(?={NUMBER})", lambda match: f"{decimal(match[1])} by "),
     rule(rf"({NUMBER})\s*÷\s*(?={NUMBER})", lambda match: f"{decimal(match[1])} divided by "),
-    rule(r"\b(?P<base>[A-Za-z])\^\(?(?P<sign>[-−+]?)(?P<exponent>\d+)\)?", _power),
     rule(r"\b([A-Za-z]|\d+)\^([A-Za-z])\b", r"\1 to the power of \2"),
     rule(r"(?<=[A-Za-z])(\d+\.\d+)", lambda match: f" {decimal(match[1])} "),
     rule(rf"(?<![A-Za-z\d])({NUMBER})", lambda match: f"{decimal(match[1])} "),
+    rule(r"(?<=[A-Z])(\d{1,2})s\b", lambda match: " " + plural(cardinal(int(match[1])))),
     rule(r"\d+", in_a_name),
 )

@@ -143,6 +143,8 @@ def _of_two(match: re.Match[str]) -> str:
             return f"{cardinal(top)} out of {cardinal(bottom)}"
         if bottom in _MARKS and not re.match(r"\s?(?:of|inch|mile|cup)\b", following) or stars or top == bottom:
             return f"{cardinal(top)} out of {cardinal(bottom)}"
+    if whole is None and top > bottom > 0 and not top % bottom:
+        return f"{cardinal(top)} divided by {cardinal(bottom)}"
     if not 2 <= bottom <= 100 or top == 0 or top > bottom * 20:
         return f"{whole or ''} {cardinal(top)} over {cardinal(bottom)}".strip()
     said = _fraction(top, bottom)
@@ -160,10 +162,10 @@ def _ratio(match: re.Match[str]) -> str:
 
 def _per(match: re.Match[str]) -> str:
     """7 days/week → 7 days per week; "5 day/night cycles" are both."""
-    what = match["what"]
+    what = re.sub(r"\s+(?=[xX×]$)", "", match["what"])
     if what.endswith(("day", "morning", "evening", "week", "month", "year")) and not what.startswith("1 "):
         return match[0]
-    if what in ("1x", "1X", "1 x"):
+    if what in ("1x", "1X"):
         return f"once a {PER[match['per']]}"
     return f"{what} {'a' if what.lower() in ('once', 'twice') else 'per'} {PER[match['per']]}"
 
@@ -193,6 +195,13 @@ def _feet(match: re.Match[str]) -> str:
     return f"{cardinal(int(match[1]))} foot {cardinal(int(match[2]))}"
 
 
+def _inches(match: re.Match[str]) -> str:
+    """3" wide; but the mark ends what is quoted where a quotation is open: "I am 67"."""
+    before = match.string[: match.start()]
+    opened, closed = re.findall(r'(?:^|[\s(])"(?=\w)', before), re.findall(r'(?<=[^\s\d(])"', before)
+    return match[0] if len(opened) > len(closed) else _quantity(match[1], "inch", "inches")
+
+
 def _degrees(match: re.Match[str]) -> str:
     minus = "minus " if match[1] else ""
     return minus + _quantity(match[2], "degree", "degrees") + _TEMPERATURE[match[3]]
@@ -202,10 +211,11 @@ _TIMES_OF = rf"\d[\d.,]*(?:\s?[-–]\s?\d+)?\s?(?:[xX×]|times?)|\d[\d.,]*\s?(?:
 _PERIOD = "day|night|week|wk|month|mo|year|yr|hour|hr|minute|min|second|sec"
 
 RATES: tuple[Rule, ...] = (
+    rule(r"(?<!\d)(?<!\d )\b(km|mi)/(?:h|hr)\b", lambda match: f"{UNITS[match[1]][1]} per hour"),
     rule(rf"(?<![\w.,/])(?P<what>{_TIMES_OF})\s?/\s?(?P<per>{words(PER)}|d|w)(?![\w/'])", _per),
     rule(
         rf"(?P<what>(?<![\w.,/])\d[\d.,]*(?:\s?[-–]\s?\d+)?\s[a-z]+(?:\s[a-z]+)?|\b(?:[Oo]nce|[Tt]wice)|\b[a-z]+[^s\W\d]s)"
-        rf"\s?/\s?(?P<per>{_PERIOD}|session|visit|person)(?![\w/'])",
+        rf"\s?/\s?(?P<per>{_PERIOD}|session|visit|person|serving|dose|shift)(?![\w/'])",
         _per,
     ),
     rule(rf"(?<![\w.,/])(?P<what>\d[\d.,]*(?:\s?[-–]\s?\d+)?)\s?/\s?(?P<per>{_PERIOD})(?![\w/'])", _per),
@@ -257,7 +267,8 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(r"(?<![\d/.])(?:(?P<whole>\d+)\s)?(?P<top>\d{1,3})/(?P<bottom>\d{1,3})(?![\d/]|\.\d)", _share),
     rule(
-        r"(?<![\d:.])(\d{1,2}):(\d)(?![\d:])", lambda match: f"{cardinal(int(match[1]))} to {cardinal(int(match[2]))}"
+        r"(?<![\d:.])(\d{1,4}):(\d|\d{3,4})(?![\d:])",
+        lambda match: f"{cardinal(int(match[1]))} to {cardinal(int(match[2]))}",
     ),
     # --- measures -------------------------------------------------------------------------------------------------
     rule(r"\b(\d{1,2})'\s?0(?:\"|'')", lambda match: f"{cardinal(int(match[1]))} foot"),
@@ -265,7 +276,7 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b(\d) ?ft\.? ?(1[01]|\d)(?!\d|\s?(?:in|x|by)\b|[.,/]\d)", _feet),
     rule(r"\b(\d{1,2})'\s?(\d{1,2})(?:\"|'')", _feet),
     rule(r"\b(\d{1,2})'(\d{1,2})\b(?!\w)", _feet),
-    rule(r"\b(\d{1,2})\"(?=\s|[.,;]|$)", lambda match: _quantity(match[1], "inch", "inches")),
+    rule(r"\b(\d{1,2})\"(?=\s|[.,;]|$)", _inches),
     rule(
         r"\b(\d{1,2}) ?ft\.? (\d{1,2}) ?in\b\.?",
         lambda m: f"{_quantity(m[1], 'foot', 'feet')} {_quantity(m[2], 'inch', 'inches')}",
