@@ -9,8 +9,9 @@ import pytest
 from jax.profiler import ProfileData
 
 from benchmarks.accelerator import profile
-from benchmarks.accelerator.rows import ROWS
+from benchmarks.accelerator.rows import PARITY, ROWS
 from benchmarks.accelerator.run import Worker, judged, run
+from converters.parity import run as parity
 
 BY_NAME = {row.name: row for row in ROWS}
 NOWHERE = Path("no-such-vectors")
@@ -20,7 +21,7 @@ NOWHERE = Path("no-such-vectors")
 def results(tmp_path_factory):
     """(exit code, folder) of a few rows."""
     output = tmp_path_factory.mktemp("accelerator")
-    rows = [BY_NAME[name] for name in ("card", "parity", "attention", "decode_1_int8", "lora")]
+    rows = [BY_NAME[name] for name in ("card", "parity_t5", "attention", "decode_1_int8", "lora")]
     return run(rows, output, True, 900, ["ours"], NOWHERE), output
 
 
@@ -38,7 +39,7 @@ def test_rows_have_a_value_a_roof_and_a_share_of_it(results):
 def test_a_row_that_cannot_be_measured_says_why_and_the_next_one_runs(results):
     text = (results[1] / "results.md").read_text()
     assert f"there is no {NOWHERE}" in text
-    assert text.count("\n| ") == 6 and text.index(BY_NAME["parity"].title) < text.index(BY_NAME["lora"].title)
+    assert text.count("\n| ") == 6 and text.index(BY_NAME["parity_t5"].title) < text.index(BY_NAME["lora"].title)
 
 
 def test_a_row_that_takes_too_long_is_cut_off(tmp_path):
@@ -52,6 +53,10 @@ def test_a_check_beyond_its_bound_fails_and_not_a_number_does_too():
     entry = lambda error: {"ours": {"error": error, "bound": 1e-2}, "goal": ""}  # noqa: E731
     assert not judged(entry(1e-3), {})["failed"]
     assert judged(entry(1e-1), {})["failed"] and judged(entry(float("nan")), {})["failed"]
+
+
+def test_every_network_with_vectors_has_a_row():
+    assert [f"{network.__name__.rsplit('.', 1)[1]}" for network in parity.networks()] == list(PARITY)
 
 
 def test_every_row_has_a_limit_of_its_own():

@@ -146,14 +146,15 @@ def _logits(ids):
     return lambda m: m.logits(m(m.embed(ids)).hidden)
 
 
-def parity(sizes: Sizes, folder: Path) -> Measurement:
-    """The vector sets of the networks' references, in float32: the largest difference as a share of its bound."""
+def parity(folder: Path, network: str) -> Measurement:
+    """The vectors of one network's reference, in float32: the largest difference as a share of its bound."""
     if not folder.is_dir():
         return Measurement(left_out=f"there is no {folder}; name the vector sets by --parity")
-    from converters.parity.run import run_all
+    from converters.parity.run import run_network
 
-    roots = [folder / "dreamtalk"] if sizes.tiny and (folder / "dreamtalk").is_dir() else [folder]
-    results = [r for r in run_all(roots, None, False) if not r.left_out]
+    results = [r for r in run_network(network, folder) if not r.left_out]
+    if not results:
+        return Measurement(left_out=f"no vectors of {network} below {folder}")
     failed = [f"{r.file} {r.array} {r.max_abs:.1e}" for r in results if not r.passed]
     share = worst_of(r.max_abs / (r.bound or np.finfo(np.float64).tiny) for r in results)  # some are compared exactly
     note = f"{len(results) - len(failed)} of {len(results)} arrays within their bounds"

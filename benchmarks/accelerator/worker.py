@@ -28,11 +28,12 @@ def ours(name: str, sizes: Sizes, folder: Path) -> tuple[Measurement, dict]:
     if name.startswith("decode_"):
         rows = int(name.split("_")[1])
         return language.decode(sizes, rows, packed=name.endswith("int8")), {}
+    if name.startswith("parity_"):
+        return checks.parity(folder, name.removeprefix("parity_")), {}
     half = max(1, sizes.batch // 2)
     calls = {
         "attention": lambda: checks.fused_attention(sizes),
         "bfloat16": lambda: checks.bfloat16(sizes),
-        "parity": lambda: checks.parity(sizes, folder),
         "stages_debug": lambda: checks.four_stages(sizes),
         "processes": lambda: checks.two_processes(sizes),
         "lora": lambda: language.train(sizes, "coe", sizes.batch, sizes.length),

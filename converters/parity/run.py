@@ -46,6 +46,15 @@ def _run(network: ModuleType, folder: Path, seed: int | None, float64: bool) -> 
     yield from guarded(f"{folder.name}/", network.run(folder, own if seed is None else seed, float64))
 
 
+def run_network(name: str, root: Path) -> Iterator[Result]:
+    """The results of one network, by its module's name, over every folder below `root`, in float32."""
+    network = importlib.import_module(f"converters.parity.networks.{name}")
+    for folder in folders_below(root):
+        if network.matches(folder):
+            with jax.default_matmul_precision("highest"):
+                yield from _run(network, folder, None, False)
+
+
 def run_all(roots: Sequence[Path], seed: int | None, float64: bool) -> Iterator[Result]:
     """Every result of every network over every folder; raises UserError where nothing was found.
 
