@@ -33,6 +33,8 @@ class Conversion:
       construct: our config → constructor `(config, *, rngs, dtype, param_dtype)`, the only truth about shapes.
       table: our config → table.
       recognizes: (input path, source) → whether the input is of this format; used where no name is given.
+      folder_files: files of which a folder holds all, where it is of this format and each of them is a checkpoint by itself;
+        () for formats that are one checkpoint. Used like `recognizes`, before anything is opened.
       open: input path → source; renames and unwraps here what is needed.
       files: (input path, source) → {name in the weights folder: path to copy, or bytes}.
       tensor_file: name of the tensors' file in an export.
@@ -57,6 +59,7 @@ class Conversion:
     construct: Callable[[Any], Callable[..., nnx.Module]]
     table: Callable[[Any], Table]
     recognizes: Callable[[Path, Source], bool]
+    folder_files: tuple[str, ...] = ()
     open: Callable[[Path], Source] = open_source
     files: Callable[[Path, Source], Mapping[str, str | Path | bytes]] = _no_files
     tensor_file: str = "model.safetensors"

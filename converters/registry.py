@@ -45,6 +45,9 @@ def recognize(path: Path) -> tuple[Conversion, Source]:
     Raises: UserError where no conversion, or more than one, recognizes it.
     """
     layout.require_complete(path)
+    for conversion in conversions().values():
+        if conversion.folder_files and all((path / name).is_file() for name in conversion.folder_files):
+            return conversion, conversion.open(path)
     found = []
     source = open_source(path)
     for conversion in conversions().values():

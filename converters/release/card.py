@@ -28,7 +28,7 @@ FILES = {
     "lora": "LoRA alone, for servers that take no other adapter (on `base_with_tokens`)",
     "gguf": "the merged language model for llama.cpp (bfloat16)",
     "speech": "the speech generator in StyleTTS 2's file",
-    "face": "the talking-head generator in DreamTalk's files",
+    "face": "the talking-head generator in DreamTalk's files, with its sizes in a `config.json`",
     "training_config.json": "the configuration of the training",
     "stages.json": "what each stage depended on, and how it ended",
     "SHA256SUMS": "checksums of all files (`sha256sum --check SHA256SUMS`)",

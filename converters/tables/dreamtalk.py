@@ -3,21 +3,27 @@
 `--source=dreamtalk` takes a folder with both, and with the folder of the wav2vec 2.0 model that its features come from
 (`wav2vec2-large-xlsr-53-english`), and makes the one weights folder that `dreamtalk.Animator` loads. The two networks
 convert alone, too. Also here: VGG-19, which the renderer's training compares pictures by.
+
+The published files do not say their sizes, which are always the same. An export of ours has a `config.json` beside them, since
+the networks trained here may have other sizes; where it is there, its sizes are expected, else the published ones.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from converters.conversion import Conversion
 from converters.formats.source import JoinedSource, RenamedSource, Source
 from converters.formats.torch_file import TorchSource
-from converters.huggingface import hf_config
+from converters.huggingface import hf_config, hf_model_type
 from converters.sources import open_source
 from converters.table import Ignore, Row, Table, chain, conv1d, conv2d, permute, prefixed, squeeze, transpose
 from converters.tables import hubert
+from empatheia_jax import weights
 from empatheia_jax.dreamtalk import perceptual, released
 from empatheia_jax.dreamtalk.config import DenoiserConfig, RendererConfig
 from empatheia_jax.dreamtalk.denoiser import Denoiser
@@ -212,16 +218,53 @@ def vgg19() -> Table:
 
 DENOISER_FILE, RENDERER_FILE = "denoising_network.pth", "renderer.pt"
 _PARTS = {"denoiser": "denoiser/", "renderer": "renderer/", "speech": "speech/"}
+_SPEECH_FILE = "speech/model.safetensors"
+_ALONE = {part: f"{KIND}-{part}" for part in ("denoiser", "renderer")}
+"""Kind of a network that was exported alone."""
+
+
+def _exported_sizes(kind: str, config: Any) -> dict[str, bytes]:
+    """`config.json` of an export: the sizes of its networks, and the kind of the whole as its `model_type`."""
+    values = {"model_type": kind, **weights.config_to_dict(config)}
+    return {"config.json": (json.dumps(values, indent=1) + "\n").encode()}
+
+
+def _exported_config(path: Path) -> DreamTalkConfig | None:
+    """What the `config.json` of an export says; None where there is none, as beside the published files."""
+    if hf_model_type(path) != KIND:
+        return None
+    values = {key: value for key, value in hf_config(path).items() if key != "model_type"}
+    return weights.config_from_dict(DreamTalkConfig, values)
+
+
+def _config_of(part: str, config_class: type, published: Any) -> Callable[[Path, Source], Any]:
+    """Config of one of the networks, in a folder of its own or beside the other."""
+
+    def config(path: Path, source: Source) -> Any:
+        if (whole := _exported_config(path)) is not None:
+            return getattr(whole, part)
+        if hf_model_type(path) != _ALONE[part]:
+            return published
+        values = {key: value for key, value in hf_config(path).items() if key != "model_type"}
+        return weights.config_from_dict(config_class, values)
+
+    return config
 
 
 def _open_denoiser(path: Path) -> Source:
     """Tensors of the denoiser; a checkpoint holds others (of its training) beside them, under other prefixes."""
-    source = TorchSource(path, "model_state_dict") if path.suffix in (".pth", ".pt") else open_source(path)
+    source = _open(path, DENOISER_FILE, "model_state_dict")
     return RenamedSource(source, lambda key: key if key.startswith(DENOISER_PREFIX) else None)
 
 
 def _open_renderer(path: Path) -> Source:
-    return TorchSource(path, "net_G_ema") if path.suffix in (".pth", ".pt") else open_source(path)
+    return _open(path, RENDERER_FILE, "net_G_ema")
+
+
+def _open(path: Path, name: str, root: str) -> Source:
+    """One network: its file, a folder with it, or another checkpoint that holds its tensors alone."""
+    file = path / name if (path / name).is_file() else path
+    return TorchSource(file, root) if file.suffix in (".pth", ".pt") else open_source(file)
 
 
 def _speech_folder(path: Path) -> Path:
@@ -239,17 +282,19 @@ def _open_folder(path: Path) -> Source:
     lost = [name for name in (DENOISER_FILE, RENDERER_FILE) if not (path / name).is_file()]
     if lost:
         raise UserError(f"{path} has no {' and no '.join(lost)}; expected the files that DreamTalk's authors give out")
-    parts = {
-        "denoiser": _open_denoiser(path / DENOISER_FILE),
-        "renderer": _open_renderer(path / RENDERER_FILE),
-        "speech": open_source(_speech_folder(path)),
-    }
+    parts = {"denoiser": _open_denoiser(path / DENOISER_FILE), "renderer": _open_renderer(path / RENDERER_FILE)}
+    if hf_model_type(path) != KIND:
+        parts["speech"] = open_source(_speech_folder(path))
+    elif hf_config(path).get("speech") is not None:
+        parts["speech"] = open_source(path / _SPEECH_FILE)
     return JoinedSource(
         str(path), [RenamedSource(part, lambda key, n=name: _PARTS[n] + key) for name, part in parts.items()]
     )
 
 
 def _folder_config(path: Path, source: Source) -> DreamTalkConfig:
+    if (exported := _exported_config(path)) is not None:
+        return exported
     speech = Wav2Vec2Config.from_source(hf_config(_speech_folder(path)))
     return DreamTalkConfig(speech, released.DENOISER, released.RENDERER, released.STILL_POSE)
 
@@ -272,7 +317,7 @@ def _export_place(key: str) -> tuple[str, tuple[str, ...]]:
     """Where the original's loaders look for a tensor of the whole folder."""
     part, _, inner = key.partition("/")
     if part == "speech":
-        return "speech/model.safetensors", (inner,)
+        return _SPEECH_FILE, (inner,)
     file, root = {"denoiser": (DENOISER_FILE, "model_state_dict"), "renderer": (RENDERER_FILE, "net_G_ema")}[part]
     return file, (root, inner)
 
@@ -289,33 +334,37 @@ CONVERSIONS = [
         config=_folder_config,
         construct=lambda config: DreamTalk,
         table=whole,
-        recognizes=lambda path, source: _holds(source, _PARTS["denoiser"]) and _holds(source, _PARTS["renderer"]),
+        recognizes=lambda path, source: False,  # a folder of several checkpoints is recognized by their names
+        folder_files=(DENOISER_FILE, RENDERER_FILE),
         open=_open_folder,
         place=_export_place,
+        export_files=lambda config: _exported_sizes(KIND, config),
         config_class=DreamTalkConfig,
     ),
     Conversion(
-        name="dreamtalk-denoiser",
-        kind="dreamtalk-denoiser",
+        name=_ALONE["denoiser"],
+        kind=_ALONE["denoiser"],
         about=f"DreamTalk's {DENOISER_FILE} alone",
-        config=lambda path, source: released.DENOISER,
+        config=_config_of("denoiser", DenoiserConfig, released.DENOISER),
         construct=lambda config: Denoiser,
         table=denoiser,
         recognizes=lambda path, source: _holds(source, f"model_state_dict.{DENOISER_PREFIX}"),
         open=_open_denoiser,
         place=lambda key: (DENOISER_FILE, ("model_state_dict", key)),
+        export_files=lambda config: _exported_sizes(_ALONE["denoiser"], config),
         config_class=DenoiserConfig,
     ),
     Conversion(
-        name="dreamtalk-renderer",
-        kind="dreamtalk-renderer",
+        name=_ALONE["renderer"],
+        kind=_ALONE["renderer"],
         about=f"DreamTalk's {RENDERER_FILE} alone",
-        config=lambda path, source: released.RENDERER,
+        config=_config_of("renderer", RendererConfig, released.RENDERER),
         construct=lambda config: Renderer,
         table=renderer,
         recognizes=lambda path, source: _holds(source, "net_G_ema.warpping_net."),
         open=_open_renderer,
         place=lambda key: (RENDERER_FILE, ("net_G_ema", key)),
+        export_files=lambda config: _exported_sizes(_ALONE["renderer"], config),
         config_class=RendererConfig,
     ),
     Conversion(

@@ -47,6 +47,10 @@ PLBERT = {
     "dropout": 0.1,
 }
 
+PLBERT_FILE = "plbert_config.yml"
+"""PL-BERT's parameters in an export."""
+ALBERT = {"embedding_size": 128, "layer_norm_eps": 1e-12}
+
 Rows = list[Row | Ignore | Same]
 
 # PyTorch's transposed convolutions are (in, out, width); ours are (width, in, out), not mirrored.
@@ -455,7 +459,9 @@ def source_config(config: StyleTTS2Config) -> dict[str, Any]:
 def export_files(config: StyleTTS2Config) -> dict[str, bytes]:
     """`config.yml`, and PL-BERT's parameters, which the original keeps in a folder of their own."""
     bert = {name: getattr(config.bert, name) for name in PLBERT if name != "dropout"} | {"dropout": 0.1}
-    files = {"config.yml": source_config(config), "plbert_config.yml": bert}
+    # The published file leaves these to the defaults of transformers' ALBERT.
+    bert |= {name: own for name, usual in ALBERT.items() if (own := getattr(config.bert, name)) != usual}
+    files = {"config.yml": source_config(config), PLBERT_FILE: bert}
     return {name: yaml.safe_dump({"model_params": values}, sort_keys=False).encode() for name, values in files.items()}
 
 
@@ -475,15 +481,18 @@ def _checkpoint(path: Path) -> Path:
 
 
 def _config(path: Path, source: Source) -> StyleTTS2Config:
-    """`config.yml` beside the checkpoint (or the one .yml file there), and PL-BERT's own where it points at one that is there."""
+    """`config.yml` beside the checkpoint (or the one .yml file there), and PL-BERT's own where it points at one that is there, or
+    where an export of ours wrote it.
+    """
     folder = path if path.is_dir() else path.parent
-    found = sorted(folder.glob("*.yml"))
+    found = [each for each in sorted(folder.glob("*.yml")) if each.name != PLBERT_FILE]
     chosen = folder / "config.yml" if folder / "config.yml" in found else (found[0] if len(found) == 1 else None)
     if chosen is None:
         raise UserError(f"{folder} lacks config.yml, the configuration file that is published with a checkpoint")
     values, content = _model_params(chosen)
-    bert = folder / str(content.get("PLBERT_dir", "")) / "config.yml"
-    plbert = _model_params(bert)[0] if content.get("PLBERT_dir") and bert.is_file() else PLBERT
+    there = content.get("PLBERT_dir")
+    bert = folder / str(there) / "config.yml" if there else folder / PLBERT_FILE
+    plbert = _model_params(bert)[0] if bert.is_file() else PLBERT
     networks = tuple(name for name in NETWORKS if any(key.startswith(f"net.{name}.") for key in source))
     config = StyleTTS2Config.from_source(values, plbert, networks=networks)
     if "bert" in networks and not any(key.startswith("net.bert.") and ".pooler." in key for key in source):

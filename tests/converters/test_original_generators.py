@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 import yaml
 from flax import nnx
 
-from converters import convert, interpreter
+from converters import convert, inspect, interpreter
 from converters.interpreter import export, export_manifest
 from converters.registry import find_conversion
 from converters.release import generators
@@ -104,12 +105,59 @@ def test_dreamtalks_files_are_read_without_trust_and_hold_every_bit(tmp_path):
             np.testing.assert_array_equal(value.numpy(), expected[f"{part}/{key}"], err_msg=key)
 
 
+SPEECH = dataclasses.replace(tiny.DREAMTALK.denoiser, audio_feature_dim=tiny.HUBERT.width)
+EXPORTS = {
+    "a whole face": (dataclasses.replace(tiny.DREAMTALK, speech=tiny.HUBERT, denoiser=SPEECH), KIND),
+    "a denoiser": (tiny.DREAMTALK.denoiser, "dreamtalk-denoiser"),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_an_exported_face_of_any_size_is_recognized_fits_and_comes_back_bit_by_bit(name, tmp_path, capsys):
+    config, kind = EXPORTS[name]
+    flat = seeded(find_conversion(kind).abstract(config))
+    folder = weights.save(tmp_path / "w", flat, config, kind, {"trained_by": "us"})
+    out = generators.write(folder, tmp_path / "out")
+    assert inspect.main([str(out)]) == 0
+    said = capsys.readouterr().out
+    assert f"{out}: {kind}, " in said and "fits exactly" in said and f"config: {type(config).__name__}(" in said
+    assert convert.main([f"--input={out}", f"--output={tmp_path / 'back'}"]) == 0
+    _, back_config, back = weights.load(tmp_path / "back")
+    assert weights.config_from_dict(type(config), back_config) == config
+    for path, value in weights.load(folder)[2].items():
+        np.testing.assert_array_equal(back[path], value, err_msg=path)
+
+
+def test_an_exported_voice_says_the_sizes_of_its_pl_bert(tmp_path, capsys):
+    flat = seeded(find_conversion("styletts2").abstract(tiny.STYLE_TTS2))
+    out = generators.write(weights.save(tmp_path / "w", flat, tiny.STYLE_TTS2, VOICE, {}), tmp_path / "out")
+    assert inspect.main([str(out)]) == 0
+    assert f"embedding_size={tiny.STYLE_TTS2.bert.embedding_size}" in capsys.readouterr().out
+
+
+def test_an_exported_face_and_each_of_its_files_are_inspected_with_the_sizes_that_stand_beside_them(tmp_path, capsys):
+    flat = seeded(find_conversion("dreamtalk").abstract(tiny.DREAMTALK))
+    out = generators.write(weights.save(tmp_path / "w", flat, tiny.DREAMTALK, KIND, {}), tmp_path / "out")
+    for path, name in {
+        out: "dreamtalk",
+        **{out / file: f"dreamtalk-{part}" for part, (file, _) in FILES.items()},
+    }.items():
+        assert inspect.main([str(path)]) == 0
+        assert f"{path}: {name}, " in capsys.readouterr().out
+    (out / "config.json").write_text('{"model_type": "dreamtalk", "denoiser": 5}')
+    assert inspect.main([str(out)]) == 2
+    assert "DreamTalkConfig: unknown fields [], missing fields" in capsys.readouterr().err
+    (out / "config.json").unlink()  # what is not said is expected as it was published
+    assert inspect.main([str(out / "renderer.pt")]) == 1
+    assert "misshapen" in capsys.readouterr().out
+
+
 def test_one_network_that_was_trained_here_goes_out_alone_and_other_weights_are_refused(tmp_path):
     denoiser = tiny.DREAMTALK.denoiser
     flat = seeded(find_conversion("dreamtalk-denoiser").abstract(denoiser))
     folder = weights.save(tmp_path / "w", flat, denoiser, "dreamtalk-denoiser", {"trained_by": "dreamtalk_denoiser"})
     out = generators.write(folder, tmp_path / "out")
-    assert [path.name for path in out.iterdir()] == ["denoising_network.pth"]
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "denoising_network.pth"]
     other = weights.save(tmp_path / "v", {"a": np.ones(1)}, {}, "hubert", {})
     with pytest.raises(UserError, match="holds a 'hubert'; expected a generator"):
         generators.write(other, tmp_path / "no")
