@@ -17,9 +17,6 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2.config import SYNTHESIS, BertConfig, DecoderConfig, StyleTTS2Config
 from empatheia_jax.styletts2.model import KIND, StyleTTS2
 
-VOICES_FILE = "voices.npz"
-VOCABULARY_FILE = "vocab.json"
-
 # As in the `config.json` of hexgrad/Kokoro-82M, which the ONNX file does not carry; every size is checked against it.
 _DECODER = {
     "type": "istftnet",
@@ -74,7 +71,7 @@ def _model_file(path: Path) -> Path | None:
 def _files(path: Path, source: Source) -> dict[str, bytes]:
     tables = kokoro_package.voices(path if path.is_dir() else None)
     vocabulary = json.dumps({"vocab": kokoro_package.vocabulary()}, ensure_ascii=False, indent=1) + "\n"
-    return {VOICES_FILE: kokoro_package.voices_file(tables), VOCABULARY_FILE: vocabulary.encode()}
+    return {styletts2.VOICES_FILE: kokoro_package.voices_file(tables), styletts2.VOCABULARY_FILE: vocabulary.encode()}
 
 
 CONVERSIONS = [

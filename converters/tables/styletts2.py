@@ -49,6 +49,8 @@ PLBERT = {
 
 PLBERT_FILE = "plbert_config.yml"
 """PL-BERT's parameters in an export."""
+VOICES_FILE, VOCABULARY_FILE = "voices.npz", "vocab.json"
+"""Of Kokoro, beside its weights."""
 ALBERT = {"embedding_size": 128, "layer_norm_eps": 1e-12}
 
 Rows = list[Row | Ignore | Same]
@@ -501,6 +503,12 @@ def _config(path: Path, source: Source) -> StyleTTS2Config:
     return config
 
 
+def _voices(path: Path, source: Source) -> dict[str, str | Path | bytes]:
+    """Files of Kokoro that an export keeps: its symbols and its voices."""
+    folder = path if path.is_dir() else path.parent
+    return {name: folder / name for name in (VOICES_FILE, VOCABULARY_FILE) if (folder / name).is_file()}
+
+
 def _model_params(path: Path) -> tuple[dict, dict]:
     """`model_params` of a configuration file, and all of it. Raises `UserError` where it is none."""
     try:
@@ -519,7 +527,9 @@ CONVERSIONS = [
         construct=lambda config: StyleTTS2,
         table=table,
         recognizes=lambda path, source: any(key.startswith("net.predictor.") for key in source),
+        folder_files=(RELEASE_FILE,),  # an export has the voices of Kokoro beside it, which are an .npz file
         open=lambda path: open_source(_checkpoint(path)),
+        files=_voices,
         place=export_place,
         keys=export_keys,
         export_table=export_table,

@@ -128,11 +128,14 @@ def test_an_exported_face_of_any_size_is_recognized_fits_and_comes_back_bit_by_b
         np.testing.assert_array_equal(back[path], value, err_msg=path)
 
 
-def test_an_exported_voice_says_the_sizes_of_its_pl_bert(tmp_path, capsys):
+def test_an_exported_voice_says_the_sizes_of_its_pl_bert_and_keeps_its_voices(tmp_path, capsys):
     flat = seeded(find_conversion("styletts2").abstract(tiny.STYLE_TTS2))
-    out = generators.write(weights.save(tmp_path / "w", flat, tiny.STYLE_TTS2, VOICE, {}), tmp_path / "out")
+    files = {"voices.npz": b"voices", "vocab.json": b"{}"}
+    out = generators.write(weights.save(tmp_path / "w", flat, tiny.STYLE_TTS2, VOICE, {}, files), tmp_path / "out")
     assert inspect.main([str(out)]) == 0
     assert f"embedding_size={tiny.STYLE_TTS2.bert.embedding_size}" in capsys.readouterr().out
+    back = convert.to_weights(find_conversion("styletts2"), out, tmp_path / "back")
+    assert {name: (back / name).read_bytes() for name in files} == files
 
 
 def test_an_exported_face_and_each_of_its_files_are_inspected_with_the_sizes_that_stand_beside_them(tmp_path, capsys):
