@@ -33,7 +33,8 @@ def _age(match: re.Match[str]) -> str:
     if match["many"]:
         return f"{_numbers(match)} {span} olds"
     before, after = match.string[: match.start()], match.string[match.end() :]
-    said_alone = _SAYS_THE_AGE.search(before) and not _SOMEBODY.match(after)
+    in_brackets = before.endswith("(") and after[:1] in (")", ",")
+    said_alone = (in_brackets or _SAYS_THE_AGE.search(before)) and not _SOMEBODY.match(after)
     written_so = (
         match["unit"] and unit.endswith("s") and not re.search(r"\b(?:an?|my|the|our|his|her|their)\s+$", before)
     )

@@ -38,6 +38,15 @@ def _thousands(match: re.Match[str]) -> str:
     return match[0] if address else "".join(parts)
 
 
+def _fever(match: re.Match[str]) -> str:
+    """A temperature of 39,4."""
+    return (
+        f"{match['whole']}.{match['part']}"
+        if re.search(r"\b(?:fever|temp|temperature)\b", match.string, re.I)
+        else match[0]
+    )
+
+
 def _comma(match: re.Match[str]) -> str:
     """3,5 km → 3.5 km; but "2,3 days" are two or three of them."""
     whole, part = match["whole"], match["part"]
@@ -51,6 +60,12 @@ RULES: tuple[Rule, ...] = (
         rf"(?<![\w.,])(?P<number>{_GROUPED}),(?P<part>\d\d?){_NO_MORE}",
         lambda match: f"{_plain(match['number'])}.{match['part']}",
     ),
+    rule(rf"(?<![\w.,])(?<!\d )(?P<number>\d{{1,3}}(?: \d{{3}})+)(?=\s?{_MONEY})", lambda match: _plain(match[0])),
+    rule(
+        rf"(?P<sign>{SIGN}\s?)(?P<number>\d{{1,3}}(?: \d{{3}})+)(?!\d|[., ]\d)",
+        lambda m: m["sign"] + _plain(m["number"]),
+    ),
+    rule(r"(?<![\w.,])(?P<whole>3[4-9]|4[0-2]),(?P<part>\d)(?![\w]|[.,]\d)", _fever),
     rule(r"(?<![\w.,])\d{1,3}(?:\.\d{3}){2,}(?![\w.]|,\d)", _thousands),
     rule(r"(?<![\w'])\d{1,3}(?:'\d{3})+(?![\w'])", lambda match: _plain(match[0])),
     rule(rf"(?<![\w.,])(?P<number>\d{{1,3}}(?:\.\d{{3}})+)(?=\s?{_POINTED})", lambda match: _plain(match[0])),
