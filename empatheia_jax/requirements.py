@@ -67,7 +67,9 @@ def is_debug(config: Experiment, network: str = "llm") -> bool:
 
 
 def missing(config: Experiment, *, networks: Sequence[str] = tuple(NETWORKS), data: bool = True) -> list[str]:
-    """One line per missing folder, with its key and the command that gets it; empty when nothing is missing."""
+    """One line per missing folder, with its key and the command that gets it; empty when nothing is missing. `data`: for a
+    training, which also needs its data set and one thing to begin from.
+    """
     lines = []
     for network in networks:
         name, where = config.networks[network], folder(config, network)
@@ -85,6 +87,11 @@ def missing(config: Experiment, *, networks: Sequence[str] = tuple(NETWORKS), da
             weights.open_start(config.start)
         except UserError as error:
             lines.append(str(error))
+    if data and config.start and config.networks.adapter:
+        lines.append(
+            f"start={config.start} and networks.adapter={config.networks.adapter} both say what the training begins from, and "
+            'the first would replace the second; leave networks.adapter out, or begin from it alone with --config.start=""'
+        )
     if data and config.data.path != "debug" and not Path(config.data.path).is_dir():
         if "toy" in config.data.path:
             command = f"`python -m data_pipeline.toy --output={config.data.path}`"

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 import launch
 from configs import debug, quickstart, starter
-from empatheia_jax import Empatheia, assemble, weights
+from empatheia_jax import Empatheia, assemble, requirements, weights
 from empatheia_jax.dialogue import replies, writer
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import local_mesh
@@ -124,6 +124,13 @@ def test_leaves_of_another_network_are_refused_in_one_line(folder, tmp_path):
         assemble.empatheia(settings(start=str(folder), seed=99), local_mesh(1, 1, 1))
     with pytest.raises(UserError, match="other sizes"):
         assemble.empatheia(settings(start=str(folder), **{"lora.rank": 4}), local_mesh(1, 1, 1))
+
+
+def test_a_training_begins_from_leaves_or_from_an_adapter_and_not_from_both(folder, capsys, tmp_path):
+    asked = [f"--config.start={folder}", f"--config.networks.adapter={folder}", f"--workdir={tmp_path / 'run'}"]
+    assert launch.main(["launch.py", "--config=configs/debug.py", *asked]) == 2
+    assert "both say what the training begins from" in capsys.readouterr().err
+    assert not any("both" in line for line in requirements.missing(settings(start=str(folder))))
 
 
 @pytest.mark.parametrize("file", ["leaves.safetensors", "start.json", "SHA256SUMS"])
