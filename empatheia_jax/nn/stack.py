@@ -45,7 +45,9 @@ def unstack_in_place(module: nnx.Module, count: int, place: jax.sharding.Shardin
     if len(devices) > 1 or any(device.platform != "cpu" for device in devices):
         return jax.jit(lambda state: unstack(nnx.merge(graph, state), count))(state)
     stacks = [np.asarray(leaf) for leaf in leaves]
-    return jax.device_put([tree.unflatten([stack[index] for stack in stacks]) for index in range(count)], place)
+    return jax.device_put(
+        [jax.tree.unflatten(tree, [stack[index] for stack in stacks]) for index in range(count)], place
+    )
 
 
 def run_layers(
