@@ -8,7 +8,6 @@ import json
 
 import jax.numpy as jnp
 import numpy as np
-import peft
 import pytest
 import torch
 import transformers
@@ -46,6 +45,8 @@ class Merg(torch.nn.Module):
     """The trainable skeleton of the baseline's model: the same modules under the same names."""
 
     def __init__(self, **sizes):
+        import peft  # five seconds, which tests of other files need not wait for
+
         super().__init__()
         torch.manual_seed(0)
         sizes = SIZES | sizes
