@@ -121,9 +121,11 @@ def fits(path, seconds: float, frames: int) -> None:
     assert audio_info(path).seconds == pytest.approx(seconds, abs=0.07)
 
 
-def test_a_film_of_ten_minutes_has_its_speech(tmp_path):
+# `slow`: the writer does the same for each of the minutes, and the film of one is the quick test of the claim.
+@pytest.mark.parametrize("seconds", [60.0, pytest.param(600.0, marks=pytest.mark.slow)])
+def test_a_film_of_minutes_has_its_speech(tmp_path, seconds):
     """A film is written as its frames come; here they are drawn beforehand, so that only the writing takes time."""
-    seconds, path = 600.0, tmp_path / "film.mp4"
+    path = tmp_path / "film.mp4"
     frames = features.frames_of(round(seconds * RATE))
     batch = np.zeros((250, 32, 32, 3), np.uint8)
     with VideoWriter(path, fps=25, size=(32, 32), audio=speech(seconds), audio_rate=RATE) as film:
