@@ -131,3 +131,16 @@ def test_rates_by_group_and_a_moving_average_are_config_values():
     config.coe.ema, config.coe.group_rates = 0.99, "core.*=0.2, synchronizer.*=1.5"
     found = schedule.optimizer_config(resolve(config).coe)
     assert found.ema == 0.99 and found.group_rates == {"core.*": 0.2, "synchronizer.*": 1.5}
+
+
+def test_what_trains_the_core_learns_to_do_without_a_recording():
+    """Otherwise a core that was trained on films writes no chain where somebody only types."""
+    for name, variant in VARIANTS:
+        config = importlib.import_module(f"configs.{name}").get_config(*([variant] if variant else []))
+        if (
+            "coe" in config.schedule.split(",")
+            and config.data.modalities
+            and name != "debug"
+            and "debug" not in variant
+        ):
+            assert config.data.modality_dropout > 0, (name, variant)

@@ -97,3 +97,13 @@ def test_every_name_of_a_page_exists(page):
 @pytest.mark.parametrize("name", ["dialogue.engine.Engine.sing", "dialogue.motor", "Empatheia.sing", "bridge.fused"])
 def test_a_name_that_does_not_exist_is_found(name):
     assert not exists(name)
+
+
+def test_every_test_that_the_page_of_faults_names_exists():
+    page = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    named, path = [], ""
+    for each in re.findall(r"`((?:[\w/]+\.py::)?test_\w+)`", page):
+        path, _, name = each.rpartition("::") if "::" in each else (path, "", each)
+        named.append(f"{path}::{name}")
+    missing = [each for each in named if (parts := each.split("::"))[1] not in members(tree(ROOT / "tests" / parts[0]))]
+    assert len(named) > 50 and not missing
