@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -91,10 +92,8 @@ class Metrics:
             ) from error
         if self._tensorboard:
             if stage not in self._writers:
-                from tensorboardX import SummaryWriter
-
                 # Events beyond the step of a restart are purged, as in the JSONL.
-                self._writers[stage] = SummaryWriter(str(self.folder / stage), purge_step=int(step))
+                self._writers[stage] = _summary_writer()(str(self.folder / stage), purge_step=int(step))
             for name, value in numbers.items():
                 self._writers[stage].add_scalar(name, value, int(step))
 
@@ -103,6 +102,23 @@ class Metrics:
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
+
+
+def _summary_writer() -> Any:
+    """The class of tensorboardX, imported without PyTorch.
+
+    tensorboardX imports PyTorch where it is installed, to recognise its tensors. None are written here, and the import takes
+    seconds of every start.
+    """
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # an import of it raises ImportError, as where it is missing
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if hidden:
+            del sys.modules["torch"]
+    return SummaryWriter
 
 
 def _number(value: Any) -> float | int | bool:
