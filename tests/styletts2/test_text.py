@@ -74,6 +74,12 @@ SPOKEN = {
     "<emo> sad </emo>": "sad",
     "- first\n- second": "first second",
     "A heading\n\nIts text.": "A heading. Its text.",
+    # the numbers of a list do not run into what is dialled
+    "1) Call 988\n2) Text HOME to 741741": (
+        "one. Call nine eight eight. two. Text home to seven four one, seven four one"
+    ),
+    "- Call 988\n- Rest a bit\n- Eat": "Call nine eight eight. Rest a bit. Eat",
+    "numbers: 988\n741741": "numbers: nine eight eight. seven four one, seven four one",
     # feeling
     "So sad 😢💔": "So sad",
     "Hi :) I love it <3": "Hi I love it",

@@ -154,7 +154,7 @@ _CLOCK = r"\d{1,2}(?::\d{2})?"
 
 RULES: tuple[Rule, ...] = (
     # --- names of days and months ---------------------------------------------------------------------------------
-    rule(r"\bM-F\b", "Monday to Friday"),
+    rule(r"\bM[-–]F\b", "Monday to Friday"),
     rule(rf"\b({words((*DAYS, *MONTHS))})\s?[-–—]\s?(?=(?:{words((*DAYS, *MONTHS))})\b)", r"\1 to "),
     rule(
         rf"\b({words((*_SHORT_MONTHS, 'May'))})\.?\s?[-–—]\s?({words((*_SHORT_MONTHS, 'May'))})\b",

@@ -261,7 +261,7 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b(?P<letters>(?:[A-Z]\.){2,})(?P<possessive>'s)?", _initials),
     rule(r"\b([A-Z]{1,3})&([A-Z])(s?)\b", _and),
     rule(r"\b([a-hj-z])([A-Z]{2,})\b", lambda match: f"{match[1]} {' '.join(match[2])}"),  # mRNA, cPTSD
-    rule(r"\b([A-F])([-+])(?=\s|[.,;!?]|$)", lambda match: f"{match[1]} {'plus' if match[2] == '+' else 'minus'}"),
+    rule(r"\b([A-F])([-+])(?=\s|[.,;!?)/]|$)", lambda match: f"{match[1]} {'plus' if match[2] == '+' else 'minus'}"),
     rule(r"\b([A-HJ-Z])\.(?=\s+[A-Z])", _initial),
     rule(r"\b[A-Z]+'[A-Z]+\b", _shouted_contraction),
     rule(rf"\b(?:{words(_SPELLED_SMALL)})s?\b(?!')|\b(?:{words(_SPELLED_SMALL)})(?=')", _spaced_small),
@@ -277,7 +277,8 @@ RULES: tuple[Rule, ...] = (
     rule(r"¶\s?", "paragraph "),
     rule(r"(?<=\w)\s*\+\s*(?=\w)", " plus "),
     rule(r"(?i)\band/or\b", "and or"),
-    rule(r"\b[Ss]/he\b", "she or he"),
+    rule(r"\b[Ss]/he\b|(?<!\w)\([Ss]\)he\b", "she or he"),
+    rule(r"(?<=[a-z])\((e?s)\)", r"\1"),  # friend(s)
     rule(_PRONOUNS, lambda match: match[0].replace("/", " ")),
     rule(r"(?<=\w)\s*/\s*(?=\w)", " or "),
     rule(r"%", " percent "),

@@ -25,7 +25,15 @@ def _hashtag(match: re.Match[str]) -> str:
     return "hashtag " + re.sub(r"(?<=[a-z])(?=[A-Z0-9])|_", " ", match[1])
 
 
+# The numbers of a list must not run into the numbers before them: "Call 988\n2) …" is not 9882.
+_ITEM = r"(?=\s{0,3}\d{1,2}[.)]\s)"
+_NOT_ENDED = r"(?<=[^\s.,;:!?…])[ \t]*\n"
+
 RULES: tuple[Rule, ...] = (
+    rule(rf"{_NOT_ENDED}{_ITEM}", ".\n"),
+    rule(r"(?<=\d)[ \t]*\n(?=\s*\d)", ".\n"),
+    rule(rf"(?m)(^\s{{0,3}}[-*•+]\s+\S+[ \t]+[^\n]*){_NOT_ENDED}(?=\s{{0,3}}[-*•+]\s)", r"\1.\n"),
+    rule(r"(?m)^(\s{0,3}\d{1,2})\)(?=\s)", r"\1."),
     rule(r"<[A-Za-z/!][^<>\n]{0,40}>", " "),  # tags such as <br> or <emo>
     rule(r"\[([^\]\n]+)\]\(([^)\s]+)\)", r"\1"),  # [words](link)
     rule(r"(?m)^\s{0,3}(?:#{1,6}|[-*•+>])\s+", ""),

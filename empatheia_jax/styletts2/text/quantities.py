@@ -210,11 +210,13 @@ def _degrees(match: re.Match[str]) -> str:
 _TIMES_OF = rf"\d[\d.,]*(?:\s?[-–]\s?\d+)?\s?(?:[xX×]|times?)|\d[\d.,]*\s?(?:%|{words(UNITS)})"
 _PERIOD = "day|night|week|wk|month|mo|year|yr|hour|hr|minute|min|second|sec"
 
+_MOMENTS = "(?:week|mid)?day|night|mornings?|evening|afternoon|week(?:end)?|month|year|hour|minute|second|date|place"
+
 RATES: tuple[Rule, ...] = (
     rule(r"(?<!\d)(?<!\d )\b(km|mi)/(?:h|hr)\b", lambda match: f"{UNITS[match[1]][1]} per hour"),
     rule(rf"(?<![\w.,/])(?P<what>{_TIMES_OF})\s?/\s?(?P<per>{words(PER)}|d|w)(?![\w/'])", _per),
     rule(
-        rf"(?P<what>(?<![\w.,/])\d[\d.,]*(?:\s?[-–]\s?\d+)?\s[a-z]+(?:\s[a-z]+)?|\b(?:[Oo]nce|[Tt]wice)|\b[a-z]+[^s\W\d]s)"
+        rf"(?P<what>(?<![\w.,/])\d[\d.,]*(?:\s?[-–]\s?\d+)?\s[a-z]+(?:\s[a-z]+)?|\b(?:[Oo]nce|[Tt]wice)|\b(?!(?:{_MOMENTS})\b)[a-z]{{3,}})"
         rf"\s?/\s?(?P<per>{_PERIOD}|session|visit|person|serving|dose|shift)(?![\w/'])",
         _per,
     ),
@@ -250,7 +252,6 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(rf"(?<![\w.,])({NUMBER})\s?[x×]\s?(?={NUMBER}\s?(?:mg|mcg|g|ml|mL)\b)", lambda m: f"{decimal(m[1])} times "),
     rule(rf"(?<![\w.,])({NUMBER})\+\s?({words(UNITS)})(?![\w/])", lambda m: f"{decimal(m[1])} plus {UNITS[m[2]][1]}"),
-    rule(r"(?i)(\b(?:day|week|session|page|round|step|part) \d{1,3})/(?=\d{1,3}\b)", r"\1 of "),
     rule(r"(?<![\w)/.,-])-(?=\d+/\d+\b)", "minus "),
     rule(rf"(?<![\w.])({NUMBER})\s?°?\s?[-–—]\s?({NUMBER})(?=\s?(?:%|°))", lambda m: f"{decimal(m[1])} to {m[2]}"),
     rule(rf"(?<![\w.,])(?P<first>{NUMBER})\s?[-–—]\s?(?={NUMBER}\s?(?:{words(UNITS)})\b)", _range_of_measures),

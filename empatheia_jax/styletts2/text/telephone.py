@@ -112,6 +112,14 @@ def _list(match: re.Match[str]) -> str:
     return re.sub(r"\d+", lambda number: digits(number[0]), match[0])
 
 
+def _alternatives(match: re.Match[str]) -> str:
+    """911/999/112: nine one one or nine nine nine or one one two."""
+    found = match[0].split("/")
+    if not ({*_ALWAYS, "999"} & {*found} or _AFTER_CALLING.search(_sentence(match))):
+        return match[0]
+    return " or ".join(map(digits, found))
+
+
 def _sentence(match: re.Match[str]) -> str:
     start = max(match.string.rfind(mark, 0, match.start()) for mark in ".!?\n") + 1
     return re.split(r"[.!?\n]", match.string[start:], maxsplit=1)[0]
@@ -160,10 +168,7 @@ RULES: tuple[Rule, ...] = (
         _after_a_call,
         re.I | re.X,
     ),
-    rule(
-        rf"\b(?:{words(_ALWAYS)})/{_SERVICE}\b",
-        lambda m: " or ".join(map(digits, m[0].split("/"))),
-    ),
+    rule(rf"(?<![\w.,$€£/:#-]){_SERVICE}(?:/{_SERVICE})+(?![\w:/]|-\d|[.,]\d)", _alternatives),
     rule(rf"(?<![\w.,$€£/:#-]){_SERVICE}(?:(?:, or |, and |, | or | and ){_SERVICE})+(?![\w:/]|-\d|[.,]\d)", _list),
     rule(rf"(?<![\w.,$€£/:#-]){_SERVICE}(?![\w:/]|-\d|[.,]\d)", _helpline),
     rule(
