@@ -70,7 +70,7 @@ def test_a_split_becomes_a_system_and_a_stopped_command_goes_on(run, source, tmp
     assert (output / list(asked)[0] / "reply.json").stat().st_mtime_ns == kept
 
     # Nothing is left to do: no network is loaded. Other settings belong into another folder.
-    monkeypatch.setattr(commands, "responder", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(commands, "responder", lambda *_, **__: pytest.fail("loaded"))
     assert launch.main([*command, f"--output={output}"]) == 0
     assert launch.main([*command, f"--output={output}", "--config.decoding.top_k=3"]) == 2
     assert "another decoding" in capsys.readouterr().err
@@ -86,7 +86,7 @@ def test_a_turn_without_a_reply_is_said_and_the_others_stand(run, source, tmp_pa
         folder.mkdir(parents=True)
         (folder / "reply.json").write_text("{}")
 
-    monkeypatch.setattr(commands, "responder", lambda *_: None)
+    monkeypatch.setattr(commands, "responder", lambda *_, **__: None)
     monkeypatch.setattr(split, "_answer", answer)
     with pytest.raises(UserError, match="1 of 4 turns have no reply"):
         split.run(resolve(debug.get_config()), run, source, tmp_path / "out")
