@@ -76,7 +76,7 @@ RULES: tuple[Rule, ...] = (
         lambda m: f"{m[1]}{cardinal(int(m[2]))}, male",
     ),
     rule(
-        r"(\b(?:I'm|I am|im|Im|[Hh]e's|[Ss]he's|is) )(\d\d)\s?([FM])\b",
+        r"(\b(?:I'm|I am|im|Im|[Hh]e's|[Ss]he's|[Ss]he is|[Hh]e is) )(\d\d)\s?([FM])\b",
         lambda m: f"{m[1]}{cardinal(int(m[2]))}, {_SEXES[m[3]]}",
     ),
     rule(r"\b(\d\d)([FM])(?= here\b)", lambda m: f"{cardinal(int(m[1]))}, {_SEXES[m[2]]},"),

@@ -9,6 +9,7 @@ import re
 
 from empatheia_jax.styletts2.numerals import cardinal, digits, hundreds, plural, year
 from empatheia_jax.styletts2.text.rules import Rule, rule, words
+from empatheia_jax.styletts2.text.telephone import COUNTED
 
 _PRESSED = r"(?P<before>(?i:\b(?:dial|press|call|enter|use|type|hit|code|with|then)(?:ing|ed|led|ling)?(?: the)?) )"
 _KNOWN_STAR_CODES = "57|60|66|67|69|70|72|73|77|80|82|86|87|98|611"
@@ -38,6 +39,10 @@ _HABITS = {
 }
 _NUMBERED = r"Boeing|Airbus|[Ff]light|[Rr]oute|[Hh]ighway|Interstate|Xbox|[Ee]rror|[Rr]oom"
 _ANSWERS = {"+": "positive", "-": "negative"}
+_NO_COURSE = (
+    "(?:Only|Over|About|The|Almost|Nearly|Around|Exactly|Under|All|For|With|At|In|On|Of|By|To|From|And|Or|My|Your|These|Those"
+    "|There|Have|I)"
+)
 _SCREENS = "TV|tv|video|videos|screen|monitor|camera|movie|film|resolution|display|quality"
 _RUN = r"\b(?:ran|run|runs|running|jog|jogged|walk|walked|did|do|finished|completed|signed up for|training for)"
 
@@ -85,8 +90,13 @@ STAR_CODES: tuple[Rule, ...] = (
 """Before markup is taken away, since a star may be markup, too."""
 
 RULES: tuple[Rule, ...] = (
-    rule(rf"(?<![\w$€£.,/-])(?:{words(_HABITS)})(?![\w/]|-\w|[.,]\d)", lambda match: _HABITS[match[0]]),
-    rule(r"(?<![\d/])7/11(?![\d/])(?<!\b[Oo]n 7/11)", "seven eleven"),
+    rule(
+        rf"(?<![\w$€£.,/-])(?:{words(_HABITS)})(?![\w/]|-\w|[.,]\d)(?! (?:{COUNTED})\b)",
+        lambda match: _HABITS[match[0]],
+    ),
+    rule(
+        r"(?<![\d/])7/11(?![\d/])(?<!\b[Oo]n 7/11)(?! (?:right|correct|of|questions|points|people)\b)", "seven eleven"
+    ),
     rule(
         r"(?i)(\b(?:the|a|our|local|to|at|near|outside|every) )7-11\b(?!\s?[ap]\.?m|\s(?:years?|people|kids|days|hours))",
         r"\1seven eleven",
@@ -96,7 +106,7 @@ RULES: tuple[Rule, ...] = (
         r"\b([Ss])0?(\d{1,2}) ?[Ee]0?(\d{1,3})\b",
         lambda m: f"season {cardinal(int(m[2]))}, episode {cardinal(int(m[3]))}",
     ),
-    rule(r"\b((?:[Pp]re-?)?K)-(\d{1,2})\b", lambda match: f"{match[1]} through {cardinal(int(match[2]))}"),
+    rule(r"\b((?:[Pp]re-?)?K)-(12|[2-8])\b", lambda match: f"{match[1]} through {cardinal(int(match[2]))}"),
     rule(r"\bA-Z\b", "A to Z"),
     rule(r"(?i)(\b(?:day|week|session|page|round|step|part) \d{1,3})/(?=\d{1,3}\b)", r"\1 of "),
     rule(r"\bSAT(?=s? (?:score|test|exam|prep|tutor|result)s?\b)", "S A T"),
@@ -114,7 +124,7 @@ RULES: tuple[Rule, ...] = (
     rule(r"\bHwy\b\.? (?=\d)", "Highway "),
     rule(rf"\b((?:{_NUMBERED}) )([1-9]\d\d)\b(?![.,]\d)", lambda match: match[1] + hundreds(int(match[2]))),
     rule(r"\b([A-Z]{1,2})-(\d{3})\b(?![.,-]\d)", lambda match: f"{match[1]} {hundreds(int(match[2]))}"),
-    rule(r"\b([A-Z][a-z]+ )101\b(?![.,]\d)", r"\1one oh one"),
+    rule(rf"\b(?!{_NO_COURSE}\b)([A-Z][a-z]+ )101\b(?![.,]\d)(?! people\b)", r"\1one oh one"),
     rule(rf"\b([48])[kK](?=\s(?:{_SCREENS})\b)", lambda match: f"{cardinal(int(match[1]))} K"),
     rule(
         rf"({_RUN}(?: (?:a|an|my|the|our|another|this|that)(?: [a-z]+)?)?) (\d{{1,3}})[kK]\b"

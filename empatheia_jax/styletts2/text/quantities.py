@@ -109,6 +109,7 @@ _HEAT = re.compile(
     r"\b(?:temp|temps|temperature|fever|oven|bake|outside|degrees|weather|heat|heatwave|preheat|thermostat)\b", re.I
 )
 _AFTER_A_FRACTION = [unit for unit in UNITS if unit.islower() and unit.isalpha() and (len(unit) > 1 or unit == "h")]
+_IT_IS = re.compile(r"\b(?:it's|it is|it was|it got|hit|reached|below|above)(?: about| around| up)?\s+$", re.I)
 _SPANS_OF_TIME = "seconds?|minutes?|hours?|days?|weeks?|months?|years?"
 _TEMPERATURE = {"C": " Celsius", "F": " Fahrenheit", "K": " Kelvin", None: ""}
 
@@ -172,7 +173,8 @@ def _per(match: re.Match[str]) -> str:
 
 def _bare_temperature(match: re.Match[str]) -> str:
     """39.5C, and 102F where a temperature is spoken of; seat 14C is none."""
-    heat = "." in match[2] or match[1] or _HEAT.search(match.string)
+    it_is = _IT_IS.search(match.string[: match.start()])
+    heat = "." in match[2] or match[1] or it_is or _HEAT.search(match.string)
     return f"{match[1] or ''}{match[2]}°{match[3]}" if heat else match[0]
 
 

@@ -25,12 +25,12 @@ _IS_THE_NUMBER = re.compile(
 _A_NUMBER = re.compile(rf"\b(?:{_CALLING}|number|mobile|cell|tel)\b", re.I | re.X)
 
 # Words that are counted: "911 people" is an amount.
-_COUNTED = (
+COUNTED = (
     "people|persons|men|women|children|kids|students|patients|users|members|votes|followers|likes|cases|deaths|times|days|weeks"
     "|months|years|hours|minutes|seconds|dollars|euros|pounds|cents|bucks|miles|meters|metres|feet|inches|kilometers|steps|pages"
     "|words|points|calories|grams|kilograms|liters|degrees|percent|things|tickets|copies|rooms|seats|employees|jobs|homes|houses"
 )
-_IS_AMOUNT = re.compile(rf"\s?%|\s?°|[.,]\d|\s(?:{_COUNTED}|million|billion|thousand|hundred)\b", re.I)
+_IS_AMOUNT = re.compile(rf"\s?%|\s?°|[.,]\d|\s(?:{COUNTED}|million|billion|thousand|hundred)\b", re.I)
 
 _A_DATE = re.compile(r"\d\d?([ ./-])\d\d?\1(?:\d\d)?\d\d")
 _SPELLED = r"(?P<one>1)[-. ]"
