@@ -30,6 +30,7 @@ from empatheia_jax.core.form import Form
 from empatheia_jax.core.outputs import KVCache
 from empatheia_jax.core.sampling import DecodingSettings, Kind, adjust
 from empatheia_jax.nn.platform import separate_layers
+from empatheia_jax.nn.programs import Program
 from empatheia_jax.nn.stack import unstack_in_place
 
 SMALLEST_PROMPT = 128
@@ -138,10 +139,10 @@ class SlotDecoder:
         self._stops = jnp.asarray(settings.stop_ids, jnp.int32)
         self._banned = jnp.asarray(banned) if banned.any() else None
         graphs, kind = (graph, added_graph), replace(Kind.of(settings), draws=True, penalty=True)
-        self._admit = jax.jit(partial(_admit, graph), donate_argnums=(1, 2))
-        self._chunk = jax.jit(partial(_chunk, graphs, kind, chunk), static_argnums=9, donate_argnums=(2, 3))
-        self._probe = jax.jit(partial(_probe, graphs))
-        self._compact = jax.jit(_compacted, donate_argnums=0)
+        self._admit = Program(_admit, graph, donate=(1, 2))
+        self._chunk = Program(_chunk, graphs, kind, chunk, static=("size",), donate=(2, 3))
+        self._probe = Program(_probe, graphs)
+        self._compact = Program(_compacted, donate=(0,))
         self._longest_ngram = longest + chunk + 1 + kind.ngram
         self._sizes_of = model.config, model.dtype
         self._made_empty = jax.jit(self._empty, out_shardings=self._place)  # one program instead of one for every array
@@ -197,8 +198,7 @@ class SlotDecoder:
     @property
     def compilations(self) -> int:
         """Programs compiled so far."""
-        programs: tuple[Any, ...] = (self._admit, self._chunk, self._probe, self._compact)
-        return sum(each._cache_size() for each in programs)
+        return sum(each.compilations for each in (self._admit, self._chunk, self._probe, self._compact))
 
     def prompt_size(self, length: int) -> int:
         """To how many tokens a prompt is padded. Raises `ValueError` where it is too long."""
@@ -284,7 +284,7 @@ class SlotDecoder:
             self._banned,
             alive,
             np.int32(min(steps, self.chunk)),
-            size,
+            size=size,
         )
         tokens, slots, hidden, real, done = jax.device_get(out)
         self._index += int(done)
@@ -435,6 +435,7 @@ def _chunk(
     banned,
     alive,
     steps,
+    *,
     size: int,
 ):
     """Up to `steps` tokens in the first `size` rows.

@@ -30,6 +30,7 @@ from empatheia_jax.dialogue.writer import Question, Writer, Written
 from empatheia_jax.empatheia import Signals
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import frames_for
+from empatheia_jax.nn.programs import Program
 from empatheia_jax.settings.choices import Expression, VideoTarget
 from empatheia_jax.styletts2.joins import SAMPLE_RATE
 from empatheia_jax.styletts2.voices import MANNERS, Voice
@@ -126,16 +127,10 @@ class Responder:
         self.blend, self.guidance, self.seed, self.video_target = blend, guidance, seed, video_target
         self.classifies = classifies
         graph, self._state = nnx.split(writer.model)
-        self._style = jax.jit(lambda state, signals: nnx.merge(graph, state).style(signals))
-        self._mixed_style = jax.jit(lambda state, *inputs: nnx.merge(graph, state).mixed_style(*inputs))
-        self._content_speech = jax.jit(
-            lambda state, s, n, size: nnx.merge(graph, state).synchronizer.speech(s.text, s.text_lengths, n, size)[0],
-            static_argnums=3,
-        )
-        self._content_video = jax.jit(
-            lambda state, s, n, size: nnx.merge(graph, state).synchronizer.video(s.text, s.text_lengths, n, size)[0],
-            static_argnums=3,
-        )
+        self._style = Program(_style, graph)
+        self._mixed_style = Program(_mixed_style, graph)
+        self._content_speech = Program(_content_speech, graph, static=("size",))
+        self._content_video = Program(_content_video, graph, static=("size",))
 
     # ------------------------------------------------------------------------------------------------ the reply
 
@@ -263,12 +258,12 @@ class Responder:
 
     def speech_content(self, signals: Signals, count: int) -> Float[np.ndarray, "count C"]:
         """C^s for so many symbols of the response."""
-        content = self._content_speech(self._state, signals, jnp.asarray([count]), _size(count))
+        content = self._content_speech(self._state, signals, jnp.asarray([count]), size=_size(count))
         return np.asarray(content, np.float32)[0, :count]
 
     def video_content(self, signals: Signals, count: int) -> Float[np.ndarray, "count W D"]:
         """C^v for so many frames of the response's film."""
-        content = self._content_video(self._state, signals, jnp.asarray([count]), _size(count))
+        content = self._content_video(self._state, signals, jnp.asarray([count]), size=_size(count))
         content = np.asarray(content, np.float32)[0, :count]
         return self.animator.content_of(content) if self.video_target == "speech" else content
 
@@ -331,6 +326,22 @@ class Responder:
             heard = np.asarray(heard)[np.minimum(np.arange(count), len(heard) - 1)]  # one frame of rounding at most
             content = share * content + (1 - share) * heard
         return self.animator.motion(content, self.face_style(style, shown), seed=self.seed, guidance=self.guidance)
+
+
+def _style(graph, state, signals):
+    return nnx.merge(graph, state).style(signals)
+
+
+def _mixed_style(graph, state, *inputs):
+    return nnx.merge(graph, state).mixed_style(*inputs)
+
+
+def _content_speech(graph, state, signals, count, *, size: int):
+    return nnx.merge(graph, state).synchronizer.speech(signals.text, signals.text_lengths, count, size)[0]
+
+
+def _content_video(graph, state, signals, count, *, size: int):
+    return nnx.merge(graph, state).synchronizer.video(signals.text, signals.text_lengths, count, size)[0]
 
 
 def _features(signals: Signals, style: Style) -> dict[str, np.ndarray]:

@@ -25,6 +25,7 @@ from empatheia_jax.core.form import Choice, Form, Free
 from empatheia_jax.empatheia import Empatheia, Signals
 from empatheia_jax.encoders.pooling import pool
 from empatheia_jax.errors import UserError
+from empatheia_jax.nn.programs import Program
 from empatheia_jax.parallel.mesh import local_mesh
 from empatheia_jax.runs import fit
 from empatheia_jax.runs.run import Run
@@ -92,15 +93,9 @@ class Writer:
             forced_ids=tuple(special.signals),
         )
         graph, self._state = nnx.split(model)
-        self._embed = jax.jit(lambda state, *inputs: nnx.merge(graph, state).embed(*inputs))
+        self._embed = Program(_embedded, graph)
 
-        @jax.jit
-        def reread(state, embeds, tokens, reply, answered, lengths):
-            whole = nnx.merge(graph, state)
-            hidden = whole.core.teacher_forced(embeds, answered, lengths=lengths)
-            return whole.signals(hidden, tokens, reply, answered)
-
-        self._reread = reread
+        self._reread = Program(_reread, graph)
 
     @classmethod
     def of(cls, config: Experiment, assembly: assemble.Assembly, towers: Any) -> Writer:
@@ -275,6 +270,16 @@ class Writer:
         return Written(
             found, text, tuple(ids), heard, states[positions], signals, np.concatenate([states[: len(ids)], signals])
         )
+
+
+def _embedded(graph, state, *inputs):
+    return nnx.merge(graph, state).embed(*inputs)
+
+
+def _reread(graph, state, embeds, tokens, reply, answered, lengths):
+    whole = nnx.merge(graph, state)
+    hidden = whole.core.teacher_forced(embeds, answered, lengths=lengths)
+    return whole.signals(hidden, tokens, reply, answered)
 
 
 def trained(config: Experiment, run: Run | None, *, draw: bool = True) -> assemble.Assembly:

@@ -71,13 +71,11 @@ class Animator:
         self.portraits = self._read_portraits()
         self.pose_clip = self._read_pose_clip()
         self._speech = SpeechFeatures(model.speech, model.config.denoiser.audio_feature_dim)
-        self._content = Compiled(model.denoiser, lambda denoiser, audio: denoiser.content_encoder(audio))
-        self._style = Compiled(model.denoiser, lambda denoiser, clip, padding: denoiser.style_encoder(clip, padding))
-        self._null_style = Compiled(model.denoiser, lambda denoiser: denoiser.null_style())
+        self._content = Compiled(model.denoiser, _content)
+        self._style = Compiled(model.denoiser, _style)
+        self._null_style = Compiled(model.denoiser, _null_style)
         self._sample = Compiled(model.denoiser, _sample, static=("steps",))
-        self._render = Compiled(
-            model.renderer, lambda renderer, portrait, window: to_uint8(renderer(portrait, window).image)
-        )
+        self._render = Compiled(model.renderer, _render)
 
     @classmethod
     def load(cls, folder: str | os.PathLike, **options) -> Animator:
@@ -299,6 +297,22 @@ class Animator:
         if self.folder is None or not (self.folder / POSE_FILE).is_file():
             return None
         return motion.read_pose(self.folder / POSE_FILE)
+
+
+def _content(denoiser, audio):
+    return denoiser.content_encoder(audio)
+
+
+def _style(denoiser, clip, padding):
+    return denoiser.style_encoder(clip, padding)
+
+
+def _null_style(denoiser):
+    return denoiser.null_style()
+
+
+def _render(renderer, portrait, window):
+    return to_uint8(renderer(portrait, window).image)
 
 
 def _sample(denoiser, content, style, seed, piece, guidance, *, steps: int):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import jax
 from flax import nnx
+
+from empatheia_jax.nn.programs import Program
 
 
 class Compiled:
@@ -13,19 +15,23 @@ class Compiled:
 
     Args:
         module: whose weights are used.
-        function: called as `function(module, *inputs, **options)` while it is traced.
+        function: called as `function(module, *inputs, **options)` while it is traced. One at the top level of a module can
+            be kept from one process to the next (`nn.programs`).
         static: names of options that shape the program.
     """
 
     def __init__(self, module: nnx.Module, function: Callable, static: Sequence[str] = ()):
         graph, self.state = nnx.split(module)
-        self.traces = 0  # how often it was compiled
+        self._program = Program(_call, function, graph, static=static)
 
-        def call(state, *inputs, **options):
-            self.traces += 1
-            return function(nnx.merge(graph, state), *inputs, **options)
-
-        self._call = jax.jit(call, static_argnames=static)
+    @property
+    def traces(self) -> int:
+        """How often it was compiled."""
+        return self._program.compilations
 
     def __call__(self, *inputs, **options):
-        return self._call(self.state, *inputs, **options)
+        return self._program(self.state, *inputs, **options)
+
+
+def _call(function: Callable, graph: nnx.GraphDef, state: Any, *inputs, **options):
+    return function(nnx.merge(graph, state), *inputs, **options)

@@ -7,9 +7,14 @@ from pathlib import Path
 
 import jax
 
+from empatheia_jax.nn import programs
+
 
 def keep_programs(workdir: str | os.PathLike) -> None:
-    """Keeps compiled programs in `<workdir>/compilation_cache`; `JAX_COMPILATION_CACHE_DIR`, where it is set, comes first."""
+    """Keeps compiled programs in `<workdir>/compilation_cache`; `JAX_COMPILATION_CACHE_DIR`, where it is set, comes first.
+
+    Those of the networks that reply are kept in its folder `programs` once more, as `nn.programs` needs them.
+    """
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
     path = Path(workdir).absolute() / "compilation_cache"
@@ -17,3 +22,4 @@ def keep_programs(workdir: str | os.PathLike) -> None:
     jax.config.update("jax_compilation_cache_dir", str(path))
     # Small programs too: a reply loads some 120 of them, which together take seconds to compile.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    programs.keep(path / "programs")

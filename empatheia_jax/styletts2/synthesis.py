@@ -9,7 +9,6 @@ a style comes from the diffusion or from a recording. The repeating happens betw
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from empatheia_jax.nn.programs import Program
 from empatheia_jax.styletts2.durations import MAX_FRAMES
 from empatheia_jax.styletts2.joins import FRAME
 from empatheia_jax.styletts2.mel import log_mel
@@ -73,59 +73,14 @@ class Synthesis:
         graph, self._state = nnx.split(model)
         self.config = model.config
 
-        @jax.jit
-        def prosody(state, tokens, lengths, style):
-            encoded = nnx.merge(graph, state).encode(tokens, lengths, style)
-            return encoded.text, encoded.states, encoded.durations
-
-        @jax.jit
-        def prosody_of(state, tokens, lengths, style, bert_frames, share):
-            encoded = nnx.merge(graph, state).encode(tokens, lengths, style, bert_frames, share)
-            return encoded.text, encoded.states, encoded.durations
-
-        @jax.jit
-        def wave(state, asr, en, frames, style, pitch, seed, index):
-            noise = source_noise(seed, index, asr.shape[1])
-            return nnx.merge(graph, state).vocode(asr, en, style, noise, frames, pitch).wave
-
-        @jax.jit
-        def sampled_style(state, tokens, lengths, reference, guidance, seed, index, fresh):
-            net = nnx.merge(graph, state)
-            text = net.bert(tokens, lengths=lengths)
-            size = 2 * net.config.style_dim
-            steps = fresh.shape[0]  # only its length counts: the number of updates is part of the program
-            keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed + 1), number))(index)
-            noise = jax.vmap(lambda key: jax.random.normal(key, (steps + 1, size)))(keys)
-            features = reference if net.config.multispeaker else None
-
-            def denoise(x, sigma):
-                return net.diffusion.denoise(x, sigma, text, features, lengths, guidance)
-
-            return adpm2(denoise, noise[:, 0], jnp.swapaxes(noise[:, 1:], 0, 1))
-
-        @jax.jit
-        def reference_style(state, wave):
-            net = nnx.merge(graph, state)
-            mel = log_mel(wave[None])
-            return jnp.concatenate([net.style_encoder(mel), net.predictor_encoder(mel)], -1)[0]
-
-        @jax.jit
-        def text_frames(state, tokens, lengths):
-            return nnx.merge(graph, state).text_encoder(tokens, lengths)
-
-        @jax.jit
-        def frames_with_bert(state, tokens, lengths):
-            net = nnx.merge(graph, state)
-            return jnp.concatenate([net.text_encoder(tokens, lengths), net.bert_frames(tokens, lengths)], -1)
-
-        self._programs: dict[str, Any] = {
-            "prosody": prosody,
-            "prosody_of": prosody_of,
-            "wave": wave,
-            "frames": text_frames,
-            "frames_with_bert": frames_with_bert,
-            "sampled_style": sampled_style,
-            "reference_style": reference_style,
+        self._programs = {
+            "prosody": Program(_prosody, graph),
+            "prosody_of": Program(_prosody_of, graph),
+            "wave": Program(_wave, graph),
+            "frames": Program(_text_frames, graph),
+            "frames_with_bert": Program(_frames_with_bert, graph),
+            "sampled_style": Program(_sampled_style, graph),
+            "reference_style": Program(_reference_style, graph),
         }
         if repeatable:
             self._tokens = Buckets(WARM_TOKENS, waste=1)
@@ -136,7 +91,7 @@ class Synthesis:
     @property
     def compilations(self) -> int:
         """Programs compiled so far."""
-        return sum(program._cache_size() for program in self._programs.values())
+        return sum(program.compilations for program in self._programs.values())
 
     def warm(self, bert: bool = False) -> None:
         """Runs the programs of one piece, of sizes that then serve all lengths up to 640 frames (16 s): see `Buckets`.
@@ -250,3 +205,51 @@ class Synthesis:
             np.asarray(index, np.int32),
         )
         return [row[: FRAME * length] for row, length in zip(np.asarray(samples), lengths)]
+
+
+# ---------------------------------------------------------------- on the device
+
+
+def _prosody(graph, state, tokens, lengths, style):
+    encoded = nnx.merge(graph, state).encode(tokens, lengths, style)
+    return encoded.text, encoded.states, encoded.durations
+
+
+def _prosody_of(graph, state, tokens, lengths, style, bert_frames, share):
+    encoded = nnx.merge(graph, state).encode(tokens, lengths, style, bert_frames, share)
+    return encoded.text, encoded.states, encoded.durations
+
+
+def _wave(graph, state, asr, en, frames, style, pitch, seed, index):
+    noise = source_noise(seed, index, asr.shape[1])
+    return nnx.merge(graph, state).vocode(asr, en, style, noise, frames, pitch).wave
+
+
+def _sampled_style(graph, state, tokens, lengths, reference, guidance, seed, index, fresh):
+    net = nnx.merge(graph, state)
+    text = net.bert(tokens, lengths=lengths)
+    size = 2 * net.config.style_dim
+    steps = fresh.shape[0]  # only its length counts: the number of updates is part of the program
+    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed + 1), number))(index)
+    noise = jax.vmap(lambda key: jax.random.normal(key, (steps + 1, size)))(keys)
+    features = reference if net.config.multispeaker else None
+
+    def denoise(x, sigma):
+        return net.diffusion.denoise(x, sigma, text, features, lengths, guidance)
+
+    return adpm2(denoise, noise[:, 0], jnp.swapaxes(noise[:, 1:], 0, 1))
+
+
+def _reference_style(graph, state, wave):
+    net = nnx.merge(graph, state)
+    mel = log_mel(wave[None])
+    return jnp.concatenate([net.style_encoder(mel), net.predictor_encoder(mel)], -1)[0]
+
+
+def _text_frames(graph, state, tokens, lengths):
+    return nnx.merge(graph, state).text_encoder(tokens, lengths)
+
+
+def _frames_with_bert(graph, state, tokens, lengths):
+    net = nnx.merge(graph, state)
+    return jnp.concatenate([net.text_encoder(tokens, lengths), net.bert_frames(tokens, lengths)], -1)

@@ -6,7 +6,6 @@ far it stands out. All measures are in half widths of the picture, x to the righ
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -31,6 +30,7 @@ from empatheia_jax.dreamtalk.drawn_face.shapes import (
     union,
 )
 from empatheia_jax.errors import UserError
+from empatheia_jax.nn.programs import Program
 
 # How far the layers stand out towards the viewer, and how strongly the face curves away to its sides.
 BACK, OUTLINE, FACE, NOSE, CURVE = -0.14, 0.03, 0.30, 0.42, 0.30
@@ -443,13 +443,13 @@ def _glasses(canvas, p, x, y, head, pixel):
     return paint(canvas, cover(bridge, pixel, p["glasses"]), colour)
 
 
-@functools.partial(jax.jit, static_argnames="size")
-def _draw(numbers: dict, motion: Float[Array, "frames 73"], size: int) -> UInt8[Array, "frames size size 3"]:
+def _pictures(numbers: dict, motion: Float[Array, "frames 73"], *, size: int) -> UInt8[Array, "frames size size 3"]:
     # Not a loop over pictures: on a CPU, XLA runs a loop's body about five times as slowly.
     picture = jax.vmap(lambda person, row: _picture(person, row, size))(numbers, motion)
     return jnp.round(jnp.clip(picture, 0.0, 1.0) * 255.0).astype(jnp.uint8)
 
 
+_draw = Program(_pictures, static=("size",))
 _CHUNK = 25
 _PIXELS = _CHUNK * 128**2
 """Drawn by one call at most: its planes take 1.6 MB each, and some dozens are alive at once."""
@@ -476,7 +476,7 @@ def draw_many(
         # The last chunk is filled up, so that one compilation serves all lengths.
         index = np.minimum(np.arange(start, start + chunk), len(rows) - 1)
         numbers = {k: np.stack([people[i][k] for i in index]) for k in people[0]}
-        frames.append(np.asarray(_draw(numbers, rows[index], size))[: len(rows) - start])
+        frames.append(np.asarray(_draw(numbers, rows[index], size=size))[: len(rows) - start])
     return np.concatenate(frames) if frames else np.zeros((0, size, size, 3), np.uint8)
 
 
