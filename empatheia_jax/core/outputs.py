@@ -43,8 +43,14 @@ class KVCache:
         return self.valid.shape[1]
 
     def separate(self) -> KVCache:
-        """The same, an array per layer; then layers must be told by Python integers."""
-        return replace(self, k=tuple(self.k), v=tuple(self.v))
+        """The same, an array per layer; then layers must be told by Python integers.
+
+        Of a single row the axis of the rows is left out: with an axis of size one, XLA for CPUs writes a token once for attention
+        and once for the next step, and copies the cache for each.
+        """
+        single = self.valid.shape[0] == 1
+        k, v = (tuple(each[0] if single else each for each in part) for part in (self.k, self.v))
+        return replace(self, k=k, v=v)
 
     def write(self, layer: int | Int[Array, ""], k: Float[Array, "b t k h"], v: Float[Array, "b t k h"]) -> KVCache:
         """With the keys and values of further tokens in the next slots of one layer; `index` and `valid` stay."""
@@ -52,9 +58,9 @@ class KVCache:
         def put(store, new):
             new = jnp.swapaxes(new, 1, 2)
             if isinstance(store, tuple):
-                own = jax.lax.dynamic_update_slice_in_dim(
-                    store[layer], new.astype(store[layer].dtype), self.index, axis=2
-                )
+                own = store[layer]
+                new = new.astype(own.dtype).reshape(*own.shape[:-2], *new.shape[-2:])
+                own = jax.lax.dynamic_update_slice_in_dim(own, new, self.index, axis=own.ndim - 2)
                 return (*store[:layer], own, *store[layer + 1 :])
             zero = jnp.zeros((), jnp.int32)
             return jax.lax.dynamic_update_slice(
@@ -68,8 +74,8 @@ class KVCache:
         kept = jnp.arange(self.slots)[None] < (self.index - count)[:, None]
         return replace(self, valid=self.valid & kept)
 
-    def layer(self, layer: int | Int[Array, ""]) -> tuple[Float[Array, "b k s h"], Float[Array, "b k s h"]]:
-        """Keys and values of one layer."""
+    def layer(self, layer: int | Int[Array, ""]) -> tuple[Float[Array, "*b k s h"], Float[Array, "*b k s h"]]:
+        """Keys and values of one layer, for `nn.attention.cached_attention`."""
         if isinstance(self.k, tuple):
             return self.k[layer], self.v[layer]
         return tuple(jax.lax.dynamic_index_in_dim(store, layer, keepdims=False) for store in (self.k, self.v))

@@ -143,6 +143,7 @@ class SlotDecoder:
         self._chunk = Program(_chunk, graphs, kind, chunk, static=("size",), donate=(2, 3))
         self._probe = Program(_probe, graphs)
         self._compact = Program(_compacted, donate=(0,))
+        self._take_first, self._put_first = Program(_first_row), Program(_with_first_row, donate=(0,))
         self._longest_ngram = longest + chunk + 1 + kind.ngram
         self._sizes_of = model.config, model.dtype
         self._made_empty = jax.jit(self._empty, out_shardings=self._place)  # one program instead of one for every array
@@ -151,6 +152,9 @@ class SlotDecoder:
     def reset(self) -> None:
         """Lets all rows go and makes them anew, after a step that failed in the middle."""
         self._rows, self._cache = self._made_empty()
+        self._single: KVCache | None = (
+            None  # the first row's part of the cache while it decodes alone, newer than `_cache`
+        )
         self._index = self._base
         self._free = list(range(self.places))
 
@@ -181,7 +185,8 @@ class SlotDecoder:
         )
         cache = KVCache.empty(c.num_layers, b, self.slots, c.num_kv_heads, c.head_dim, dtype)
         cache = replace(cache, index=jnp.asarray(self._base, jnp.int32))
-        return rows, cache.separate() if self._separate else cache
+        # all rows keep their axis, also where there is one: prompts and chunks of other sizes find their rows by it
+        return rows, replace(cache, k=tuple(cache.k), v=tuple(cache.v)) if self._separate else cache
 
     # ------------------------------------------------------------------------------------------------ for the host
 
@@ -198,7 +203,8 @@ class SlotDecoder:
     @property
     def compilations(self) -> int:
         """Programs compiled so far."""
-        return sum(each.compilations for each in (self._admit, self._chunk, self._probe, self._compact))
+        own = (self._admit, self._chunk, self._probe, self._compact, self._take_first, self._put_first)
+        return sum(each.compilations for each in own)
 
     def prompt_size(self, length: int) -> int:
         """To how many tokens a prompt is padded. Raises `ValueError` where it is too long."""
@@ -228,7 +234,10 @@ class SlotDecoder:
           caps: the most tokens of each free slot of the form; None = as the form says.
         """
         row = self._free.pop(0)  # the lowest: few rows are the first ones
-        if self.active == 1:  # nobody else: begin at the beginning again
+        if self.active > 1:
+            self._together()
+        else:  # nobody else: begin at the beginning again
+            self._single = None
             self._index = self._base
             self._cache = replace(self._cache, index=jax.device_put(np.int32(self._base), self._place))
         chosen = settings or self.settings
@@ -274,11 +283,15 @@ class SlotDecoder:
         alive = np.asarray([row in taken for row in range(self.places)])
         if self._index + self._needs > self.slots:
             self.compact()
-        self._rows, self._cache, out = self._chunk(
+        if size == self.places:
+            self._together()
+        elif self._single is None:
+            self._single = self._take_first(self._cache)
+        self._rows, cache, out = self._chunk(
             self._states,
             self._weights,
             self._rows,
-            self._cache,
+            self._cache if self._single is None else self._single,
             self.form,
             self._stops,
             self._banned,
@@ -286,6 +299,10 @@ class SlotDecoder:
             np.int32(min(steps, self.chunk)),
             size=size,
         )
+        if self._single is None:
+            self._cache = cache
+        else:
+            self._single = cache
         tokens, slots, hidden, real, done = jax.device_get(out)
         self._index += int(done)
         found = []
@@ -302,8 +319,16 @@ class SlotDecoder:
             )
         return found
 
+    def _together(self) -> None:
+        """Puts the first row's part back into the cache of all rows. While it decodes alone, its part is an array of its own, so
+        that no chunk has to take it out and put it back.
+        """
+        if self._single is not None:
+            self._cache, self._single = self._put_first(self._cache, self._single), None
+
     def compact(self) -> None:
         """Moves the tokens of all rows together, so that there are slots again; `step` calls it where it must."""
+        self._together()
         alive = np.asarray([row not in self._free for row in range(self.places)])
         self._cache, index = self._compact(self._cache, self._rows.real & alive, np.int32(self._base))
         self._index = int(index)
@@ -312,6 +337,7 @@ class SlotDecoder:
         """Final-norm states of further tokens behind the first `keep` ones of a row (prompt and answer together), as though
         nothing came after these. The row stays as it is.
         """
+        self._together()
         hidden = self._probe(
             self._states,
             self._weights,
@@ -438,7 +464,7 @@ def _chunk(
     *,
     size: int,
 ):
-    """Up to `steps` tokens in the first `size` rows.
+    """Up to `steps` tokens in the first `size` rows, which the cache is of.
 
     Gives rows, cache and (tokens (b, most), -1 where none; slots; hidden; real; tokens of the longest row).
     """
@@ -448,10 +474,13 @@ def _chunk(
     score = model.logits if added is None else partial(added.logits, model)
     places = alive.shape[0]
     rows = replace(rows, real=rows.real & alive)
-    whole_rows, whole_cache = rows, cache
+    all_rows = rows
+    separate = isinstance(cache.k, tuple)
     if size < places:
         rows = jax.tree.map(lambda leaf: leaf[:size], rows)
         cache = _layers(cache, lambda store, axis: jax.lax.slice_in_dim(store, 0, size, axis=axis), cache.valid[:size])
+    if separate:
+        cache = cache.separate()  # which takes the axis of a single row away
     lines = jnp.arange(size)
 
     def pick(rows: Rows):
@@ -525,20 +554,30 @@ def _chunk(
     )
     done, rows, cache, tokens, slots, hidden = jax.lax.while_loop(running, body, start)
     real = rows.real
+    if separate:
+        k, v = (tuple(each.reshape(size, *each.shape[-3:]) for each in part) for part in (cache.k, cache.v))
+        cache = replace(cache, k=k, v=v)
     if size < places:
-        index = cache.index
-
-        def back(whole, part, axis):
-            return jax.lax.dynamic_update_slice_in_dim(whole, part, 0, axis=axis)
-
-        rows = jax.tree.map(lambda whole, part: whole.at[:size].set(part), whole_rows, rows)
-        valid = whole_cache.valid.at[:size].set(cache.valid)
-        k, v = (
-            tuple(back(whole, part, 0) for whole, part in zip(*pair)) if isinstance(pair[0], tuple) else back(*pair, 1)
-            for pair in ((whole_cache.k, cache.k), (whole_cache.v, cache.v))
-        )
-        cache = KVCache(k, v, valid, index)
+        rows = jax.tree.map(lambda every, part: every.at[:size].set(part), all_rows, rows)
     return rows, cache, (tokens, slots, hidden, real, done)
+
+
+def _first_row(cache: KVCache) -> KVCache:
+    """The part of the first row."""
+    return _layers(cache, lambda store, axis: jax.lax.slice_in_dim(store, 0, 1, axis=axis), cache.valid[:1])
+
+
+def _with_first_row(cache: KVCache, first: KVCache) -> KVCache:
+    """The cache with another first row, whose next slot is that of all."""
+
+    def put(store, part, axis):
+        return jax.lax.dynamic_update_slice_in_dim(store, part, 0, axis=axis)
+
+    k, v = (
+        tuple(put(*each, 0) for each in zip(*pair)) if isinstance(pair[0], tuple) else put(*pair, 1)
+        for pair in ((cache.k, first.k), (cache.v, first.v))
+    )
+    return KVCache(k, v, cache.valid.at[:1].set(first.valid), first.index)
 
 
 def _probe(graphs, states, weights, cache: KVCache, ids, row, keep):
