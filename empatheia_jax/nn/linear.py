@@ -7,6 +7,8 @@ it is: `nn.stack.run_layers` slices one layer out and calls that.
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -14,6 +16,10 @@ from jaxtyping import Array, Float, Int
 
 from empatheia_jax.nn.int8 import product
 from empatheia_jax.nn.parameters import Initializer, parameter, stacked_fan_in
+from empatheia_jax.nn.platform import platform
+
+FEW_ROWS = 8
+"""Up to so many rows a CPU multiplies a table from the left, as it lies: XLA's product with its transpose takes longer."""
 
 
 def _stack(layers: int | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -90,7 +96,12 @@ class Embedding(nnx.Module):
 
     def attend(self, x: Float[Array, "... d"]) -> Float[Array, "... v"]:
         """Scores of every row, accumulated in float32 or better: the tied output head."""
-        return head_product(x, self.embedding[...].T)
+        table, rows = self.embedding[...], math.prod(x.shape[:-1])
+        if platform() != "cpu" or rows > FEW_ROWS:
+            return head_product(x, table.T)
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        scores = jnp.matmul(table.astype(x.dtype), x.reshape(rows, -1).T, preferred_element_type=wide)
+        return scores.T.reshape(*x.shape[:-1], -1)
 
 
 class RMSNorm(nnx.Module):
