@@ -9,6 +9,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
@@ -22,6 +23,11 @@ if version("jaxlib").startswith("0.10."):  # XLA ends the process at a flag that
     # A program stays one piece for LLVM: the tests run beside each other, so many small pieces save no time.
     QUICK_TO_COMPILE += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
 os.environ.setdefault("XLA_FLAGS", " ".join(QUICK_TO_COMPILE))
+
+
+# How long an example takes says something about the machine's other work, not about the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 def folder_of_this_run(variable: str) -> None:
