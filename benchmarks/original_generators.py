@@ -116,7 +116,7 @@ def styletts2(parity: Path, name: str, folder: Path) -> Path:
     from converters.parity.networks.styletts2.comparison import published_config, state_dict
     from converters.registry import find_conversion
     from converters.release import generators
-    from converters.tables import styletts2 as tables
+    from converters.tables import styletts2_networks as tables
     from empatheia_jax import weights
     from empatheia_jax.styletts2.config import NETWORKS
 

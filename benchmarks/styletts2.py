@@ -185,7 +185,7 @@ def child(options: argparse.Namespace) -> None:
     import numpy as np
 
     from converters import interpreter
-    from converters.tables.styletts2 import table
+    from converters.tables.styletts2_networks import table
     from empatheia_jax import weights
     from empatheia_jax.nn.platform import target_platform
     from empatheia_jax.styletts2.config import StyleTTS2Config

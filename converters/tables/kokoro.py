@@ -12,7 +12,7 @@ from pathlib import Path
 from converters.conversion import Conversion
 from converters.formats import kokoro_package
 from converters.formats.source import Source
-from converters.tables import styletts2
+from converters.tables import styletts2, styletts2_networks
 from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2.config import SYNTHESIS, BertConfig, DecoderConfig, StyleTTS2Config
 from empatheia_jax.styletts2.model import KIND, StyleTTS2
@@ -81,7 +81,7 @@ CONVERSIONS = [
         about="Kokoro-82M, int8 ONNX (no --input needed where the extra `demo` is installed), with its voices",
         config=lambda path, source: config(),
         construct=lambda config: StyleTTS2,
-        table=styletts2.table,
+        table=styletts2_networks.table,
         recognizes=lambda path, source: False,
         open=lambda path: kokoro_package.open_kokoro(_model_file(path)),
         files=_files,

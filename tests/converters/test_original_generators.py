@@ -15,7 +15,7 @@ from converters import convert, inspect, interpreter
 from converters.interpreter import export, export_manifest
 from converters.registry import find_conversion
 from converters.release import generators
-from converters.tables import dreamtalk, styletts2
+from converters.tables import dreamtalk, styletts2, styletts2_networks
 from empatheia_jax import tiny, weights
 from empatheia_jax.dreamtalk import released
 from empatheia_jax.dreamtalk.model import KIND, DreamTalkConfig
@@ -72,7 +72,7 @@ def test_kokoros_weights_go_out_with_the_keys_that_are_known_of_them(shared, tmp
     for name, content in styletts2.export_files(config).items():
         (tmp_path / name).write_bytes(content)
     back = find_conversion("styletts2").config(tmp_path, written)
-    report = interpreter.check(written, styletts2.table(back), find_conversion("styletts2").abstract(back))
+    report = interpreter.check(written, styletts2_networks.table(back), find_conversion("styletts2").abstract(back))
     assert report.ok, report.lines()
 
 

@@ -23,7 +23,7 @@ from converters.parity.networks.styletts2.comparison import Comparison, config_n
 from converters.parity.networks.styletts2.diffusion import compare_diffusion, scales_of
 from converters.parity.seeded import seeded_state_dict
 from converters.tables import dreamtalk as dreamtalk_tables
-from converters.tables.styletts2 import network_table
+from converters.tables.styletts2_networks import network_table
 from empatheia_jax import weights
 from empatheia_jax.dreamtalk import portrait
 from empatheia_jax.dreamtalk.config import DenoiserConfig

@@ -15,7 +15,8 @@ from converters import interpreter
 from converters.convert import to_weights
 from converters.parity.networks.styletts2.comparison import published_config, source_config, state_dict
 from converters.registry import find_conversion
-from converters.tables.styletts2 import export_keys, export_table, network_table, table
+from converters.tables.styletts2 import export_keys, export_table
+from converters.tables.styletts2_networks import network_table, table
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2.config import NETWORKS, DecoderConfig, StyleTTS2Config

@@ -14,7 +14,7 @@ from converters.formats.kokoro_package import open_kokoro
 from converters.formats.source import Source
 from converters.parity.result import Result, compare
 from converters.parity.vectors import Arrays, guarded
-from converters.tables import kokoro, styletts2
+from converters.tables import kokoro, styletts2_networks
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import read_json_object
@@ -64,7 +64,7 @@ def load_model(source: Source, float64: bool = False) -> StyleTTS2:
         return StyleTTS2(config, rngs=nnx.Rngs(0), dtype=dtype, param_dtype=dtype)
 
     abstract = weights.flatten(weights.abstract(construct))
-    return weights.materialize(construct, interpreter.load(source, styletts2.table(config), abstract, dtype))
+    return weights.materialize(construct, interpreter.load(source, styletts2_networks.table(config), abstract, dtype))
 
 
 def compare_voice(model: StyleTTS2, arrays, voice: str) -> Iterator[Result]:

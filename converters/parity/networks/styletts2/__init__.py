@@ -18,7 +18,7 @@ from converters.parity.networks.styletts2 import decoder, diffusion, end_to_end,
 from converters.parity.networks.styletts2.comparison import Comparison, config_names
 from converters.parity.result import Result
 from converters.parity.vectors import guarded, read_manifest
-from converters.tables.styletts2 import table
+from converters.tables.styletts2_networks import table
 from empatheia_jax import weights
 from empatheia_jax.styletts2.config import NETWORKS
 from empatheia_jax.styletts2.model import StyleTTS2

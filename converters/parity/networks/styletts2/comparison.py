@@ -16,7 +16,8 @@ from converters import interpreter
 from converters.parity.result import Result, compare
 from converters.parity.seeded import seeded_state_dict
 from converters.parity.vectors import Arrays, part, read_manifest, read_settings
-from converters.tables.styletts2 import PLBERT, network_table
+from converters.tables.styletts2 import PLBERT
+from converters.tables.styletts2_networks import network_table
 from empatheia_jax import weights
 from empatheia_jax.files import read_json_object
 from empatheia_jax.styletts2.config import StyleTTS2Config
