@@ -268,7 +268,7 @@ class _Loop:
 
     def require_good(self, state: TrainState, number: int) -> None:
         """Raises `NonFiniteLoss` where a number of the state itself is not finite: such a state must not be saved."""
-        found = jax.device_get(_finite(state))
+        found = _finite(state)
         if bad := sorted(name for name, good in found.items() if not good):
             raise NonFiniteLoss(
                 f"stage {self.name}: after step {number} the {bad[0]} is not finite; {self.last_good()}; lower the "
@@ -299,16 +299,33 @@ def duration(hours: float) -> str:
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-@jax.jit
-def _finite(state: TrainState) -> dict[str, jax.Array]:
+def _finite(state: TrainState) -> dict[str, bool]:
     """Whether every number of each part of a state is finite."""
-
-    def good(tree: Any) -> jax.Array:
-        numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-        return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in numbers])) if numbers else jnp.asarray(True)
-
     parts = {"trained parameter": state.trainable, "state of the optimizer": state.optimizer}
-    return {name: good(tree) for name, tree in {**parts, "moving average": state.ema}.items()}
+    parts["moving average"] = state.ema
+    numbers = {
+        name: [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        for name, tree in parts.items()
+    }
+    if _in_memory():
+        # NumPy reads the state where it lies; a program for every leaf of every state takes a second to compile.
+        return {name: all(np.isfinite(leaf).all() for leaf in leaves) for name, leaves in numbers.items()}
+    return {name: bool(good) for name, good in jax.device_get(_finite_on_device(numbers)).items()}
+
+
+def _in_memory() -> bool:
+    """Whether NumPy can read all arrays where they lie."""
+    return jax.default_backend() == "cpu" and jax.process_count() == 1
+
+
+@jax.jit
+def _finite_on_device(numbers: dict[str, list[jax.Array]]) -> dict[str, jax.Array]:
+    """Whether all numbers of each list are finite."""
+
+    def good(leaves: list[jax.Array]) -> jax.Array:
+        return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves])) if leaves else jnp.asarray(True)
+
+    return {name: good(leaves) for name, leaves in numbers.items()}
 
 
 def _is_late(deadline: float | None) -> bool:

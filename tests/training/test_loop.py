@@ -236,22 +236,25 @@ def test_a_damaged_record_is_one_line(built, whole, tmp_path, name, damage):
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_not_finite_is_never_saved(built, tmp_path):
+def test_what_is_not_finite_is_never_saved(built, tmp_path, monkeypatch):
     cut, _ = built
     config = optimizers.OptimizerConfig(learning_rate=1e-2, steps=4)
     broken = optax.chain(optimizers.build(config), optax.stateless(lambda updates, params: poisoned(updates)))
     mesh = make_mesh(devices=jax.devices()[:1])
     bad = step.build(cut, tiny.loss, broken, mesh, coefficients=tiny.COEFFICIENTS)
-    with pytest.raises(loop.NonFiniteLoss, match="step 1 .*not finite; there is no checkpoint yet"):
-        run((cut, bad), tmp_path, Batches(), steps=1)
-    assert checkpoint.steps_on_disk(tmp_path / "checkpoints" / "coe") == []
-    assert checkpoint.completion(tmp_path / "checkpoints" / "coe") is None
     average = step.build(
         cut, tiny.loss, optimizers.build(config), mesh, coefficients=tiny.COEFFICIENTS, ema=lambda done: done * jnp.nan
     )
-    with pytest.raises(loop.NonFiniteLoss, match="moving average"):
-        run((cut, average), tmp_path, Batches(), steps=1)
-    assert checkpoint.steps_on_disk(tmp_path / "checkpoints" / "coe") == []
+    for name, in_memory in (("read by NumPy", True), ("read by the devices", False)):
+        monkeypatch.setattr(loop, "_in_memory", lambda in_memory=in_memory: in_memory)
+        folder = tmp_path / name / "checkpoints" / "coe"
+        with pytest.raises(loop.NonFiniteLoss, match="step 1 .*not finite; there is no checkpoint yet"):
+            run((cut, bad), tmp_path / name, Batches(), steps=1)
+        assert checkpoint.steps_on_disk(folder) == []
+        assert checkpoint.completion(folder) is None
+        with pytest.raises(loop.NonFiniteLoss, match="moving average"):
+            run((cut, average), tmp_path / name, Batches(), steps=1)
+        assert checkpoint.steps_on_disk(folder) == []
 
 
 def poisoned(updates):
