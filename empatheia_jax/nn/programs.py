@@ -7,13 +7,15 @@ JAX, Flax and NumPy, JAX's settings, and the machine. What of it cannot be told 
 another package, whose source may change) is never kept, and then a `Program` is `jax.jit`. The same holds where nobody called
 `keep`, and for arguments that are not on one CPU.
 
-A kept file is loaded as code, as JAX's own are: the folder must be as trustworthy as the program itself.
+A kept file is loaded as code, and folders of runs are passed on. So each file carries a code that only the secret of this user
+makes: a file that somebody else wrote is none.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import hmac
 import io
 import logging
 import os
@@ -42,6 +44,8 @@ _VERSIONS = ("jax", "jaxlib", "flax", "numpy", "ml_dtypes")
 _KNOWN = {"empatheia_jax", *_VERSIONS, "builtins", "collections", "copyreg", "functools"}
 """Packages whose source or version is part of a program's name, and what Python itself pickles with."""
 _FOLDER: Path | None = None
+_SECRET = b""
+_CODE = hashlib.sha256().digest_size
 
 
 class _Seen(threading.local):
@@ -63,10 +67,15 @@ jax.monitoring.register_event_listener(_see)
 jax.monitoring.register_event_duration_secs_listener(_see)
 
 
-def keep(folder: str | os.PathLike | None) -> None:
-    """From now on, programs are kept in `folder` and taken from there; None = from now on they are not."""
-    global _FOLDER
-    _FOLDER = None if folder is None else Path(folder)
+def keep(folder: str | os.PathLike | None, secret: bytes = b"") -> None:
+    """From now on, programs are kept in `folder` and taken from there; None = from now on they are not.
+
+    secret: what nobody else knows; files that were written with another one are not read. Raises ValueError where it is short.
+    """
+    global _FOLDER, _SECRET
+    if folder is not None and len(secret) < 16:
+        raise ValueError(f"a secret of {len(secret)} bytes; expected at least 16")
+    _FOLDER, _SECRET = None if folder is None else Path(folder), secret
 
 
 class Program:
@@ -204,9 +213,9 @@ def _read(path: Path) -> jax.stages.Compiled | None:
     """The program of a file; None where there is none, or it is damaged."""
     try:
         content = path.read_bytes()
-        if hashlib.sha256(content[32:]).digest() != content[:32]:
+        if not hmac.compare_digest(content[:_CODE], hmac.digest(_SECRET, content[_CODE:], "sha256")):
             return None
-        payload, taken, given = pickle.loads(content[32:])
+        payload, taken, given = pickle.loads(content[_CODE:])
         return serialize_executable.deserialize_and_load(payload, taken, given, "cpu", jax.devices("cpu")[:1])
     except FileNotFoundError:
         return None
@@ -219,7 +228,7 @@ def _write(path: Path, program: jax.stages.Compiled) -> None:
     """Keeps a program. Programs of other builds in the folder, which nothing will read again, are removed."""
     try:
         content = pickle.dumps(serialize_executable.serialize(program))
-        write_bytes(path, hashlib.sha256(content).digest() + content)
+        write_bytes(path, hmac.digest(_SECRET, content, "sha256") + content)
         for other in path.parent.parent.iterdir():
             if other != path.parent:
                 shutil.rmtree(other, ignore_errors=True)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 from pathlib import Path
 
 import jax
 
 from empatheia_jax.nn import programs
+from empatheia_jax.weights.sums import cache_folder
 
 
 def keep_programs(workdir: str | os.PathLike) -> None:
     """Keeps compiled programs in `<workdir>/compilation_cache`; `JAX_COMPILATION_CACHE_DIR`, where it is set, comes first.
 
-    Those of the networks that reply are kept in its folder `programs` once more, as `nn.programs` needs them.
+    Those of the networks that reply are kept in its folder `programs` once more, as `nn.programs` needs them; only who wrote them
+    takes them from there.
     """
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
@@ -22,4 +26,21 @@ def keep_programs(workdir: str | os.PathLike) -> None:
     jax.config.update("jax_compilation_cache_dir", str(path))
     # Small programs too: a reply loads some 120 of them, which together take seconds to compile.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    programs.keep(path / "programs")
+    if secret := _secret():
+        programs.keep(path / "programs", secret)
+
+
+def _secret() -> bytes | None:
+    """Random bytes that this user alone can read, made when they are first needed; None where they cannot be kept."""
+    path = cache_folder() / "secret"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            contextlib.suppress(FileExistsError),
+            open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+        ):
+            file.write(secrets.token_bytes(32))
+        found = path.read_bytes()
+    except OSError:
+        return None
+    return found if len(found) == 32 else None

@@ -17,6 +17,8 @@ from empatheia_jax.nn import programs, sine
 from empatheia_jax.nn.linear import Linear, head_product
 from empatheia_jax.nn.programs import Program
 
+SECRET = bytes(32)
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -24,7 +26,7 @@ def folder(tmp_path):
     own = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", None)
     compilation_cache.reset_cache()
-    programs.keep(tmp_path / "programs")
+    programs.keep(tmp_path / "programs", SECRET)
     yield tmp_path / "programs"
     programs.keep(None)
     jax.config.update("jax_compilation_cache_dir", own)
@@ -97,6 +99,18 @@ def test_a_damaged_file_is_made_again(folder, damage):
     path.write_bytes(whole[: len(whole) // 2] if damage == "half" else damage)
     np.testing.assert_array_equal(Program(sine.sin)(X), expected)
     np.testing.assert_array_equal(taken(Program(sine.sin))(X), expected)
+
+
+def test_a_file_that_somebody_else_wrote_is_never_loaded(folder, monkeypatch):
+    expected = Program(sine.sin)(X)
+    (path,) = (path for path in folder.rglob("*") if path.is_file())
+    theirs = path.read_bytes()
+    programs.keep(folder, bytes(31) + b"1")
+    monkeypatch.setattr(programs.pickle, "loads", lambda content: pytest.fail("it was loaded"))
+    np.testing.assert_array_equal(Program(sine.sin)(X), expected)
+    assert path.read_bytes()[:32] != theirs[:32]  # it was made again
+    with pytest.raises(ValueError, match="at least 16"):
+        programs.keep(folder)
 
 
 def test_what_jax_had_kept_runs_and_is_not_kept_again(folder, monkeypatch, tmp_path):
