@@ -42,8 +42,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     # All workers, and the commands that tests start, compile a program once among them.
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         folder_of_this_run("JAX_COMPILATION_CACHE_DIR")
-# No operation of a program carries the Python lines that it came from: no test reads them, and they are a tenth of the work of
-# lowering and compiling.
+# No operation of a program carries the Python lines that it came from: no test reads them, and they are a twentieth of the time
+# of a test that trains.
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
