@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -22,13 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
+from empatheia_jax.core import slot_programs
 from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.causal import CausalLM
 from empatheia_jax.core.form import Form
 from empatheia_jax.core.outputs import KVCache
-from empatheia_jax.core.sampling import DecodingSettings, Kind, adjust
+from empatheia_jax.core.sampling import DecodingSettings, Kind
+from empatheia_jax.core.slot_programs import Rows
 from empatheia_jax.nn.platform import separate_layers
 from empatheia_jax.nn.programs import Program
 from empatheia_jax.nn.stack import unstack_in_place
@@ -37,39 +38,6 @@ SMALLEST_PROMPT = 128
 UNLIMITED = 2**30
 SPARE = 128
 """Slots beyond what one answer needs, so that tokens are moved together seldom."""
-
-_ROWS = (
-    *("last", "position", "real", "count", "limit", "caps", "form", "seen", "history", "own"),
-    *("key", "temperature", "top_k", "top_p", "penalty", "ngram"),
-)
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=_ROWS, meta_fields=())
-@dataclass(frozen=True)
-class Rows:
-    """What belongs to each row, besides the cache; every leaf begins with the axis of the rows (b).
-
-    last: final-norm state that the next token is chosen from. position: of that token. real: an answer is being written.
-    count, limit: tokens written, and how many may be. caps: the most tokens of each free slot of the form. form: its state.
-    seen: tokens of its own that count for the penalty. history, own: its own tokens (-1 for fixed ones), and how many.
-    """
-
-    last: Float[Array, "b d"]
-    position: Int[Array, " b"]
-    real: Bool[Array, " b"]
-    count: Int[Array, " b"]
-    limit: Int[Array, " b"]
-    caps: Int[Array, "b k"]
-    form: dict[str, Any]
-    seen: Bool[Array, "b v"]
-    history: Int[Array, "b h"]
-    own: Int[Array, " b"]
-    key: Any
-    temperature: Float[Array, " b"]
-    top_k: Int[Array, " b"]
-    top_p: Float[Array, " b"]
-    penalty: Float[Array, " b"]
-    ngram: Bool[Array, " b"]
 
 
 @dataclass(frozen=True)
@@ -139,11 +107,14 @@ class SlotDecoder:
         self._stops = jnp.asarray(settings.stop_ids, jnp.int32)
         self._banned = jnp.asarray(banned) if banned.any() else None
         graphs, kind = (graph, added_graph), replace(Kind.of(settings), draws=True, penalty=True)
-        self._admit = Program(_admit, graph, donate=(1, 2))
-        self._chunk = Program(_chunk, graphs, kind, chunk, static=("size",), donate=(2, 3))
-        self._probe = Program(_probe, graphs)
-        self._compact = Program(_compacted, donate=(0,))
-        self._take_first, self._put_first = Program(_first_row), Program(_with_first_row, donate=(0,))
+        self._admit = Program(slot_programs.admit, graph, donate=(1, 2))
+        self._chunk = Program(slot_programs.chunk, graphs, kind, chunk, static=("size",), donate=(2, 3))
+        self._probe = Program(slot_programs.probe, graphs)
+        self._compact = Program(slot_programs.compacted, donate=(0,))
+        self._take_first, self._put_first = (
+            Program(slot_programs.first_row),
+            Program(slot_programs.with_first_row, donate=(0,)),
+        )
         self._longest_ngram = longest + chunk + 1 + kind.ngram
         self._sizes_of = model.config, model.dtype
         self._made_empty = jax.jit(self._empty, out_shardings=self._place)  # one program instead of one for every array
@@ -152,9 +123,8 @@ class SlotDecoder:
     def reset(self) -> None:
         """Lets all rows go and makes them anew, after a step that failed in the middle."""
         self._rows, self._cache = self._made_empty()
-        self._single: KVCache | None = (
-            None  # the first row's part of the cache while it decodes alone, newer than `_cache`
-        )
+        # the first row's part of the cache while it decodes alone, newer than `_cache`
+        self._single: KVCache | None = None
         self._index = self._base
         self._free = list(range(self.places))
 
@@ -367,245 +337,3 @@ _DTYPES: dict[str, Any] = {
     **dict.fromkeys(("count", "limit", "own", "top_k", "node"), np.int32),
     **dict.fromkeys(("temperature", "top_p", "penalty"), np.float32),
 }
-
-
-# ---------------------------------------------------------------- on the device
-
-
-def _layers(cache: KVCache, function, valid, index=None) -> KVCache:
-    """The cache with `function(array, axis of the rows)` of its arrays, and with `valid` and `index`."""
-    if isinstance(cache.k, tuple):
-        k, v = (tuple(function(each, 0) for each in part) for part in (cache.k, cache.v))
-    else:
-        k, v = function(cache.k, 1), function(cache.v, 1)
-    return KVCache(k, v, valid, cache.index if index is None else index)
-
-
-def _admit(graph, state, rows: Rows, cache: KVCache, embeds, length, row, key, numbers):
-    """Reads a prompt, and puts its keys and values right before the slot that is written next."""
-    model = nnx.merge(graph, state)
-    size = embeds.shape[1]
-    last, filled, position = model.prefill(embeds, length[None], 0)
-    shift = size - length
-    begin = cache.index - size
-
-    def put(store, new, axis):
-        new = jnp.roll(new, shift, axis=axis + 2)
-        start = [jnp.zeros((), jnp.int32)] * store.ndim
-        start[axis], start[axis + 2] = row, begin
-        return jax.lax.dynamic_update_slice(store, new.astype(store.dtype), tuple(start))
-
-    if isinstance(cache.k, tuple):
-        k, v = (
-            tuple(put(own, new, 0) for own, new in zip(store, part))
-            for store, part in ((cache.k, filled.k), (cache.v, filled.v))
-        )
-    else:
-        k, v = put(cache.k, filled.k, 1), put(cache.v, filled.v, 1)
-    valid = jax.lax.dynamic_update_slice(
-        jnp.zeros(cache.slots, bool), jnp.arange(size) >= shift, (begin.astype(jnp.int32),)
-    )
-    cache = replace(cache, k=k, v=v, valid=cache.valid.at[row].set(valid))
-    values: dict[str, Any] = {
-        **{name: value for name, value in numbers.items() if name != "node"},
-        "last": last[0],
-        "position": position[0],
-        "seen": False,
-        "history": -1,
-        "key": key,
-    }
-    changed: dict[str, Any] = {name: getattr(rows, name).at[row].set(value) for name, value in values.items()}
-    if "node" in numbers:
-        fresh = {"node": numbers["node"], "count": 0, "wrote": False}
-        changed["form"] = {name: rows.form[name].at[row].set(value) for name, value in fresh.items()}
-    return replace(rows, **changed), cache
-
-
-def _choose(logits: Float[Array, "b v"], rows: Rows) -> Int[Array, " b"]:
-    """The next token of every row, each by its own numbers; what no row asks for is not computed."""
-    lowest = jnp.finfo(logits.dtype).min
-    greedy = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    draws = rows.temperature > 0
-
-    def drawn():
-        scaled = logits / jnp.where(draws, rows.temperature, 1.0)[:, None]
-
-        def truncated():
-            order = jnp.sort(scaled, axis=-1, descending=True)
-            count = jnp.where(rows.top_k > 0, rows.top_k, order.shape[-1])
-            kth = jnp.take_along_axis(order, jnp.minimum(count, order.shape[-1])[:, None] - 1, axis=-1)
-            order = jnp.where(order < kth, lowest, order)
-            weights = jax.nn.softmax(order, axis=-1)
-            kept = jnp.sum(jnp.cumsum(weights, axis=-1) - weights < rows.top_p[:, None], axis=-1, keepdims=True)
-            least = jnp.take_along_axis(order, jnp.maximum(kept, 1) - 1, axis=-1)
-            return jnp.where(scaled < jnp.maximum(least, kth), lowest, scaled)
-
-        truncates = draws & ((rows.top_k > 0) | (rows.top_p < 1))
-        chosen = jax.lax.cond(truncates.any(), truncated, lambda: scaled)
-        keys = jax.vmap(lambda key, step: jax.random.fold_in(jax.random.fold_in(key, step), 0))(rows.key, rows.count)
-        return jax.vmap(jax.random.categorical)(keys, chosen).astype(jnp.int32)
-
-    return jnp.where(draws, jax.lax.cond((draws & rows.real).any(), drawn, lambda: greedy), greedy)
-
-
-def _chunk(
-    graphs,
-    kind: Kind,
-    most: int,
-    states,
-    weights,
-    rows: Rows,
-    cache: KVCache,
-    form: Form | None,
-    stops,
-    banned,
-    alive,
-    steps,
-    *,
-    size: int,
-):
-    """Up to `steps` tokens in the first `size` rows, which the cache is of.
-
-    Gives rows, cache and (tokens (b, most), -1 where none; slots; hidden; real; tokens of the longest row).
-    """
-    model = nnx.merge(graphs[0], states[0])
-    added = None if graphs[1] is None else nnx.merge(graphs[1], states[1])
-    embed = model.embed if added is None else partial(added.embed, model)
-    score = model.logits if added is None else partial(added.logits, model)
-    places = alive.shape[0]
-    rows = replace(rows, real=rows.real & alive)
-    all_rows = rows
-    separate = isinstance(cache.k, tuple)
-    if size < places:
-        rows = jax.tree.map(lambda leaf: leaf[:size], rows)
-        cache = _layers(cache, lambda store, axis: jax.lax.slice_in_dim(store, 0, size, axis=axis), cache.valid[:size])
-    if separate:
-        cache = cache.separate()  # which takes the axis of a single row away
-    lines = jnp.arange(size)
-
-    def pick(rows: Rows):
-        logits = score(rows.last[:, None])[:, 0]
-        allowed = None if form is None else form.allowed(rows.form, logits.shape[-1])
-        own = {"penalty": rows.penalty[:, None], "seen": rows.seen, "banned": banned, "allowed": allowed}
-        adjusted = adjust(logits, replace(kind, ngram=0), **own)
-        if kind.ngram:
-
-            def without_repeats():
-                strict = adjust(logits, kind, **own, history=rows.history, history_lengths=rows.own)
-                return jnp.where(rows.ngram[:, None], strict, adjusted)
-
-            adjusted = jax.lax.cond(rows.ngram.any(), without_repeats, lambda: adjusted)
-        token = _choose(adjusted, rows)
-        if form is None:
-            return token, jnp.zeros_like(token), rows.form
-        return form.advance(rows.form, token, rows.caps)
-
-    def running(loop):
-        step, rows, *_ = loop
-        return (step < steps) & rows.real.any()
-
-    def body(loop):
-        step, rows, cache, tokens, slots, hidden = loop
-        token, slot, state = pick(rows)
-        out = model(
-            embed(token[:, None]),
-            cache=cache,
-            positions=rows.position[:, None],
-            mask=rows.real[:, None],
-            weights=weights,
-        )
-        last = out.hidden[:, 0]
-        real = rows.real
-        tokens = tokens.at[:, step].set(jnp.where(real, token, -1))
-        slots = slots.at[:, step].set(jnp.where(real, slot, -1).astype(jnp.int8))
-        hidden = hidden.at[:, step].set(jnp.where(real[:, None], last, 0))
-        count = rows.count + real
-        if form is None:
-            ends = count >= rows.limit
-            if stops.shape[0]:
-                ends |= (token[:, None] == stops[None]).any(axis=1)
-        else:
-            ends = form.filled(state)
-        written = slot >= 0
-        rows = replace(
-            rows,
-            last=last.astype(rows.last.dtype),
-            position=rows.position + real,
-            count=count,
-            form=jax.tree.map(lambda new, old: jnp.where(real, new, old), state, rows.form),
-            seen=rows.seen.at[lines, token].max(real & written),
-            real=real & ~ends,
-        )
-        if kind.ngram:
-            rows = replace(
-                rows,
-                history=rows.history.at[lines, rows.own].set(jnp.where(written, token, -1)),
-                own=rows.own + real,
-            )
-        return step + 1, rows, out.cache, tokens, slots, hidden
-
-    start = (
-        jnp.zeros((), jnp.int32),
-        rows,
-        cache,
-        jnp.full((size, most), -1, jnp.int32),
-        jnp.full((size, most), -1, jnp.int8),
-        jnp.zeros((size, most, rows.last.shape[-1]), rows.last.dtype),
-    )
-    done, rows, cache, tokens, slots, hidden = jax.lax.while_loop(running, body, start)
-    real = rows.real
-    if separate:
-        k, v = (tuple(each.reshape(size, *each.shape[-3:]) for each in part) for part in (cache.k, cache.v))
-        cache = replace(cache, k=k, v=v)
-    if size < places:
-        rows = jax.tree.map(lambda every, part: every.at[:size].set(part), all_rows, rows)
-    return rows, cache, (tokens, slots, hidden, real, done)
-
-
-def _first_row(cache: KVCache) -> KVCache:
-    """The part of the first row."""
-    return _layers(cache, lambda store, axis: jax.lax.slice_in_dim(store, 0, 1, axis=axis), cache.valid[:1])
-
-
-def _with_first_row(cache: KVCache, first: KVCache) -> KVCache:
-    """The cache with another first row, whose next slot is that of all."""
-
-    def put(store, part, axis):
-        return jax.lax.dynamic_update_slice_in_dim(store, part, 0, axis=axis)
-
-    k, v = (
-        tuple(put(*each, 0) for each in zip(*pair)) if isinstance(pair[0], tuple) else put(*pair, 1)
-        for pair in ((cache.k, first.k), (cache.v, first.v))
-    )
-    return KVCache(k, v, cache.valid.at[:1].set(first.valid), first.index)
-
-
-def _probe(graphs, states, weights, cache: KVCache, ids, row, keep):
-    """States of `ids` behind the first `keep` valid tokens of a row, on a copy of it."""
-    model = nnx.merge(graphs[0], states[0])
-    added = None if graphs[1] is None else nnx.merge(graphs[1], states[1])
-    embed = model.embed if added is None else partial(added.embed, model)
-    valid = jax.lax.dynamic_slice_in_dim(cache.valid, row, 1)
-    own = _layers(
-        cache,
-        lambda store, axis: jax.lax.dynamic_slice_in_dim(store, row, 1, axis=axis),
-        valid & (jnp.cumsum(valid, axis=1) <= keep),
-    )
-    positions = keep + jnp.arange(ids.shape[0])
-    return model(embed(ids[None]), cache=own, positions=positions[None], weights=weights).hidden[0]
-
-
-def _compacted(cache: KVCache, real, base):
-    """The cache with every row's tokens moved together right before a slot as early as possible, and that slot."""
-    valid = cache.valid & real[:, None]
-    slots = cache.slots
-    index = jnp.maximum(base, valid.sum(axis=1).max()).astype(jnp.int32)
-    order = jnp.argsort(valid, axis=1, stable=True)  # the valid ones last, in their order
-    order = jnp.take_along_axis(order, (jnp.arange(slots)[None] + slots - index) % slots, axis=1)
-    valid = jnp.take_along_axis(valid, order, axis=1)
-
-    def moved(store, axis):
-        places = order[:, None, :, None] if axis == 0 else order[None, :, None, :, None]
-        return jnp.take_along_axis(store, places, axis=axis + 2)
-
-    return _layers(cache, moved, valid, index), index

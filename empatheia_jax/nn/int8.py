@@ -87,11 +87,12 @@ def product(x: Float[Array, "... i"], kernel: Array | np.ndarray | QuantisedArra
         return x @ kernel.astype(dtype)
     wide = jnp.promote_types(dtype, kernel.scale.dtype)
     rows = math.prod(x.shape[:-1])
-    if rows < FEWEST_ROWS and platform() in ("gpu", "cuda"):
+    padded = rows < FEWEST_ROWS and platform() == "gpu"
+    if padded:
         x = jnp.pad(x.reshape(rows, -1), ((0, FEWEST_ROWS - rows), (0, 0)))
-        sums = jnp.matmul(x, kernel.values.astype(dtype), preferred_element_type=wide)[:rows].reshape(*shape, -1)
-    else:
-        sums = jnp.matmul(x, kernel.values.astype(dtype), preferred_element_type=wide)
+    sums = jnp.matmul(x, kernel.values.astype(dtype), preferred_element_type=wide)
+    if padded:
+        sums = sums[:rows].reshape(*shape, -1)
     return (sums * kernel.scale.astype(wide).squeeze(-2)).astype(dtype)
 
 

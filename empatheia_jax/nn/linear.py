@@ -99,8 +99,7 @@ class Embedding(nnx.Module):
         table, rows = self.embedding[...], math.prod(x.shape[:-1])
         if platform() != "cpu" or rows > FEW_ROWS:
             return head_product(x, table.T)
-        wide = jnp.promote_types(x.dtype, jnp.float32)
-        scores = jnp.matmul(table.astype(x.dtype), x.reshape(rows, -1).T, preferred_element_type=wide)
+        scores = head_product(table.astype(x.dtype), x.reshape(rows, -1).T)
         return scores.T.reshape(*x.shape[:-1], -1)
 
 
