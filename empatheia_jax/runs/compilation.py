@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 import jax
@@ -35,11 +36,12 @@ def _secret() -> bytes | None:
     path = cache_folder() / "secret"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            contextlib.suppress(FileExistsError),
-            open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
-        ):
-            file.write(secrets.token_bytes(32))
+        if not path.exists():
+            # whole before it has its name, and never in the place of one that another process has just made
+            with tempfile.NamedTemporaryFile(dir=path.parent) as file, contextlib.suppress(FileExistsError):
+                file.write(secrets.token_bytes(32))
+                file.flush()
+                os.link(file.name, path)
         found = path.read_bytes()
     except OSError:
         return None
