@@ -19,7 +19,7 @@ from empatheia_jax.errors import UserError
 
 LONGEST = 60.0
 """Seconds of a recording; the longest utterances of AvaMERG are under 30."""
-_COMMAND = re.compile(r":([A-Za-z][\w-]*)(?:\s+(.*))?", re.DOTALL)
+_COMMAND = re.compile(r":([^\W\d_]\S*)(?:\s+(.*))?", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,7 +257,8 @@ def command(line: str, known: Sequence[str]) -> tuple[str, str] | None:
     if name not in known:
         expected = ", ".join(f":{each}" for each in known)
         raise UserError(
-            f"there is no command :{match[1]}; expected {expected}; to say this line, write it with two colons"
+            f"there is no command :{match[1][:40]}; expected {expected}, and its value after a blank; to say this line, write it "
+            "with two colons"
         )
     return name, argument
 

@@ -100,7 +100,7 @@ def talk(tmp_path, monkeypatch):
 
 
 def test_an_unknown_command_is_refused_and_never_said(talk, capsys):
-    for line in (":poertrait x.png", ":D"):
+    for line in (":poertrait x.png", ":D", ":speech=a.wav", ":emotion,happy", ":quit.", ":höre a.wav"):
         assert talk.take(line)
         assert "there is no command" in capsys.readouterr().out
     assert not talk.model.asked
