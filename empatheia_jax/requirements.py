@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -34,16 +35,29 @@ NETWORKS = {
     "tts": "the speech generator",
     "talking_head": "the talking-head generator",
 }
+FETCHED = (
+    "vicuna-7b-v1.5",
+    "chatglm3-6b",
+    "flan-t5-xxl",
+    "hubert-base-ls960",
+    "hubert-large-ls960-ft",
+    "clip-vit-large-patch14-336",
+    "wav2vec2-large-xlsr-53-english",
+)
+"""Releases that `converters.fetch` brings and converts."""
 COMMANDS = {
-    "smollm2-135m-instruct": "python -m converters.convert --source=smollm2 --output=weights/smollm2-135m-instruct",
-    "kokoro": "python -m converters.convert --source=kokoro --output=weights/kokoro",
-    "toy-hubert": "python -m empatheia_jax.training.towers --data=data/toy --output=weights",
-    "toy-clip": "python -m empatheia_jax.training.towers --data=data/toy --output=weights",
-    "drawn-face": "python -m empatheia_jax.training.drawn_face.export --output=weights/drawn-face",
-    "styletts2-libritts": "python -m converters.convert --source=styletts2 --input=epochs_2nd_00020.pth "
-    "--output=weights/styletts2-libritts (config.yml beside the checkpoint; see yl4579/StyleTTS2)",
-    "dreamtalk": "python -m converters.convert --source=dreamtalk --input=FOLDER --output=weights/dreamtalk "
-    "(the checkpoint is given out by its authors on request)",
+    "smollm2-135m-instruct": "python -m converters.convert --source=smollm2 --output={folder}",
+    "kokoro": "python -m converters.convert --source=kokoro --output={folder}",
+    "toy-hubert": "python -m empatheia_jax.training.towers --data=data/toy --output={root}",
+    "toy-clip": "python -m empatheia_jax.training.towers --data=data/toy --output={root}",
+    "drawn-face": "python -m empatheia_jax.training.drawn_face.export --output={folder}",
+    "styletts2-libritts": "python -m converters.convert --source=styletts2 --input=epochs_2nd_00020.pth --output={folder}",
+    "dreamtalk": "python -m converters.convert --source=dreamtalk --input=FOLDER --output={folder}",
+}
+"""What makes the weights folder of a name; of every other name, a conversion of the user's own checkpoint."""
+REMARKS = {
+    "styletts2-libritts": "its config.yml lies beside the checkpoint; see yl4579/StyleTTS2",
+    "dreamtalk": "the checkpoint is given out by its authors on request",
 }
 
 
@@ -66,6 +80,15 @@ def is_debug(config: Experiment, network: str = "llm") -> bool:
     return config.networks[network] in MADE_UP
 
 
+def command_for(where: Path) -> str:
+    """The command that makes the weights folder `where`, as a shell takes it."""
+    if where.name in FETCHED:  # it takes no path: its weights folder lies below the root
+        root = "" if where.parent == weights.root() else f"{weights.ROOT_VARIABLE}={shlex.quote(str(where.parent))} "
+        return f"{root}python -m converters.fetch {where.name} --convert"
+    form = COMMANDS.get(where.name, "python -m converters.convert --input=CHECKPOINT --output={folder}")
+    return form.format(folder=shlex.quote(str(where)), root=shlex.quote(str(where.parent)))
+
+
 def missing(config: Experiment, *, networks: Sequence[str] = tuple(NETWORKS), data: bool = True) -> list[str]:
     """One line per missing folder, with its key and the command that gets it; empty when nothing is missing. `data`: for a
     training, which also needs its data set and one thing to begin from.
@@ -75,12 +98,15 @@ def missing(config: Experiment, *, networks: Sequence[str] = tuple(NETWORKS), da
         name, where = config.networks[network], folder(config, network)
         if is_debug(config, network) or (where / weights.CONFIG_FILE).is_file():
             continue
-        command = COMMANDS.get(name, f"python -m converters.fetch {name} --convert")
-        lines.append(f"networks.{network}={name}: {NETWORKS[network]} is missing (no {where}); get it with `{command}`")
+        remark = f" ({REMARKS[name]})" if name in REMARKS else ""
+        lines.append(
+            f"networks.{network}={name}: {NETWORKS[network]} is missing (no {where}); get it with `{command_for(where)}`{remark}"
+        )
     if config.networks.adapter and not (adapter_folder(config) / weights.CONFIG_FILE).is_file():
         lines.append(
-            f"networks.adapter={config.networks.adapter}: no weights folder of an adapter there; make it with "
-            "`python -m converters.convert --source=peft --base=FOLDER --input=ADAPTER --output=FOLDER`"
+            f"networks.adapter={config.networks.adapter}: no weights folder of an adapter there; make it with `python -m "
+            f"converters.convert --source=peft --base={shlex.quote(str(folder(config, 'llm')))} --input=ADAPTER "
+            f"--output={shlex.quote(str(adapter_folder(config)))}`"
         )
     if config.start:
         try:
@@ -94,7 +120,7 @@ def missing(config: Experiment, *, networks: Sequence[str] = tuple(NETWORKS), da
         )
     if data and config.data.path != "debug" and not Path(config.data.path).is_dir():
         if "toy" in config.data.path:
-            command = f"`python -m data_pipeline.toy --output={config.data.path}`"
+            command = f"`python -m data_pipeline.toy --output={shlex.quote(config.data.path)}`"
         else:
             command = "https://AvaMERG.github.io: ask its authors for the data set, then point --config.data.path at it"
         lines.append(f"data.path={config.data.path}: the data set is missing (no such folder); get it with {command}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 from PIL import Image
 
 from configs import debug, joint
+from converters import fetch
+from converters.registry import find_conversion
 from data_pipeline import requirements
 from empatheia_jax import requirements as needs
 from empatheia_jax.errors import UserError
@@ -60,6 +64,30 @@ def test_six_faults_of_six_kinds_are_said_in_one_run_within_five_seconds(tmp_pat
         assert [text in line for line in lines if line.startswith(start)] == [True], (start, done.stderr)
     # Time of the processor, since a busy machine gives a process any share of the clock.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
+
+
+def test_every_command_that_is_named_exists():
+    assert set(needs.FETCHED) == set(fetch.RELEASES)
+    for name in needs.COMMANDS:
+        words = shlex.split(needs.command_for(Path("/a folder") / name))
+        assert importlib.util.find_spec(words[2]) and not any(set("();|&") & set(word) for word in words)
+        if words[2] == "converters.convert":
+            assert find_conversion(words[3].removeprefix("--source=")) and words[-1] == f"--output=/a folder/{name}"
+
+
+@pytest.mark.parametrize("root", ["weights", "/mnt/our lab/weights"])
+def test_a_command_that_is_named_can_be_pasted_and_makes_what_is_missing(root):
+    names = {"llm": "vicuna-7b-v1.5", "speech_encoder": "our-hubert", "video_encoder": "toy-clip-2"}
+    changes = {"networks.weights_dir": root, "networks.adapter": f"{root}/ours"}
+    changes |= {f"networks.{network}": name for network, name in names.items()}
+    lines = needs.missing(config_for(**changes), data=False)
+    assert len(lines) == 4
+    commands = [shlex.split(line.split("`")[1], comments=False) for line in lines]
+    fetch = ["python", "-m", "converters.fetch", "vicuna-7b-v1.5", "--convert"]
+    assert commands[0] == (fetch if root == "weights" else [f"EMPATHEIA_WEIGHTS={root}", *fetch])
+    assert [each[-1] for each in commands[1:]] == [
+        f"--output={root}/{name}" for name in ("our-hubert", "toy-clip-2", "ours")
+    ]
 
 
 def test_a_run_that_lacks_nothing_says_so_and_on_how_many_devices_it_can_go(tmp_path):
