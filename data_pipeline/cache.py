@@ -3,6 +3,7 @@
     CACHE/<what>-<first 16 digits of the fingerprint>/about.json               what made it
                                                     /part-h000-00000.arrayrecord   up to `PART` records
                                                     /part-h000-00000.json          their keys, and the file's size and time
+                                                    /unfinished-h000               while a process extracts, or it was stopped
 
 A record's key is a hash of the content that its extractor reads (`READABLE`) and of the extractor's fingerprint, which itself
 hashes the weights and every setting. A changed recording, other weights or another setting give another key: nothing stale can
@@ -26,7 +27,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -199,6 +200,13 @@ def folder_of(root: str | os.PathLike, what: str, fingerprint: str) -> Path:
     return Path(root) / f"{what}-{fingerprint[:16]}"
 
 
+def state_of(folder: Path) -> Literal["empty", "unfinished", "filled"]:
+    """Whether the records of an extractor are there; "unfinished": its extraction goes on, or was stopped before its end."""
+    if not any(folder.glob("part-*.json")):
+        return "empty"
+    return "unfinished" if any(folder.glob("unfinished-*")) else "filled"
+
+
 class FeatureCache:
     """Records of one extractor. Reading needs only `what` and the fingerprint; opening an absent cache is an empty one.
 
@@ -311,6 +319,9 @@ class FeatureCache:
         dropped = list(reasons.values())
         for path in self.folder.glob(f".part-h{host:03d}-*"):  # of a process that was killed while it wrote
             path.unlink(missing_ok=True)
+        for path in self.folder.glob("unfinished-h*"):  # of hosts that are no more
+            if host == 0 and int(path.name.removeprefix("unfinished-h")) >= hosts:
+                path.unlink(missing_ok=True)
         kept = []
         for part in self._parts:
             changed = part.path.stat().st_mtime_ns
@@ -387,6 +398,8 @@ def extract(
     reads = tuple(getattr(extractor, "reads", READABLE))
     for reason in cache.repair(reads, host=host, hosts=hosts, verify=verify):
         tell(f"{reason}; its clips are computed again")
+    unfinished = cache.folder / f"unfinished-h{host:03d}"
+    unfinished.touch()
     added = 0
     waiting: list[tuple[str, Clip]] = []
     ready: list[tuple[str, Mapping[str, np.ndarray], Mapping[str, Any]]] = []
@@ -447,6 +460,7 @@ def extract(
         compute(waiting)
     flush(1)
     quarantine.enforce()
+    unfinished.unlink(missing_ok=True)
     return added
 
 

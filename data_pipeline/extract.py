@@ -25,6 +25,7 @@ from data_pipeline.fingerprints import NETWORK, STORE, fingerprints
 from data_pipeline.layout import Clip, Tree
 from data_pipeline.loader import DEBUG, cache_folder, load_examples
 from data_pipeline.quarantine import Quarantine
+from data_pipeline.requirements import no_room
 from empatheia_jax.conversation import labels
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import video_info
@@ -281,6 +282,8 @@ def run(config: Experiment, workdir: Path, verify: bool = False) -> int:
         raise UserError("the made-up data set needs no extraction; start the training")
     wanted = needed(config)
     requirements.require(config, networks=tuple(dict.fromkeys(NETWORK[what] for what in wanted)))
+    if lines := no_room(config):
+        raise UserError.of(lines)
     left = [what for what in NETWORK if what not in wanted]
     if left and jax.process_index() == 0:
         print(f"not needed by this schedule, and left out: {', '.join(left)}")

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import collections
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipeline import clip_requirements, features
-from data_pipeline.cache import folder_of
-from data_pipeline.fingerprints import fingerprints
+from data_pipeline.cache import folder_of, state_of
+from data_pipeline.fingerprints import STORE, fingerprints
 from data_pipeline.layout import Tree
 from data_pipeline.loader import DEBUG, cache_folder
 from empatheia_jax import requirements
 from empatheia_jax.errors import UserError
 from empatheia_jax.settings import Experiment, substitute
+from empatheia_jax.tokens import SLOTS
+
+FRAMES, PHONEMES = 142, 60
+"""Of a mean utterance of AvaMERG, which lasts 5.7 seconds."""
 
 
 def missing(config: Experiment) -> list[str]:
     """A line for each split, kind of recording or feature that a stage of the schedule reads and that is not there."""
     if config.data.cache and not Path(config.data.cache).is_dir():
-        return [f"data.cache={config.data.cache}: no such folder; fill it with the same command and --mode=extract"]
-    if config.data.path == DEBUG or not Path(config.data.path).is_dir():
+        line = f"data.cache={config.data.cache}: no such folder; fill it with the same command and --mode=extract"
+        return [line, *no_room(config)]
+    if not _has_data(config):
         return []
     tree, lines = Tree(config.data.path), []
     wanted = {"train"} | ({"valid"} if any(config[stage].eval_every for stage in config.schedule) else set())
@@ -32,7 +40,18 @@ def missing(config: Experiment) -> list[str]:
         lines.append(f"data.path={config.data.path}: no {' and no '.join(f'{split}.json' for split in lacking)}")
     if requirements.missing(config, data=False):
         return lines  # which features fit is known by the networks that make them
-    return lines + _features(config, tree)
+    return lines + _features(config, tree) + no_room(config)
+
+
+def _has_data(config: Experiment) -> bool:
+    return config.data.path != DEBUG and Path(config.data.path).is_dir()
+
+
+def _states(config: Experiment) -> dict[str, str]:
+    """Feature or target of the schedule → `cache.state_of` its records. Raises `UserError` where a phonemizer must be named."""
+    wanted = features.needed(config)
+    marks = fingerprints(config) if wanted else {}
+    return {what: state_of(folder_of(cache_folder(config), what, marks[what])) for what in wanted}
 
 
 def _features(config: Experiment, tree: Tree) -> list[str]:
@@ -40,26 +59,69 @@ def _features(config: Experiment, tree: Tree) -> list[str]:
     for stage in config.schedule:
         for what in (*config.data.modalities, *features.targets(config, stage)):
             readers.setdefault(what, []).append(stage)
+    key = f"data.cache={cache_folder(config)}"
     try:
-        marks = fingerprints(config) if readers else {}
-        lacking = {what: folder_of(cache_folder(config), what, marks[what]) for what in readers}
+        states = _states(config)
     except UserError as error:
-        return [f"data.cache={cache_folder(config)}: {error}"]
-    lacking = {what: folder for what, folder in lacking.items() if not any(folder.glob("part-*.json"))}
-    if not lacking:
-        return []
-    asked = ", ".join(f"{what} (stages {', '.join(readers[what])})" for what in lacking)
-    lines = [
-        f"data.cache={cache_folder(config)}: there are no features {asked} of these networks; fill it with the same command and "
-        "--mode=extract"
-    ]
-    if "video_style" in lacking and "motion" not in {kind for kind, _ in tree.media_folders()}:
+        return [f"{key}: {error}"]
+
+    def told(state: str) -> str:
+        return ", ".join(f"{what} (stages {', '.join(readers[what])})" for what in readers if states[what] == state)
+
+    lines = []
+    if empty := told("empty"):
+        lines.append(
+            f"{key}: there are no features {empty} of these networks; fill it with the same command and --mode=extract"
+        )
+    if unfinished := told("unfinished"):
+        lines.append(
+            f"{key}: the extraction of {unfinished} goes on, or was stopped before its end; the same command and --mode=extract "
+            "goes on with it"
+        )
+    motion = "motion" in {kind for kind, _ in tree.media_folders()}
+    if states.get("video_style", "filled") != "filled" and not motion:
         lines.append(
             f"data.path={tree.root}: there is no folder motion… with face coefficients, which video_style is made of; add "
             "motion_v5_0/ for the replies (python -m data_pipeline.fit_motion), or leave that loss out: "
             "--config.objective.without=sac"
         )
     return lines
+
+
+def no_room(config: Experiment) -> list[str]:
+    """A line where the features of the schedule that are not there yet will not fit on the disk of the cache, by an estimate."""
+    if not _has_data(config) or requirements.missing(config, data=False):
+        return []
+    try:
+        wanted = [what for what, state in _states(config).items() if state == "empty"]
+    except UserError:
+        return []
+    key = f"data.cache={cache_folder(config)}: the features"
+    need = feature_bytes(config, wanted, Tree(config.data.path))
+    return requirements.room(need, cache_folder(config), key, "or choose another --config.data.cache")
+
+
+def feature_bytes(config: Experiment, wanted: Sequence[str], tree: Tree) -> int:
+    """About how large these features of a data set are: its files are counted, and taken to be as long as AvaMERG's are."""
+    from empatheia_jax import assemble
+
+    widths = assemble.widths(config)
+    numbers = {
+        "speech": SLOTS * widths.speech,
+        "video": SLOTS * widths.video,
+        "speech_content": PHONEMES * widths.speech_content,
+        "video_content": FRAMES * widths.video_window * widths.video_content,
+        "speech_style": widths.speech_style,
+        "video_style": widths.video_style,
+    }
+    files = collections.Counter[str]()
+    for kind, folder in tree.media_folders():
+        files[kind] += sum(1 for _ in os.scandir(folder))
+    replies = max(files.values(), default=0) // 2  # speaker and listener take turns
+    clips = {
+        what: 2 * replies if what in features.ENCODED and config.data.listener_media else replies for what in wanted
+    }
+    return sum(clips[what] * numbers[what] * np.dtype(STORE.get(what, "float32")).itemsize for what in wanted)
 
 
 def findings(config: Experiment, workdir: Path, devices: int) -> list[str]:

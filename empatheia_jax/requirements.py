@@ -240,13 +240,25 @@ def packages(config: Experiment) -> list[str]:
 def disk(config: Experiment, workdir: Path) -> list[str]:
     """A line where the checkpoints of the schedule will not fit on the disk of the run's folder, by an estimate of their size."""
     need = sum(checkpoint_bytes(config, stage) * (config.keep_checkpoints + 1) for stage in config.schedule)
-    existing = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.is_dir())
+    key = f"keep_checkpoints={config.keep_checkpoints}: the checkpoints"
+    return room(need, workdir, key, "keep fewer, or choose another --workdir")
+
+
+def room(need: int, where: Path, key: str, otherwise: str) -> list[str]:
+    """A line where that many bytes are not free on the disk of a folder, which need not exist yet.
+
+    Args:
+      need: bytes.
+      where: the folder.
+      key: what takes them, with the key of the config that says so.
+      otherwise: what a user can do beside freeing space.
+    """
+    existing = next(path for path in (where.absolute(), *where.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(existing).free
     if free >= need:
         return []
     return [
-        f"keep_checkpoints={config.keep_checkpoints}: the checkpoints take about {need / 2**30:.1f} GiB, {free / 2**30:.1f} GiB "
-        f"are free at {existing}; free some space, keep fewer, or choose another --workdir"
+        f"{key} take about {need / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free at {existing}; free some space, {otherwise}"
     ]
 
 

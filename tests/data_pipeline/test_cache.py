@@ -11,7 +11,7 @@ import pytest
 from configs import debug
 from data_pipeline import extract as extraction
 from data_pipeline import loader, records
-from data_pipeline.cache import PART, ContentHashes, FeatureCache, clip_key, extract
+from data_pipeline.cache import PART, ContentHashes, FeatureCache, clip_key, extract, folder_of, state_of
 from data_pipeline.features import CachedFeatures
 from data_pipeline.layout import Clip, Tree
 from data_pipeline.quarantine import Quarantine
@@ -76,13 +76,27 @@ def test_nothing_is_computed_twice_and_a_kill_costs_at_most_one_part(tmp_path):
     killed = Counting(stop_after=2 * PART + 20)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, killed, some)
+    folder = folder_of(tmp_path, Counting.what, Counting.fingerprint)
+    assert state_of(folder) == "unfinished"
     again = Counting()
     added, cache = run(tmp_path, again, some)
+    assert state_of(folder) == "filled"
     assert len(cache) == len(some) and added == len(again.seen) <= len(some) - 2 * PART
     for clip in some:
         key = clip_key(clip, Counting.fingerprint, ContentHashes())
         np.testing.assert_array_equal(cache.read(key)["speech"], numbers(clip))
     assert run(tmp_path, Counting(), some)[0] == 0
+
+
+def test_an_extraction_is_unfinished_until_every_host_of_it_has_ended(tmp_path):
+    folder = folder_of(tmp_path, Counting.what, Counting.fingerprint)
+    assert state_of(folder) == "empty"
+    run(tmp_path, Counting(), clips(20), host=0, hosts=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Counting(stop_after=4), clips(20), host=1, hosts=2)
+    assert state_of(folder) == "unfinished"
+    run(tmp_path, Counting(), clips(20))  # one host alone goes on with what two began
+    assert state_of(folder) == "filled"
 
 
 def test_a_half_written_part_does_not_exist(tmp_path):

@@ -16,7 +16,10 @@ from PIL import Image
 from configs import debug, joint
 from converters import fetch
 from converters.registry import find_conversion
-from data_pipeline import requirements
+from data_pipeline import extract, requirements
+from data_pipeline.cache import folder_of
+from data_pipeline.layout import Tree
+from empatheia_jax import assemble
 from empatheia_jax import requirements as needs
 from empatheia_jax.errors import UserError
 from empatheia_jax.settings import resolve
@@ -117,6 +120,42 @@ def test_features_are_asked_for_by_the_stages_that_read_them(tmp_path, monkeypat
     (line,) = requirements.missing(config_for(**changes))
     assert "speech_content (stages content, joint)" in line and "style" not in line
     assert requirements.missing(config_for(**{**changes, "schedule": "coe"})) == []
+
+
+def test_an_extraction_that_was_stopped_is_named_before_the_stage_that_reads_it(tmp_path, monkeypatch):
+    marks = {what: what[0] * 64 for what in ("speech", "video", "speech_content", "video_content")}
+    monkeypatch.setattr(requirements, "fingerprints", lambda config: marks)
+    for what in marks:
+        folder = folder_of(tmp_path / "cache", what, marks[what])
+        folder.mkdir(parents=True)
+        (folder / "part-h000-00000.json").touch()
+    changes = {"data.path": str(small_tree(tmp_path / "set", media=False)), "schedule": "coe,content"}
+    config = config_for(**changes, **{"data.cache": str(tmp_path / "cache")})
+    assert requirements.missing(config) == []
+    (folder_of(tmp_path / "cache", "video_content", marks["video_content"]) / "unfinished-h000").touch()
+    (line,) = requirements.missing(config)
+    assert (
+        line.startswith("data.cache=")
+        and "the extraction of video_content (stages content) goes on, or was stopped" in line
+    )
+
+
+def test_a_disk_that_is_too_small_for_the_features_is_foreseen(tmp_path, monkeypatch):
+    (tmp_path / "audio_v5_0").mkdir()
+    for number in range(1000):
+        (tmp_path / "audio_v5_0" / f"{number}.wav").touch()
+    paper = assemble.Widths(1024, 1024, 512, 256, 11, 256, 256)
+    monkeypatch.setattr(assemble, "widths", lambda config: paper)
+    config = config_for(**{"data.path": str(tmp_path), "data.cache": str(tmp_path)})
+    size = requirements.feature_bytes(config, ("speech", "video", "video_content"), Tree(tmp_path))
+    assert size == 500 * (2 * 24 * 1024 * 4 + 142 * 11 * 256 * 2)  # of 1,000 utterances 500 are replies
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 2**29}))
+    (line,) = requirements.no_room(config)
+    assert line.startswith(f"data.cache={tmp_path}: the features take about 0.5 GiB, 0.5 GiB are free at ")
+    with pytest.raises(UserError, match="choose another --config.data.cache"):
+        extract.run(config, tmp_path / "run")
+    monkeypatch.undo()
+    assert requirements.no_room(config) == []
 
 
 def test_a_cache_that_does_not_exist_is_named_before_the_training(tmp_path):
