@@ -18,6 +18,7 @@ import pytest
 import launch
 from converters import convert
 from data_pipeline import check, fit_motion
+from empatheia_jax import requirements, settings
 from empatheia_jax.dreamtalk import released
 from empatheia_jax.media import face_landmarks
 from empatheia_jax.media.video import video_info
@@ -121,6 +122,22 @@ def test_the_guide_leads_from_downloads_to_a_reply(lab, capsys):
     assert video_info(lab / "out" / "reply.mp4").frames > 0
     assert (lab / "out" / "test" / "replies.jsonl").read_text().count("\n") >= 1
     assert (lab / "releases" / "joint" / "README.md").is_file()
+
+
+def test_the_commands_for_a_cluster_have_flags_that_exist_and_train_as_many_dialogues():
+    shown = "\n".join(re.findall(r"```console\n(.*?)```", GUIDE, re.DOTALL)).replace("\\\n", "")
+    lines = [shlex.split(line) for line in shown.splitlines() if "scripts/slurm_a100.sh" in line]
+    configs = []
+    for words in lines:
+        given, wrong = launch.read_flags(words[words.index("scripts/slurm_a100.sh") :])
+        configs.append(settings.read(settings.Experiment, given.config, wrong))
+    one, eight = configs
+    assert "--gpus-per-node=1" in lines[0] and requirements.batches(one, 1) == requirements.idle_devices(one, 1) == []
+    assert requirements.batches(eight, 8) == requirements.idle_devices(eight, 8) == []
+    for stage in one.schedule:
+        ratio = eight[stage].batch / one[stage].batch
+        assert one[stage].steps == ratio * eight[stage].steps
+        assert eight[stage].learning_rate == pytest.approx(ratio**0.5 * one[stage].learning_rate, rel=0.02)
 
 
 def test_what_the_guide_installs_exists():
