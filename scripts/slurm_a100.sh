@@ -54,6 +54,10 @@ if ! command -v "$python" >/dev/null; then
   echo "error: there is no $python in $PWD; make the environment there (see the README), or set PYTHON" >&2
   exit 2
 fi
+if [ -z "${SLURM_JOB_ID:-}" ]; then
+  echo "error: this is no job of SLURM; submit this file (sbatch scripts/slurm_a100.sh …), or start launch.py itself" >&2
+  exit 2
+fi
 mkdir -p "$workdir"
 rm -f "$EMPATHEIA_EXIT_FILE"
 

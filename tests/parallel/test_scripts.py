@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import signal
 import subprocess
+import time
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -94,6 +97,49 @@ def test_the_image_of_a_workload_is_the_dockerfiles_and_has_extras_that_exist():
     assert {each.replace("${CUDA}", "cuda12") for each in wanted} <= set(setup["options.extras_require"])
     for path in (path for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE) for path in line.split()[:-1]):
         assert (ROOT / path).exists(), path
+
+
+CONTAINER = """({command}) & pid=$!
+trap 'kill -TERM $pid' TERM
+while kill -0 $pid 2>/dev/null; do sleep 0.1; done
+wait $pid
+"""
+"""How xpk runs a command: in a subshell of its own shell, which gets the signal of Kubernetes."""
+
+
+@pytest.mark.parametrize(
+    ("python", "stopped", "code"),
+    [
+        ("exit 0", False, 0),
+        ("exit 2", False, 2),
+        ("exit 75", False, 75),  # a peer is lost
+        # a preemption: what is saved is not yet done, and Kubernetes takes 0 for done
+        (
+            "trap 'echo 0 stopped by SIGTERM >\"$EMPATHEIA_EXIT_FILE\"; exit 0' TERM; touch ready; while :; do sleep 0.1; done",
+            True,
+            75,
+        ),
+    ],
+)
+def test_a_container_that_a_preemption_stops_is_started_again(tmp_path, python, stopped, code):
+    words = shlex.split(run("tpu_xpk.sh", *SCRIPTS["tpu_xpk.sh"][0], *FLAGS, DRY_RUN="1").stdout)
+    assert "--restart-on-exit-codes=75" in words  # xpk's own are 42 and from 127 on
+    (command,) = (word.removeprefix("--command=") for word in words if word.startswith("--command="))
+    assert "\n" not in command and not set("{}") & set(command)
+    (tmp_path / "python").write_text(f'#!/usr/bin/env bash\n[ "$3" = "{FLAGS[1]}" ] || exit 9\n{python}\n')
+    (tmp_path / "python").chmod(0o755)
+    command = command.replace("/app", str(tmp_path)).replace("/tmp/exit-code", str(tmp_path / "exit-code"))
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    container = subprocess.Popen(["bash", "-c", CONTAINER.format(command=command)], env=environment)
+    try:
+        if stopped:
+            end = time.monotonic() + 60
+            while not (tmp_path / "ready").exists() and time.monotonic() < end:
+                time.sleep(0.05)
+            container.send_signal(signal.SIGTERM)
+        assert container.wait(60) == code
+    finally:
+        container.kill()
 
 
 # ---------------------------------------------------------------- the end of a run, by a stub of the scheduler
@@ -226,3 +272,8 @@ def test_without_srun_or_python_one_line_says_so(tmp_path):
     (tools / "srun").symlink_to("/bin/true")
     result = run("slurm_a100.sh", *FLAGS, PATH=str(tools), cwd=tmp_path)
     assert result.returncode == 2 and "no .venv/bin/python" in result.stderr
+
+
+def test_outside_of_a_job_one_line_says_so(cluster):
+    code, again, log = cluster(SLURM_JOB_ID="")
+    assert code == 2 and not again and log.startswith("error: this is no job of SLURM")
