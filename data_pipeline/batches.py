@@ -170,7 +170,7 @@ class BatchMaker:
             example.turn.history,
             example.conversation.listener,
             recorded=dict.fromkeys(modalities, runs),
-            chain=example.turn.chain,
+            chain=example.target_chain(policy.chain_of_empathy),
             response=example.turn.response,
         )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from data_pipeline.layout import Clip, Tree
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.conversation import labels, schema
-from empatheia_jax.conversation.schema import Conversation, Turn
+from empatheia_jax.conversation.schema import ChainOfEmpathy, Conversation, Turn
 from empatheia_jax.errors import UserError
 
 
@@ -33,6 +33,14 @@ class Example:
             return self.turn.chain.speaker_emotion
         found = self.conversation.extra.get("emotion")
         return found if isinstance(found, str) else None
+
+    def target_chain(self, steps: bool) -> ChainOfEmpathy | None:
+        """What an answer to learn says before the reply: the turn's chain. Without `steps` an answer names the emotion alone, so
+        one that is annotated for the whole conversation is enough (EmpatheticDialogues has no chains).
+        """
+        if self.turn.chain is not None or steps or not self.emotion:
+            return self.turn.chain
+        return ChainOfEmpathy(self.emotion, "", "", "")
 
     def class_ids(self, table: str = "paper") -> dict[str, int]:
         """Class numbers for `Batch`: emotion of the speaker, profile of the listener; -1 where unknown."""

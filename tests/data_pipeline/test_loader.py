@@ -145,6 +145,27 @@ def test_the_label_of_the_emotion_is_marked_where_a_loss_asks_for_it():
     assert marked.loss_mask[marked.emotion_mask].all()
 
 
+def test_an_emotion_that_is_known_without_a_chain_is_learnt_where_no_steps_are_asked_for():
+    told = [dataclasses.replace(each, extra={"emotion": "proud"}) for each in toy.conversations("train")]
+    bare = [
+        dataclasses.replace(each, turns=tuple(dataclasses.replace(turn, chain=None) for turn in each.turns))
+        for each in told
+    ]
+    plain = dataclasses.replace(TEXT.policy, chain_of_empathy=False)
+
+    def learnt(conversations, policy):
+        settings = dataclasses.replace(TEXT, policy=policy, emotion_mask=True)
+        return BatchMaker(examples_of(conversations, Quarantine(0.0)), None, None, Words(), settings, Quarantine(0.0))[
+            0
+        ]
+
+    batch = learnt(bare, plain)
+    assert (batch.emotion_mask.sum(axis=1) == 1).all()
+    assert set(batch.tokens[batch.emotion_mask]) == {Words().token_id("proud")}
+    assert not learnt(bare, TEXT.policy).emotion_mask.any()  # with steps there is no chain to learn: the reply is all
+    same(learnt(told, plain), learnt(toy.conversations("train"), plain))  # a chain's own emotion goes first
+
+
 def test_an_example_is_where_its_id_says():
     examples = examples_of(toy.conversations("train"), Quarantine(0.0))
     batches = maker(MEDIA)
