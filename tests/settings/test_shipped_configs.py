@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import drawn_face, joint
+from configs import baselines, drawn_face, joint
 from empatheia_jax import settings
 from empatheia_jax.dreamtalk.settings import DrawnFace
 from tests.command_line import parse
@@ -16,6 +16,7 @@ ARGUMENTS = [
     *(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "common", "drawn_face", "tables")),
     *(f"joint.py:{variant}" for variant in joint.ABLATIONS if variant),
     "quickstart.py:bare",
+    "baselines.py:smollm2",
     *("joint.py:debug", *(f"joint.py:debug-{core}" for core in joint.CORES)),
 ]
 EVERY = ("coe", "content", "style", "joint")
@@ -42,6 +43,13 @@ def test_a_config_file_is_read_as_it_is(argument, monkeypatch):
     name = argument if ":" in argument else f"{argument}.py"
     _, found = parse(["launch.py", f"--config=configs/{name}"])
     assert settings.read(type(found), settings.plain(found)) == found
+
+
+def test_the_fine_tuned_language_model_is_the_core_alone_and_learns_emotion_and_reply():
+    found = settings.resolve(baselines.get_config("smollm2"))
+    assert (found.start, found.schedule, found.data.modalities) == ("", ("coe",), ())
+    assert not found.data.chain_of_empathy and not found.data.persona
+    assert found.objective.emotion_weight > 1  # an answer without steps has one label among dozens of words
 
 
 def test_the_drawn_faces_config_is_read_as_it_is():
