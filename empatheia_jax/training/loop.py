@@ -85,7 +85,8 @@ def run(
     state, the key of every step and the position of the data are all restored, a run that was killed ends with the same
     bits as one that was not.
 
-    SIGTERM (a preemption) saves after the step at hand and exits with code 0; start the same command again.
+    SIGTERM (a preemption) saves after the step at hand and exits with code 0; start the same command again. In the last step
+    of the last stage there is nothing to go on with, and the run ends as it would have.
 
     Args:
       batches: host batches of this process, with `get_state` and `set_state`.
@@ -119,6 +120,7 @@ def run(
     bar = tqdm(
         total=steps, initial=start, desc=stage_name, unit="step", disable=not progress or jax.process_index() != 0
     )
+    asked = False
     with bar, _Signals() as signals:
         for number in range(start + 1, steps + 1):
             if profile_steps and number == max(profile_steps[0], start + 1):
@@ -158,6 +160,11 @@ def run(
         checkpoints.mark_complete(
             steps, first_loss=loop.first_loss, last_loss=loop.last_loss, seconds=round(loop.seconds, 1)
         )
+    if asked and later:  # no stage begins after the signal
+        if checkpoints is not None:
+            checkpoints.close()
+        tqdm.write(f"{stage_name}: complete, and stopped by a signal; start again to go on with the next stage")
+        raise SystemExit(0)
     return StageResult(stage_name, state, steps, *loop.losses, loop.seconds)
 
 

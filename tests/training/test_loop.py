@@ -147,6 +147,16 @@ def test_sigterm_saves_and_exits_with_code_0(built, whole, tmp_path):
     assert same(run(built, tmp_path, Batches()).state.trainable, whole[1].state.trainable)
 
 
+def test_a_sigterm_in_the_last_step_of_a_stage_starts_no_further_one(built, whole, tmp_path):
+    folder = tmp_path / "more"
+    with pytest.raises(SystemExit) as exit_:
+        run(built, folder, Batches(at=12, what=lambda _: os.kill(os.getpid(), signal.SIGTERM)), later=3.0)
+    assert exit_.value.code == 0
+    assert run(built, folder, Batches()).skipped  # it is complete
+    last = run(built, tmp_path / "last", Batches(at=12, what=lambda _: os.kill(os.getpid(), signal.SIGTERM)))
+    assert same(last.state.trainable, whole[1].state.trainable)
+
+
 def test_data_that_ends_early_is_explained(built, tmp_path):
     class Short(Batches):
         def __next__(self):
