@@ -11,6 +11,7 @@ COPY converters converters
 COPY data_pipeline data_pipeline
 COPY empatheia_jax empatheia_jax
 COPY evaluation evaluation
+COPY requirements requirements
 ENTRYPOINT []
 CMD ["python", "launch.py", "--help"]
 

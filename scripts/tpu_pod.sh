@@ -3,15 +3,16 @@
 #   SHARED=gs://BUCKET scripts/tpu_pod.sh NAME ZONE TYPE --config=configs/joint.py --workdir=/mnt/shared/runs/joint
 #   TYPE, for example: v5litepod-16, v5p-128, v6e-16, v4-32
 #
-# Creates the slice unless it exists, mounts SHARED on every host as /mnt/shared, copies this checkout there, installs it, and
-# starts the same command on all hosts in the background; the log stays on each host as empatheia/run.log and is followed here.
+# Creates the slice unless it exists, mounts SHARED on every host as /mnt/shared, copies this checkout there as it lies here (with
+# changes and new Python files), installs it, and starts the same command on all hosts in the background; the log stays on each host as
+# empatheia/run.log and is followed here.
 # SHARED is a bucket (mounted by gcsfuse) or an NFS share such as Filestore's (10.0.0.2:/share, the better choice: a bucket
 # rewrites a file for each line that is added). Weights and data lie there too: --config.networks.weights_dir=/mnt/shared/weights
 # --config.data.path=/mnt/shared/data/avamerg. UPLOAD="weights data/avamerg" copies these folders of this machine there first.
 # A workdir of the form gs://… is refused: a run's folder holds a lock and files that grow.
 #
-# The hosts find each other by the TPU's metadata, as JAX does. Run it again after a preemption: training resumes. The slice stays until you delete
-# it. SPOT=1 asks for a spot slice; DRY_RUN=1 prints the commands instead.
+# The hosts find each other by the TPU's metadata, as JAX does. Run it again after a preemption: training resumes. The slice stays until
+# you delete it. SPOT=1 asks for a spot slice; DRY_RUN=1 prints the commands instead.
 set -euo pipefail
 
 if [ "$#" -lt 4 ]; then
@@ -59,6 +60,19 @@ tpu=(gcloud compute tpus tpu-vm)
 archive=$(mktemp -t empatheia-XXXXXX.tar.gz)
 trap 'rm -f "$archive"' EXIT
 
+# The tracked files as they lie here, and new Python files, a config of one's own for instance.
+if [ "${DRY_RUN:-0}" != 1 ]; then
+  files=()
+  while IFS= read -r -d '' file; do
+    [ ! -e "$file" ] || files+=("$file")
+  done < <(git ls-files -z && git ls-files -z --others --exclude-standard '*.py')
+  if [ "${#files[@]}" = 0 ] || [ ! -e launch.py ]; then
+    echo "error: $PWD is no checkout of this repository; start this script in the folder of launch.py" >&2
+    exit 2
+  fi
+  printf '%s\0' "${files[@]}" | COPYFILE_DISABLE=1 tar --null -czf "$archive" -T -
+fi
+
 if [ "${DRY_RUN:-0}" = 1 ] || ! "${tpu[@]}" describe "$name" --zone="$zone" >/dev/null 2>&1; then
   run "${tpu[@]}" create "$name" --zone="$zone" --accelerator-type="$type" --version="$image" ${SPOT:+--spot}
 fi
@@ -79,7 +93,6 @@ for folder in ${UPLOAD:-}; do
       ;;
   esac
 done
-run git archive --format=tar.gz --output="$archive" HEAD
 run "${tpu[@]}" scp "$archive" "$name":empatheia.tar.gz --zone="$zone" --worker=all
 flags=$(printf '%q ' "$@")
 # The images have Python 3.10; uv brings the one that the package asks for.

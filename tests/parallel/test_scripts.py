@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
+import tarfile
 import time
 from configparser import ConfigParser
 from pathlib import Path
@@ -84,6 +85,30 @@ def test_weights_and_data_are_copied_to_where_all_hosts_see_them():
     share = run("tpu_pod.sh", *arguments, DRY_RUN="1", UPLOAD=upload, SHARED="10.0.0.2:/share").stdout
     assert "scp --recurse weights pod:/mnt/shared/weights" in share
     assert share.index("mount -t nfs") < share.index("scp --recurse") < share.index("launch.py")
+
+
+def test_a_pod_gets_the_checkout_as_it_lies_here(tmp_path):
+    folder = tmp_path / "a checkout"
+    (folder / "configs").mkdir(parents=True)
+    for name, text in (("launch.py", "old"), ("gone.py", ""), (".gitignore", "/weights/\n"), ("configs/joint.py", "")):
+        (folder / name).write_text(text)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    subprocess.run(["git", "add", "."], cwd=folder, check=True)
+    (folder / "launch.py").write_text("changed")
+    (folder / "gone.py").unlink()
+    (folder / "weights").mkdir()
+    for name in ("configs/my config.py", "weights/large.py", "film.mp4"):
+        (folder / name).touch()
+    (tmp_path / "gcloud").write_text(f'#!/usr/bin/env bash\n[ "$4" != scp ] || cp "$5" "{tmp_path}/arrived"\n')
+    (tmp_path / "gcloud").chmod(0o755)
+    arguments = [*SCRIPTS["tpu_pod.sh"][0], *FLAGS]
+    done = run("tpu_pod.sh", *arguments, cwd=folder, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(tmp_path / "arrived") as archive:
+        assert set(archive.getnames()) == {".gitignore", "launch.py", "configs/joint.py", "configs/my config.py"}
+        assert archive.extractfile("launch.py").read() == b"changed"
+    elsewhere = run("tpu_pod.sh", *arguments, cwd=tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert elsewhere.returncode == 2 and "is no checkout" in elsewhere.stderr
 
 
 def test_the_image_of_a_workload_is_the_dockerfiles_and_has_extras_that_exist():
