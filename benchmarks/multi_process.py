@@ -13,8 +13,8 @@ named axis of the mesh crossing all of them, and once with one process; what is 
     train     losses of all steps (relative), and the trained weights of the last stage (absolute), without the biases of keys: a
               softmax does not see them, so their gradient is 0 but for rounding, and Adam makes steps of full size out of that
     extract   every array of the feature cache, of a small set with recordings; the axis plays no part
-    reply     the words, the samples of the speech and the pictures of the film, for one dialogue; the run is the one that the
-              same processes trained, and for the comparison the one that one process trained
+    reply     the words, the samples of the speech and the pictures of the film, for one dialogue; both answer with the run that
+              one process trained, so that the row shows the reply alone: what training changes, `train` shows
     evaluate  `--mode=evaluate`: every turn of a split is answered and measured; the words, sound and films of all replies, and
               every number of `values.json`; the axis plays no part
     kill      one process is killed after its first step: how long the others go on, and what they say last
@@ -244,9 +244,8 @@ class Table:
         self._alone("train")
         question, place = self._tree() / "asked.json", self.folder / name
         question.write_text(json.dumps(json.loads((self._tree() / "test.json").read_text())[:1]))
-        own = self.folder / f"{axis}-{count}"
-        run = own if self._note(own.name).exists() else self.folder / "one"
-        options = [f"--workdir={run}", "--mode=reply", f"--input={question}", f"--output={place}", "--nomarks"]
+        options = [f"--workdir={self.folder / 'one'}", "--mode=reply", f"--input={question}", f"--output={place}"]
+        options.append("--nomarks")
         self._command(f"{name}-run", count, [*options, *mesh(axis, count)])
         return replied(place)
 
