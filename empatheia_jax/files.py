@@ -114,6 +114,26 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def parse_json(text: str) -> Any:
+    """Decodes JSON in which a name occurs once in an object; Python alone would take the last of them, without a word. A byte
+    order mark in front, as some editors write, is no part of the text.
+
+    Raises:
+        ValueError: it is no JSON, a name occurs twice, or a number has thousands of digits.
+        RecursionError: it is nested too deeply.
+    """
+    return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice[:40]!r} occurs twice in one object")
+    return found
+
+
 def read_json_object(path: str | os.PathLike, expected: str) -> dict[str, Any]:
     """Decodes a JSON file that holds an object.
 
@@ -122,11 +142,12 @@ def read_json_object(path: str | os.PathLike, expected: str) -> dict[str, Any]:
         expected: what it should be, for the message: "the config of a model".
 
     Raises:
-        UserError: the file is missing or no regular file, not UTF-8, not JSON, nested too deeply, or no object.
+        UserError: the file is missing or no regular file, not UTF-8, not JSON, nested too deeply, or no object, or a name
+            occurs twice in an object of it.
     """
     require_regular(path, expected)
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = parse_json(Path(path).read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); expected {expected}") from None
     except ValueError as error:

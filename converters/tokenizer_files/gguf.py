@@ -112,9 +112,10 @@ def tokenizer_files(metadata: Mapping[str, Any]) -> dict[str, bytes]:
     ]
     _check(tokens, kinds, merges)
     pairs = [(left, right) for left, right in merges]
-    vocabulary = {token: i for i, token in enumerate(tokens)}
-    backend = build("the GGUF file", lambda: tokenizers.Tokenizer(models.BPE(vocabulary, pairs)))
     rule = str(metadata.get("tokenizer.ggml.pre", "default"))
+    llama = rule == "llama-bpe"  # Llama 3: a word of the vocabulary is one token, whatever its merges give; a BOS unless denied
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    backend = build("the GGUF file", lambda: tokenizers.Tokenizer(models.BPE(vocabulary, pairs, ignore_merges=llama)))
     if rule == "qwen2":
         backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = _pre_tokenizer(rule)
@@ -124,7 +125,7 @@ def tokenizer_files(metadata: Mapping[str, Any]) -> dict[str, bytes]:
     backend.add_special_tokens(special)
     backend.add_tokens(plain)
 
-    settings: dict[str, Any] = {"add_bos_token": bool(metadata.get("tokenizer.ggml.add_bos_token", False))}
+    settings: dict[str, Any] = {"add_bos_token": bool(metadata.get("tokenizer.ggml.add_bos_token", llama))}
     for name, ggml in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
         index = metadata.get(f"tokenizer.ggml.{ggml}_token_id")
         if index is not None:

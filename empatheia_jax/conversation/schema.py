@@ -27,7 +27,7 @@ from typing import Any
 
 from empatheia_jax.conversation import labels
 from empatheia_jax.errors import UserError
-from empatheia_jax.files import require_regular, write_text
+from empatheia_jax.files import parse_json, require_regular, write_text
 
 ROLES = ("speaker", "listener")
 LONGEST_NUMBER = 18
@@ -211,7 +211,7 @@ def _profile(value: Any, where: str) -> Profile:
     age, gender, timbre = read.text("age"), read.text("gender"), read.text("timbre")
     avatar = read.get("ID", (int, str), required=False)
     if isinstance(avatar, str):
-        if not avatar.isdecimal() or len(avatar) > LONGEST_NUMBER:
+        if not (avatar.isascii() and avatar.isdecimal()) or len(avatar) > LONGEST_NUMBER:
             raise UserError(f"{where}: 'ID' is {avatar[:40]!r}; expected a whole number")
         avatar = int(avatar)
     if avatar is not None and not 0 <= avatar < 10**LONGEST_NUMBER:
@@ -274,7 +274,7 @@ def conversation_from_json(value: Any, where: str = "conversation") -> Conversat
     read = _Reader(value, where)
     conversation_id = read.get("conversation_id", (str, int))
     conversation_id = f"{conversation_id:05d}" if isinstance(conversation_id, int) else conversation_id
-    if not conversation_id.isdecimal() or len(conversation_id) > LONGEST_NUMBER:
+    if not (conversation_id.isascii() and conversation_id.isdecimal()) or len(conversation_id) > LONGEST_NUMBER:
         raise UserError(
             f"{where}: conversation_id {conversation_id[:40]!r}; expected digits, at most {LONGEST_NUMBER}, say '01118'"
         )
@@ -319,19 +319,19 @@ def _turn_to_json(turn: Turn) -> dict[str, Any]:
 
 def load_json(path: str | os.PathLike) -> Any:
     """Decodes a JSON file. Raises `UserError` in one line where it is missing, no regular file, not UTF-8, cut, nested too
-    deeply, or holds a number of thousands of digits.
+    deeply, or holds a number of thousands of digits or a name twice in one object.
     """
     require_regular(path, "a JSON file of conversations")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except RecursionError:
         raise UserError(f"{path} is nested too deeply; expected a JSON file of conversations") from None
-    except ValueError as error:  # a whole number of more digits than Python reads
-        raise UserError(f"{path} holds a number that cannot be read: {str(error).split(';')[0]}") from None
+    except ValueError as error:  # a name twice, or a whole number of more digits than Python reads
+        raise UserError(f"{path} cannot be read as JSON: {str(error).split(';')[0]}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 

@@ -75,7 +75,7 @@ class LlamaConfig:
         """From the fields of a Hugging Face `config.json` of type llama, mistral, qwen2 or qwen3.
 
         Values that the format itself defines as implied (key/value heads = heads, head width = hidden / heads, rope θ
-        10000, untied head) are filled in; everything else must be present. Raises UserError for a field or a value
+        10000, untied head, Mistral's window of 4096) are filled in; everything else must be present. Raises UserError for a field or a value
         that this network does not implement.
         """
         family = source.get("model_type")
@@ -147,4 +147,6 @@ def _window(source: dict, family: str) -> int | None:
         raise UserError(f"layer_types {found} is not implemented; expected full_attention or sliding_attention")
     if family.startswith("qwen") and source.get("max_window_layers", 0):
         raise UserError("use_sliding_window with max_window_layers > 0 mixes kinds of layers; only one is implemented")
-    return source.get("sliding_window")
+    if family == "llama" and source.get("sliding_window") is not None:
+        raise UserError("sliding_window of a config of type llama is not implemented: the reference network takes no notice of it")
+    return source.get("sliding_window", 4096 if family == "mistral" else None)

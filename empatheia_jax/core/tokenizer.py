@@ -19,6 +19,7 @@ import tokenizers
 from tokenizers import AddedToken
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import read_json_object
 from empatheia_jax.tokens import ADDED_TOKENS
 
 Message = Mapping[str, str]
@@ -90,10 +91,11 @@ class Tokenizer:
         Raises: UserError where a file is missing or cannot be read.
         """
         folder = Path(folder)
-        config = _json(folder / "config.json")
+        config = read_json_object(folder / "config.json", "the config of a language model")
         rows = config.get("config", config)
+        rows = rows if isinstance(rows, dict) else {}
         vocab_size = rows.get("vocab_size", rows.get("padded_vocab_size"))
-        if not isinstance(vocab_size, int):
+        if not isinstance(vocab_size, int) or isinstance(vocab_size, bool):
             raise UserError(f"{folder}/config.json has no vocab_size; is it a language model's?")
         path = folder / "tokenizer.json"
         if not path.is_file():
@@ -103,16 +105,15 @@ class Tokenizer:
         except Exception as error:  # the library raises bare Exception
             raise UserError(f"{path} cannot be read: {error}") from error
         beside = folder / "tokenizer_config.json"
-        settings = _json(beside) if beside.is_file() else {}
-        template = folder / "chat_template.jinja"
-        names = {key: _token_name(settings.get(f"{key}_token")) for key in ("bos", "eos", "pad")}
+        settings = read_json_object(beside, "the settings of a tokenizer") if beside.is_file() else {}
+        names = {key: _token_name(settings, f"{key}_token", beside) for key in ("bos", "eos", "pad")}
         return cls(
             backend,
             vocab_size=vocab_size,
             added_tokens=added_tokens,
             words=words,
-            chat_template=template.read_text() if template.is_file() else _template(settings.get("chat_template")),
-            add_bos=settings.get("add_bos_token") is not False,
+            chat_template=_template_of(folder, settings.get("chat_template")),
+            add_bos=_adds_bos(settings, backend, names["bos"]),
             **names,
         )
 
@@ -311,26 +312,50 @@ def _made_by(merge: str | Sequence[str]) -> set[str]:
     return {left, right, left + right}
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} holds a {type(found).__name__}; expected a JSON object")
-    return found
+def _token_name(settings: Mapping[str, Any], key: str, where: Path) -> str | None:
+    entry = settings.get(key)
+    name = entry.get("content") if isinstance(entry, Mapping) else entry
+    if name is not None and not isinstance(name, str) or (entry is not None and name is None):
+        raise UserError(f"{where}: {key} is {str(entry)[:80]!r}; expected the name of a token")
+    return name
 
 
-def _token_name(entry: str | Mapping[str, Any] | None) -> str | None:
-    return entry["content"] if isinstance(entry, Mapping) else entry
-
-
-def _template(entry: Any) -> str | None:
+def _template(entry: Any, where: Path) -> str | None:
     """`chat_template` of a tokenizer_config.json: one template, or several by name of which "default" counts."""
     if isinstance(entry, list):
-        named = {each["name"]: each["template"] for each in entry}
-        return named.get("default")
+        named = {each.get("name"): each.get("template") for each in entry if isinstance(each, Mapping)}
+        entry = named.get("default")
+    if entry is not None and not isinstance(entry, str):
+        raise UserError(f"{where}: chat_template is a {type(entry).__name__}; expected a text")
     return entry
+
+
+def _template_of(folder: Path, entry: Any) -> str | None:
+    """The template of a release: its own file, or an entry of `tokenizer_config.json`."""
+    path = folder / "chat_template.jinja"
+    if not path.is_file():
+        return _template(entry, folder / "tokenizer_config.json")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+
+
+_WITH_BOS = frozenset(("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer"))
+"""Tokenizers of transformers that put a BOS token before a text where `add_bos_token` is not said."""
+
+
+def _adds_bos(settings: Mapping[str, Any], backend: tokenizers.Tokenizer, bos: str | None) -> bool:
+    """Whether a release wants its BOS token before a text: as `add_bos_token` says; where that is absent, as its kind of
+    tokenizer does by itself, or as the post-processor of its `tokenizer.json` does. That a BOS token has a name says nothing:
+    SmolLM2's is `<|im_start|>`, and stands before no text.
+    """
+    said = settings.get("add_bos_token")
+    if isinstance(said, bool):
+        return said
+    if str(settings.get("tokenizer_class")).removesuffix("Fast") in _WITH_BOS:
+        return True
+    return bos is not None and backend.token_to_id(bos) in backend.encode("a").ids[:1]
 
 
 def contains_any(text: str, stops: Sequence[str]) -> int | None:

@@ -127,8 +127,10 @@ DEEP = "[" * 100_000 + "]" * 100_000
         ('[{"conversation_id": "1", "turns": [], "topic": "\\ud800"}]', "lone surrogate"),
         ('[{"conversation_id": "1", "turns": [], "\\udfff": 1}]', "lone surrogate"),
         ('[{"conversation_id": "1", "turns": [], "x": ' + "[" * 900 + "]" * 900 + "}]", None),
-        ("\ufeff[]", "BOM"),
         ("[1e999, NaN]", "expected an object"),
+        ('\ufeff[{"conversation_id": "1", "turns": []}]', None),  # as some editors of Windows save
+        ('[{"conversation_id": "1", "turns": [], "turns": []}]', "the name 'turns' occurs twice"),
+        ('[{"conversation_id": "\uff11\uff12", "turns": []}]', "expected digits"),
     ],
 )
 def test_json_that_breaks_readers_is_one_line(content, message, tmp_path):

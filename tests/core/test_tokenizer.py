@@ -6,7 +6,7 @@ import json
 
 import pytest
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import decoders, models, pre_tokenizers, processors
 
 from converters.tables.llama import smollm2_file
 from converters.tokenizer_files.gguf import tokenizer_files
@@ -87,16 +87,48 @@ def test_a_template_that_is_broken_is_one_line(small, template):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("wanted", "frame"), [(None, ((256,), ())), (True, ((256,), ())), (False, ((), ()))])
-def test_a_release_that_wants_no_bos_gets_none(tmp_path, small, wanted, frame):
+@pytest.mark.parametrize(
+    ("said", "processor", "has"),
+    [
+        ({"add_bos_token": True}, False, True),
+        ({"add_bos_token": False}, True, False),
+        ({"tokenizer_class": "LlamaTokenizerFast"}, False, True),
+        ({"tokenizer_class": "LlamaTokenizer", "add_bos_token": False}, True, False),
+        ({}, True, True),  # Llama 3: its tokenizer.json puts it there
+        ({"tokenizer_class": "GPT2Tokenizer"}, False, False),  # SmolLM2: it has a name and stands before no text
+        ({"add_bos_token": None}, False, False),
+    ],
+)
+def test_a_release_that_wants_no_bos_gets_none(tmp_path, small, said, processor, has):
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 258}))
-    settings = {"bos_token": "<s>"} | ({} if wanted is None else {"add_bos_token": wanted})
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", **said}))
+    if processor:
+        small.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A $B", [("<s>", 256)])
+    small.save(str(tmp_path / "tokenizer.json"))
+    assert Tokenizer.load(tmp_path).frame == (((256,) if has else ()), ())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"bos_token": 5}, {"eos_token": {"name": "</s>"}}, {"chat_template": 7}, {"chat_template": [{"name": "default", "template": 1}]}],
+)
+def test_settings_of_another_type_are_one_line(tmp_path, small, settings):
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 258}))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     small.save(str(tmp_path / "tokenizer.json"))
-    assert Tokenizer.load(tmp_path).frame == frame
+    with pytest.raises(UserError, match=r"tokenizer_config\.json"):
+        Tokenizer.load(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "{", '{"a": ' + "1" * 5_000 + "}"])
+def test_a_chat_template_file_that_is_no_text_is_one_line(tmp_path, small):
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 258}))
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe{")
+    small.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(UserError, match=r"chat_template\.jinja"):
+        Tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "{", '{"a": ' + "1" * 5_000 + "}", '{"bos_token": "a", "bos_token": "b"}'])
 def test_a_tokenizer_config_that_is_no_object_is_one_line(tmp_path, small, content):
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 258}))
     (tmp_path / "tokenizer_config.json").write_text(content)
@@ -143,6 +175,25 @@ def test_a_gguf_tokenizer_of_another_kind_is_refused(change, says):
     }
     with pytest.raises(UserError, match=says):
         tokenizer_files(metadata | change)
+
+
+@pytest.mark.parametrize(("rule", "ids"), [("llama-bpe", [4]), ("gpt-2", [3, 2])])
+def test_a_word_of_llama_3s_vocabulary_is_one_token_whatever_its_merges_give(tmp_path, rule, ids):
+    """llama.cpp and the release's own tokenizer.json (`ignore_merges`) look a whole word up before they merge its letters."""
+    metadata = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": rule,
+        "tokenizer.ggml.tokens": ["a", "b", "c", "ab", "abc", "<s>"],
+        "tokenizer.ggml.token_type": [1, 1, 1, 1, 1, 3],
+        "tokenizer.ggml.merges": ["a b"],
+        "tokenizer.ggml.bos_token_id": 5,
+    }
+    for name, content in tokenizer_files(metadata).items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 6}))
+    tokenizer = Tokenizer.load(tmp_path)
+    assert tokenizer.encode("abc") == ids
+    assert tokenizer.frame[0] == ((5,) if rule == "llama-bpe" else ())  # llama.cpp's own defaults
 
 
 def test_the_smollm2_tokenizer_equals_the_librarys_own(tmp_path):
