@@ -69,6 +69,10 @@ _ABBREVIATIONS = {
     "e.g.": "for example",
     "eg.": "for example",
     "i.e.": "that is",
+    "E.g.": "For example",
+    "I.e.": "That is",
+    "cf.": "compare",
+    "viz.": "namely",
     "etc.": "et cetera",
     "etc": "et cetera",
     "et al.": "and others",
@@ -76,6 +80,8 @@ _ABBREVIATIONS = {
     "vs": "versus",
     "v.": "versus",
     "approx.": "approximately",
+    "approx": "approximately",
+    "w/c": "week commencing",
     "appt.": "appointment",
     "appt": "appointment",
     "appts": "appointments",
@@ -244,10 +250,20 @@ _CHAT = {
     "istg": "I swear to god",
     "stfu": "shut the fuck up",
     "aita": "am I the asshole",
+    "aitah": "am I the asshole here",
     "xoxo": "hugs and kisses",
     "sry": "sorry",
     "srsly": "seriously",
     "rly": "really",
+    "kys": "kill yourself",
+    "ily2": "I love you too",
+    "ffs": "for fuck's sake",
+    "idts": "I don't think so",
+    "wdyt": "what do you think",
+    "wym": "what do you mean",
+    "cya": "see you",
+    "iykyk": "if you know, you know",
+    "obvs": "obviously",
 }
 # Written small only: in capitals they are something else.
 _SMALL_CHAT = {
@@ -297,6 +313,21 @@ _SMALL_CHAT = {
     "4ever": "forever",
     "4eva": "forever",
     "2moro": "tomorrow",
+    "2moz": "tomorrow",
+    "2gether": "together",
+    "4get": "forget",
+    "4got": "forgot",
+    "4give": "forgive",
+    "wat": "what",
+    "luv": "love",
+    "kms": "kill myself",
+    "c u": "see you",
+    "cnt": "can't",
+    "sm": "so much",
+    "acct": "account",
+    "prob": "probably",
+    "probs": "probably",
+    "def": "definitely",
     "2mrw": "tomorrow",
     "2u": "to you",
     "1ce": "once",
@@ -374,6 +405,10 @@ def _degree(match: re.Match[str]) -> str:
     return said + ("." if match[0].endswith(".") and ends_sentence(match, names=True) else "")
 
 
+_SAINTS = (
+    "Albans|Andrew|Anne?|Bernard|Catherine|Christopher|David|Francis|George|Helens|Ives|James|John|Joseph|Jude|Kitts|Louis|Lucia|Luke"
+    "|Mark|Martin|Mary|Matthew|Michael|Moritz|Nicholas|Pancras|Patrick|Paul|Peter|Petersburg|Stephen|Thomas|Tropez|Valentine|Vincent"
+)
 _CAPITAL = r"[A-Z][A-Za-z'-]*"
 
 RULES: tuple[Rule, ...] = (
@@ -388,6 +423,7 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(r"\bSts\.", "Saints"),
     rule(r"\bSt\.(?=\s+[A-Z])", "Saint"),
+    rule(rf"\bSt(?= (?:{_SAINTS})\b)", "Saint"),
     rule(r"\bSt\.(?=\s*$)", "Street."),
     rule(r"\bSt\.", "Street"),
     rule(r"(?<!&)\b(Mr|Mrs|Ms)\b\.?(?!')", lambda match: _TITLES[match[1]]),
@@ -400,7 +436,14 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b[Dd]r\.(?=\s*$)", "doctor."),
     rule(r"\b[Dd]rs\.(?=\s)", "doctors"),
     rule(r"\bNos?\.(?=\s*\d)", "number"),
+    rule(r"\bno\.(?=\d)", "number "),
+    rule(
+        r"(?i)(\b(?:bus|room|house|flat|apartment|tel|telephone|phone|ticket|platform|question|case|order|gate|route|door|unit|ward|bed) )"
+        r"no\.?(?=\s*\d)",
+        r"\1number",
+    ),
     rule(r"\bnos\.(?=\s*\d)", "numbers"),
+    rule(r"(?<=[A-Za-z,] )'?n'?(?= [A-Za-z])(?<!\b(?:for|the) n)(?<!\b(?:of|is|an) n)(?<!\b(?:with|find) n)", "and"),  # mac n cheese
     rule(r"\bpp\.?\s?(?=\d)", "pages "),
     rule(
         rf"(?<![\w.,/])(?<!\d )({words(_BEFORE_A_NUMBER)})\b\.?\s(?=#?\d|[IVX]+\b)",
@@ -415,7 +458,25 @@ RULES: tuple[Rule, ...] = (
     rule(rf"\b({words(_NUMBERED)})\.\s?(?=[\dIVX])", lambda match: _NUMBERED[match[1]] + " "),
     rule(r"\b(Ph\.?\s?D|Psy\.?D|Ed\.D|[BM]\.?Sc)s?\b\.?", _degree),
     rule(rf"(?<![\w.])({words(_ABBREVIATIONS)})(?![\w/])", _abbreviation),
-    rule(rf"(?<![\w.'/&])({words(_CHAT)}|{words(key.upper() for key in _CHAT)})(?![\w'/&])", _chat),
+    rule(rf"(?<![\w.'/&])({words(_CHAT)}|{words(key.upper() for key in _CHAT)}|(?!Ty\b)(?:{words(key.capitalize() for key in _CHAT)}))(?![\w'/&])", _chat),
     rule(rf"(?<![\w.'/&#@-])((?![A-Z]{{2,3}}\b)(?i:{words(_BARE)}))(?![\w'/&-])", _bare),
-    rule(rf"(?<![\w.'/&#-])(?<!\d )({words(_SMALL_CHAT)})(?![\w'/&.-]\w|[/&'])\b", _small_chat),
+    rule(
+        r"\b([Uu])r (?=(?:a|an|the|so|not|my|gonna|going|welcome|too|very|really|just|never|always|amazing|beautiful|worth|loved|doing"
+        r"|being|kidding|ok|okay|right)\b(?! (?:hand|arm|leg|foot|eye|side)\b))",
+        lambda match: "You're " if match[1] == "U" else "you're ",
+    ),
+    rule(
+        r"(\b(?:need|want|wanna|have|had|going|go|try|trying|used|able|ready|listen|listening|talk|talked|talking|spoke|speak|speaking|happened"
+        r"|what|how|idk|wat|nice|mean|lied|lies|says?|said|back|i|u|you|dont|don't) )2 (?=(?:talk|b|be|bed|me|u|you|some1|someone|him|her|them|sleep|die"
+        r"|do|cry|say|see|hear|get|help|live|know|make|tell|go|school|stop|eat|my|the|any1|anyone|this|that)\b)",
+        r"\1to ",
+    ),
+    rule(r"^2 (?=b\b|be\b)", "To "),
+    rule(r"(?<!\w)((?:[Tt]o|gonna|wanna|will|can|cant|should|would|must) )b(?= [a-z])", r"\1be"),
+    rule(
+        r"(?i)(\b(?:thanks|thank you|thx|ty|tysm|so much|sorry|wait|waiting|here|there|good|bad|love|sad|happy|time) )4 "
+        r"(?=(?:u|ur|you|your|me|him|her|them|us|it|this|that|the|everything|listening|being|asking|reading|helping|now)\b)",
+        r"\1for ",
+    ),
+    rule(rf"(?<![\w.'/&#-])(?<!(?<![A-Za-z])\d )({words(_SMALL_CHAT)})(?![\w'/&.-]\w|[/&'])\b", _small_chat),
 )

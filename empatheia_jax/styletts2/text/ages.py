@@ -79,5 +79,8 @@ RULES: tuple[Rule, ...] = (
         r"(\b(?:I'm|I am|im|Im|[Hh]e's|[Ss]he's|[Ss]he is|[Hh]e is) )(\d\d)\s?([FM])\b",
         lambda m: f"{m[1]}{cardinal(int(m[2]))}, {_SEXES[m[3]]}",
     ),
+    rule(r"^(\d\d)\s?([fF])\b(?!')", lambda m: f"{cardinal(int(m[1]))}, {_SEXES[m[2]]}"),  # 26f and lost
+    rule(r"^(\d\d)\s?([mM])(?=,| here\b| w/| and\b)", lambda m: f"{cardinal(int(m[1]))}, {_SEXES[m[2]]}"),
+    rule(r"^([FM])\s?(\d\d)(?=,| here\b| w/| and\b)", lambda m: f"{_SEXES[m[1]]}, {cardinal(int(m[2]))}"),
     rule(r"\b(\d\d)([FM])(?= here\b)", lambda m: f"{cardinal(int(m[1]))}, {_SEXES[m[2]]},"),
 )

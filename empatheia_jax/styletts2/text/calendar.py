@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from empatheia_jax.styletts2.numerals import cardinal, ordinal, plural, year
-from empatheia_jax.styletts2.text.rules import DAYS, MONTHS, Rule, ends_sentence, rule, words
+from empatheia_jax.styletts2.text.rules import DAYS, MONTHS, NUMBER, Rule, ends_sentence, rule, words
 
 _MONTH = "|".join(MONTHS)
 _SHORT_MONTHS = {month[:3]: month for month in MONTHS if month != "May"} | {"Sept": "September"}
@@ -53,11 +53,11 @@ def _slash_date(match: re.Match[str]) -> str:
 
 
 def _dotted_date(match: re.Match[str]) -> str:
-    """25.12.2020, as much of Europe writes it; 12.25.2020 too."""
+    """25.12.2020 and 25.12.20, as much of Europe writes it; 12.25.2020 too."""
     day, month = int(match["day"]), int(match["month"])
     if day <= 12 < month:
         day, month = month, day
-    return _date(day, month, match["year"]) if _valid(day, month) else match[0]
+    return _date(day, month, _century(match["year"])) if _valid(day, month) else match[0]
 
 
 def _iso_date(match: re.Match[str]) -> str:
@@ -98,6 +98,19 @@ def _time(match: re.Match[str]) -> str:
     if half:
         words.append(" ".join(half.replace(".", "").upper()))
     return " ".join(words) + ("." if half and half.endswith(".") and ends_sentence(match) else "")
+
+
+# What is spoken of with a time of day; "at 3.50" may be a price or a mark.
+_TIMED = re.compile(
+    r"\b(?:train|bus|coach|tram|flight|plane|appointment|appt|meet|meeting|met|woke|wake|up|leave|left|arrive[sd]?|start(?:s|ed)?|class"
+    r"|lesson|school|alarm|today|tomorrow|tonight|morning|afternoon|evening|night|shift|session|bed|sleep|open|opens|closes?|until|till)\b",
+    re.I,
+)
+
+
+def _dotted_time(match: re.Match[str]) -> str:
+    """The bus at 7.45 → 7:45, as Britain writes it."""
+    return f"{match['before']}{match['hour']}:{match['minute']}" if _TIMED.search(match.string) else match[0]
 
 
 def _military(match: re.Match[str]) -> str:
@@ -173,6 +186,12 @@ RULES: tuple[Rule, ...] = (
         rf"\b({words(_SHORT_DAYS)})\.?(?=(?: to |/)(?:{words((*_SHORT_DAYS, *DAYS))})\b)", lambda m: _SHORT_DAYS[m[1]]
     ),
     rule(rf"\b({words(_NO_OTHER_WORD)})\.", _day),
+    rule(r"\b(Mon|Wed)(?= (?:morning|afternoon|evening|night)\b)", lambda match: _SHORT_DAYS[match[1]]),
+    rule(r"\b(Tues?|Weds|Thu(?:rs?)?|Fri)\b(?!')", lambda match: _SHORT_DAYS[match[1]]),
+    rule(
+        r"(?<=\b(?:on|by) )(mon|tues?|weds?|thu(?:rs?)?|fri)\b(?!')|(?<=\b(?:next|last|this) )(mon|tues?|weds?|thu(?:rs?)?|fri)\b(?!')",
+        lambda match: _SHORT_DAYS[(match[1] or match[2]).capitalize()],
+    ),
     rule(r"\b(Sat|Sun)\.?(?=,?\s+(?:at\s+|the\s+)?\d|,?\s+(?:morning|afternoon|evening|night)\b)", _day),
     rule(rf"\b(Sat|Sun)\.?(?=,?\s+(?:{_MONTH}|{words(_SHORT_MONTHS)})\b)", _day),
     rule(r"(?<=\b[Oo]n )(Sat|Sun)\b\.?|(?<=\b(?:this|next|last) )(Sat|Sun)\b\.?", _weekend),
@@ -194,6 +213,12 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4}|\d{2})\b", _slash_date),
     rule(r"\b(?P<month>\d{1,2})-(?P<day>\d{1,2})-(?P<year>\d{4})\b", _slash_date),
     rule(r"\b(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})\b", _dotted_date),
+    rule(r"\b(?P<day>[0-3]\d)\.(?P<month>[01]\d)\.(?P<year>\d\d)\b(?!\.\d)", _dotted_date),
+    rule(r"(?<=\b[Oo]n )(?P<day>\d\d?)\.(?P<month>\d\d?)\.(?P<year>\d\d)\b(?!\.\d)", _dotted_date),
+    rule(r"\b(?P<year>(?:19|20)\d\d)\.(?P<month>[01]\d)\.(?P<day>[0-3]\d)\b(?!\.\d)", _iso_date),
+    rule(
+        r"\b([bd])\.\s?(?=(?:\d{1,2}/)?(?:1[89]|20)\d\d\b)", lambda match: "born " if match[1] == "b" else "died "
+    ),
     rule(r"\b9/11\b", "nine eleven"),
     rule(
         r"(?<![\w/.$])(?P<month>\d\d?)/(?P<day>\d\d?)\s?[-–—]\s?(?P<last_month>\d\d?)/(?P<last_day>\d\d?)(?![\w/]|[.,]\d)",
@@ -226,14 +251,16 @@ RULES: tuple[Rule, ...] = (
             + (f", {year(int(match['year']))}" if match["year"] else "")
         ),
     ),
+    rule(rf"(\b[Bb]etween (?:about )?{NUMBER}(?::\d\d)?\s?(?:%|[ap]m)?)\s?[-–—]\s?(?=\d)", r"\1 and "),
     # --- times of day ---------------------------------------------------------------------------------------------
     rule(r"\b(noon|midday|midnight)\s?[-–—]\s?(?=\d|noon|midnight)", r"\1 to "),
     rule(r"(?<=[\dmM.])\s?[-–—]\s?(?=(?:noon|midday|midnight)\b)", " to "),
     rule(r"\b(\d\d?(?::\d\d)?)a\s?[-–—]\s?(\d\d?(?::\d\d)?)p\b", r"\1 am to \2 pm"),
     rule(r"(?<![\w:.,$€£])(1[0-2]|[1-9])([0-5]\d)(?=\s?(?:am|pm|AM|PM)\b)", r"\1:\2"),
+    rule(r"\b((?:[01]\d|2[0-3])[0-5]\d)\s?hrs\b", r"\1 hours"),
     rule(
-        r"(\b(?:at|by|until|till|from|around|before|after) )(0\d|1\d|2[0-3])([0-5]\d)(?= (?:hours|hrs)\b)"
-        r"|()\b(0\d)([0-5]\d)(?= (?:hours|hrs)\b)"
+        r"(\b(?:at|by|until|till|from|around|before|after) )(0\d|1\d|2[0-3])([0-5]\d)(?= hours\b)"
+        r"|()\b(0\d)([0-5]\d)(?= hours\b)"
         r"|(\b(?:at|by|until|till) )(0\d)([0-5]\d)\b(?![\w-]|[.,:]\d| \d)",
         _military,
     ),
@@ -243,6 +270,7 @@ RULES: tuple[Rule, ...] = (
         _hours_and_minutes,
     ),
     rule(rf"\b(\d{{1,2}})\.([0-5]\d)(?=\s?(?:{_HALF}))", r"\1:\2"),
+    rule(r"(?P<before>\b(?:at|by|until|till|from) |@ ?)(?P<hour>1?\d|2[0-3])\.(?P<minute>[0-5][05])(?![\w%°$€£]|[.,]\d)", _dotted_time),
     rule(
         rf"\b(?P<first>\d{{1,2}}:\d{{2}}(?:\s?(?:{_HALF}))?|\d{{1,2}}\s?(?:{_HALF}))\s?[-–—]\s?(?={_CLOCK})",
         r"\g<first> to ",
@@ -258,6 +286,9 @@ RULES: tuple[Rule, ...] = (
     rule(rf"\b(?P<hour>\d{{1,2}})(?P<minute>)\s*(?P<half>{_HALF})", _time),
     rule(r"\b(\d{1,2}) o'?clock\b", lambda match: f"{cardinal(int(match[1]))} o'clock"),
     # --- years ----------------------------------------------------------------------------------------------------
+    rule(r"(?<=\d0s)\s?[-–—]\s?(?='?(?:\d\d)?\d0s\b)", " to "),
+    rule(r"\bca?\.\s?(?=1\d{3}\b|20\d\d\b)", "circa "),
+    rule(r"\bca\.\s?(?=\d)", "about "),
     rule(r"\b(?P<number>\d{3}0)'?s\b", _decade),
     rule(r"(?<!\w)'?(?P<number>[1-9]0)'?s\b", _decade),
     rule(r"(?<!\w)('\d\d)\s?[-–—]\s?(?='\d\d\b)", r"\1 to "),

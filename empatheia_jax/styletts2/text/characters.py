@@ -37,6 +37,7 @@ def plain(text: str) -> str:
     text = re.sub(rf"(?<=[\w)])[⁺⁻]?[{_RAISED}]+", lambda raised: "^" + raised[0].translate(_SUPERSCRIPTS), text)
     text = re.sub(r"(?<=[\w%°$€£])\s*(?:→|⇒|➡\ufe0f?|-{1,2}>|=>)\s*(?=[$€£~]?\d)", " to ", text)
     text = re.sub(r"(?<=\w)\s*(?:→|⇒|➡\ufe0f?|-{1,2}>)\s*(?=\w)", ", ", text)
+    text = re.sub(r"(?<=\d)º", "°", text).replace("‰", " per thousand").replace("∞", " infinity ")
     text = re.sub(r"√\s?(?=\d)", " square root of ", text)
     for character, spelled in _VULGAR.items():
         text = re.sub(rf"(?<=\d)\s?{character}", f" {spelled}", text).replace(character, spelled)

@@ -1,4 +1,4 @@
-"""Numbers as continental Europe writes them → as English writes them: "1.234,56 €" → "1234.56 €", "70,5 kg" → "70.5 kg".
+"""Numbers as continental Europe and India write them → as English writes them: "1.234,56 €" → "1234.56 €", "70,5 kg" → "70.5 kg".
 
 English has a comma before three digits and a point before decimals; much of Europe has it the other way round, or a space
 between thousands. A number is taken for a continental one only where its form or what stands beside it leaves no other reading:
@@ -55,6 +55,7 @@ def _comma(match: re.Match[str]) -> str:
 
 
 RULES: tuple[Rule, ...] = (
+    rule(r"(?<![\w.,])\d{1,2}(?:,\d{2})+,\d{3}(?!\d|,\d)", lambda match: _plain(match[0])),  # 2,50,000, as India writes it
     rule(r"(?<=\d),[-–—]+(?=\s|[€$£]|$)", ""),  # 5,- €
     rule(
         rf"(?<![\w.,])(?P<number>{_GROUPED}),(?P<part>\d\d?){_NO_MORE}",

@@ -262,6 +262,7 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b([A-Z]{1,3})&([A-Z])(s?)\b", _and),
     rule(r"\b([a-hj-z])([A-Z]{2,})\b", lambda match: f"{match[1]} {' '.join(match[2])}"),  # mRNA, cPTSD
     rule(r"\b([A-F])([-+])(?=\s|[.,;!?)/]|$)", lambda match: f"{match[1]} {'plus' if match[2] == '+' else 'minus'}"),
+    rule(r"(?<=\b[A-HJ-Z]\. )([A-HJ-Z])\.(?=\s[a-z])", r"\1"),  # the last initial of a name
     rule(r"\b([A-HJ-Z])\.(?=\s+[A-Z])", _initial),
     rule(r"\b[A-Z]+'[A-Z]+\b", _shouted_contraction),
     rule(rf"\b(?:{words(_SPELLED_SMALL)})s?\b(?!')|\b(?:{words(_SPELLED_SMALL)})(?=')", _spaced_small),
@@ -281,6 +282,8 @@ RULES: tuple[Rule, ...] = (
     rule(r"(?<=[a-z])\((e?s)\)", r"\1"),  # friend(s)
     rule(_PRONOUNS, lambda match: match[0].replace("/", " ")),
     rule(r"(?<=\w)\s*/\s*(?=\w)", " or "),
+    rule(r"(?<=[A-Za-z)])\s?>\s(?=[A-Za-z(])", " greater than "),
+    rule(r"(?<=[A-Za-z)])\s?<\s(?=[A-Za-z(])", " less than "),
     rule(r"%", " percent "),
     rule(r"@", " at "),
     rule(r"\.{2,}", "…"),

@@ -56,6 +56,7 @@ CODES = {
     "zl": ("zloty", "zlotys"),
     "Rs.": ("rupee", "rupees"),
     "Rs": ("rupee", "rupees"),
+    "rs": ("rupee", "rupees"),
 }
 """Letters beside an amount → (singular, plural)."""
 _HUNDREDTHS = dict.fromkeys(("USD", "EUR", "AUD", "CAD", "NZD"), ("cent", "cents")) | {"GBP": ("penny", "pence")}
@@ -73,10 +74,12 @@ _SCALES = {
     "t": "trillion",
     "T": "trillion",
     "tn": "trillion",
+    "Cr": "crore",
+    "cr": "crore",
     "Mio": "million",
     "mio": "million",
 }
-_SCALE = r"(?:thousand|million|billion|trillion|lakh|crore|mil|[Mm]io|mm|mn|bn|tn|[kKmMbBtT])"
+_SCALE = r"(?:thousand|million|billion|trillion|lakh|crore|[Cc]r|mil|[Mm]io|mm|mn|bn|tn|[kKmMbBtT])"
 PER = {
     "hr": "hour",
     "hrs": "hour",
@@ -201,11 +204,16 @@ def _coded(first: str | None, last: str, scale: str | None, code: str) -> str:
 
 _AMOUNT = rf"(?P<amount>{NUMBER})(?:\s?(?P<scale>{_SCALE})\b)?"
 _PER = rf"(?:\s?/\s?(?P<per>{words(PER)})\b)?"
+_SPANS = {"pcm": "month", "pm": "month", "pw": "week", "pa": "year", "ph": "hour", "pn": "night", "pd": "day", "pp": "person"}
 _NOT_WITHIN = r"(?<![\w.,$€£₹-])(?<![$€£] )"
 _PLUS = r"(?P<plus>\+(?=\s|[.,;:!?)/]|$))?"
 _UP_TO = rf"(?:\s?(?:[-–—]|\bto\b)\s?{SIGN}?(?P<last>{NUMBER})(?:\s?(?P<end>{_SCALE})\b)?)?"
 
 RULES: tuple[Rule, ...] = (
+    rule(  # as Britain writes it: £850pcm, £12 p/h
+        rf"(?<={SIGN})(\s?{NUMBER}k?)\s?({words(_SPANS)}|p/[hdwma]|p\.[hdwma]\.)(?![\w/])",
+        lambda m: f"{m[1]}/{_SPANS[re.sub('[./]', '', m[2])]}",
+    ),
     rule(rf"\bR\$\s?(?={NUMBER})", "BRL "),
     rule(
         rf"{_NOT_WITHIN}(?P<amount>{NUMBER})(?:\s?(?P<scale>{_SCALE}))?\s?{SIGN}?\s?[-–—]\s?(?P<last>{NUMBER})"

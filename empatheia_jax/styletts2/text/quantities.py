@@ -55,10 +55,13 @@ UNITS = {
     "tsp": ("teaspoon", "teaspoons"),
     "kcal": ("kilocalorie", "kilocalories"),
     "cal": ("calorie", "calories"),
+    "cals": ("calorie", "calories"),
     "yrs": ("year", "years"),
     "yr": ("year", "years"),
     "mo": ("month", "months"),
     "mos": ("month", "months"),
+    "mth": ("month", "months"),
+    "mths": ("month", "months"),
     "wks": ("week", "weeks"),
     "wk": ("week", "weeks"),
     "hrs": ("hour", "hours"),
@@ -201,7 +204,8 @@ def _inches(match: re.Match[str]) -> str:
     """3" wide; but the mark ends what is quoted where a quotation is open: "I am 67"."""
     before = match.string[: match.start()]
     opened, closed = re.findall(r'(?:^|[\s(])"(?=\w)', before), re.findall(r'(?<=[^\s\d(])"', before)
-    return match[0] if len(opened) > len(closed) else _quantity(match[1], "inch", "inches")
+    describing = re.search(r"\b[Aa]n?\s$", before) is not None
+    return match[0] if len(opened) > len(closed) else _quantity(match[1], "inch", "inch" if describing else "inches")
 
 
 def _degrees(match: re.Match[str]) -> str:
@@ -215,6 +219,10 @@ _PERIOD = "day|night|week|wk|month|mo|year|yr|hour|hr|minute|min|second|sec"
 _MOMENTS = "(?:week|mid)?day|night|mornings?|evening|afternoon|week(?:end)?|month|year|hour|minute|second|date|place"
 
 RATES: tuple[Rule, ...] = (
+    rule(
+        r"(?<![\w/])(?<!\d )(mg|mcg|g|kg|mL|ml|mmol|ng)/(dL|dl|L|l|kg|mL|ml|day|hr|h|min)(?![\w/])",
+        lambda match: f"{UNITS[match[1]][1]} per {PER[match[2]]}",
+    ),
     rule(r"(?<!\d)(?<!\d )\b(km|mi)/(?:h|hr)\b", lambda match: f"{UNITS[match[1]][1]} per hour"),
     rule(rf"(?<![\w.,/])(?P<what>{_TIMES_OF})\s?/\s?(?P<per>{words(PER)}|d|w)(?![\w/'])", _per),
     rule(
@@ -278,6 +286,9 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b(\d{1,2})'(?=\s(?:tall|wide|long|deep|high|and)\b)", lambda match: f"{cardinal(int(match[1]))} feet"),
     rule(r"\b(\d) ?ft\.? ?(1[01]|\d)(?!\d|\s?(?:in|x|by)\b|[.,/]\d)", _feet),
     rule(r"\b(\d{1,2})'\s?(\d{1,2})(?:\"|'')", _feet),
+    rule(r"\b([4-7])\"(1[01]|\d)\b(?![\"'])", _feet),  # the wrong mark, as chats have it
+    rule(r"\b(\d{1,2})''(?!\w)", _inches),
+    rule(r"\b([3-8])'(?=[.,;!?)]|\s*$)", lambda match: f"{cardinal(int(match[1]))} feet"),
     rule(r"\b(\d{1,2})'(\d{1,2})\b(?!\w)", _feet),
     rule(r"\b(\d{1,2})\"(?=\s|[.,;]|$)", _inches),
     rule(
@@ -289,6 +300,7 @@ RULES: tuple[Rule, ...] = (
         lambda m: {"+": "plus ", None: ""}.get(m["minus"], "minus ") + f"{decimal(m[2])} percent",
     ),
     rule(r"(?<![\w.,$€£])((?<!\w)[-−])?(\d{1,3}(?:\.\d)?)([CF])(?![\w+-])", _bare_temperature),
+    rule(r"(?<![\w.,$€£])()(\d{2,3}\.\d)\s([CF])(?![\w+-])", _degrees),  # 37.8 C
     rule(rf"((?<!\w)[-−])?({NUMBER})\s?°(?:\s?([CFK])\b)?", _degrees),
     rule(r"\b(\d)G\b", lambda match: f"{cardinal(int(match[1]))} G"),
     rule(

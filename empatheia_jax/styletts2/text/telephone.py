@@ -12,14 +12,18 @@ from empatheia_jax.styletts2.text.rules import Rule, rule, words
 
 # Emergency and helpline numbers of three digits. Those of `_ALWAYS` are hardly ever amounts.
 _ALWAYS = ("911", "988")
-_SERVICES = ("111", "101", "105", "112", "119", "211", "311", "411", "511", "611", "711", "811", "999")
+_SERVICES = (
+    *("000", "101", "105", "110", "111", "112", "113", "117", "118", "119", "133", "142", "143", "144", "147", "188", "190", "192"),
+    *("193", "211", "311", "411", "511", "611", "711", "811", "999", "1098", "1393", "1577", "1737", "3114", "14416"),
+)
 _SERVICE = rf"(?:{words((*_ALWAYS, *_SERVICES))})"
 _CALLING = r"""call(?:s|ed|ing)?|dial(?:s|l?ed|l?ing)?|text(?:s|ed|ing)?|phon(?:e|es|ed|ing)|ring(?:s|ing)?|rang|tele?phone|
     hotline|helpline|lifeline|NHS|crisis\ line|emergenc(?:y|ies)|Samaritans|ambulance|police""".replace("\n    ", "")
 _AFTER_CALLING = re.compile(rf"\b(?:{_CALLING})\b", re.I | re.X)
-# "112 is the number", "the number here is 112".
+# "112 is the number", "the number here is 112", "France: 3114".
 _IS_THE_NUMBER = re.compile(
-    rf"\b{_SERVICE}\b,? is the (?:\w+ )?number\b|\bnumber (?:\w+ ){{0,3}}is {_SERVICE}\b",
+    rf"\b{_SERVICE}\b,? is the (?:\w+ )?number\b|\bnumber (?:\w+ ){{0,3}}is {_SERVICE}\b"
+    rf"|(?-i:\b[A-Z][A-Za-z]+): {_SERVICE}\b",
     re.I,
 )
 _A_NUMBER = re.compile(rf"\b(?:{_CALLING}|number|mobile|cell|tel)\b", re.I | re.X)
@@ -32,7 +36,7 @@ COUNTED = (
 )
 _IS_AMOUNT = re.compile(rf"\s?%|\s?°|[.,]\d|\s(?:{COUNTED}|million|billion|thousand|hundred)\b", re.I)
 
-_A_DATE = re.compile(r"\d\d?([ ./-])\d\d?\1(?:\d\d)?\d\d")
+_A_DATE = re.compile(r"\d\d?([ ./-])\d\d?\1(?:\d\d)?\d\d|\d{4}-\d\d?-\d\d?|(?:(?:1[89]|20)\d\d-)+(?:1[89]|20)\d\d")
 _SPELLED = r"(?P<one>1)[-. ]"
 _EXTENSION = r"(?:,?\s*(?:ext\.?|extension|x)\s?(?P<extension>\d{1,6}))?"
 
@@ -83,7 +87,7 @@ def _local(match: re.Match[str]) -> str:
 
 
 def _national(match: re.Match[str]) -> str:
-    """(02) 9876 5432, 030-1234567, 01 42 68 53 00: a row that begins with 0, as long as such numbers are, and no date."""
+    """(02) 9876 5432, 030-1234567, 01 42 68 53 00, 1860-2662-345: a row as long as such numbers are, and no date."""
     if _A_DATE.fullmatch(match[0]) or not 8 <= sum(map(str.isdigit, match[0])) <= 15:
         return match[0]
     return _said(match[0])
@@ -151,6 +155,12 @@ RULES: tuple[Rule, ...] = (
     rule(rf"(?<![\w.$€£/-])(?:1[-. ]?)?(?:\(\d{{3}}\)\s?|\d{{3}}[-. ])\d{{3}}[-. ]\d{{4}}\b{_EXTENSION}", _telephone),
     rule(r"(?<![\w-])1-(?P<code>8\d\d)(?![\w-])", lambda m: "one eight hundred" if m["code"] == "800" else _said(m[0])),
     rule(r"\b\d{3}-\d{2}-\d{4}\b|\b\d{4}([ -])\d{4}\1\d{4}(?:\1\d{4})?\b", _telephone),  # social security, cards
+    rule(r"(?<![\w.,$€£-])(?<!\d )0\d{2,4}(?:[ /-]\d{1,5}){2,5}(?![\w:]|[/.,-]\d| \d)", _national),  # 0800 111 0 111
+    rule(r"(?<![\w.,$€£/:-])\d{2,5}(?:-\d{2,5}){2,4}(?![\w-]|[.,/]\d)", _national),  # 1860-2662-345
+    rule(
+        r"(?P<before>\b[Tt]ext(?:ing)?:? [\"“']?\w+[\"”']? to )(?P<number>\d{3,7})(?![\w,.:-]?\d| (?:people|friends|others)\b)",
+        _code,
+    ),
     rule(r"(?<![\w.,$€£-])(?<!\d )0\d{4}[ -]\d{5,6}\b", _telephone),  # 07911 123456
     rule(r"(?<![\w.,$€£-])(?<!\d )0\d{2,4}(?:[ -]\d{3,4}){1,3}\b|\b1[38]00(?: \d{2,4}){2,3}\b", _telephone),
     rule(
