@@ -27,6 +27,8 @@ MAX_SECONDS = 600.0
 _RATES = range(1_000, 768_001)
 MAX_CHANNELS = 64
 """Most channels of a recording: as many as libav's resampler takes."""
+_LOUDEST = 64.0
+"""A sample of this size is no sound of full scale 1 that overshoots: whoever wrote the file forgot to divide, mostly by 32768."""
 # A file that ends long before its header says is a broken copy. These formats say their length exactly; headers of others are
 # estimates, so a few per cent are no proof.
 _EXACT = ("wav", "flac", "aiff", "caf", "w64", "mov,mp4,m4a,3gp,3g2,mj2")
@@ -92,7 +94,8 @@ def read_audio(
         float32, full scale = ±1 (a lossy decoder may overshoot a little; nothing is clipped).
 
     Raises:
-        UserError: missing, empty, corrupt, truncated, without sound, with NaN or infinite samples, or too long.
+        UserError: missing, empty, corrupt, truncated, without sound, with samples that are NaN, infinite or far beyond
+            full scale, or too long.
     """
     path = Path(path)
     chunks: list[np.ndarray] = []
@@ -130,6 +133,12 @@ def read_audio(
                     raise _too_long(path, decoded / source_rate, max_seconds)
                 if not np.isfinite(samples).all():
                     raise UserError(f"{path} holds NaN or infinite samples near {decoded / source_rate:.2f} s")
+                loudest = float(np.max(np.abs(samples), initial=0.0))
+                if loudest > _LOUDEST:
+                    raise UserError(
+                        f"{path} has a sample of {loudest:.0f} near {decoded / source_rate:.2f} s; expected a sound between -1 and 1: "
+                        "divide it by its full scale, often 32768, and write it again"
+                    )
                 resampled(samples.mean(axis=0, keepdims=True, dtype=np.float32) if mono else samples)
         if decoded == 0:
             raise UserError(f"{path} holds no samples; expected a recording")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from jaxtyping import Float, UInt8
 
@@ -65,6 +66,34 @@ def _display(stream: av.VideoStream, height: int, width: int) -> tuple[int, int]
         return height, width
     wide = round(width * ratio)
     return (height, wide) if 1 <= wide <= MAX_SIDE else (height, width)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """How a film says that its frames are to be shown: rows and columns exchanged, then turned over."""
+
+    exchanged: bool = False
+    rows_reversed: bool = False
+    columns_reversed: bool = False
+
+    @classmethod
+    def of(cls, frame: av.VideoFrame) -> _Held:
+        """By the frame's display matrix: quarter turns, and the mirror images that front cameras write. Other angles count as
+        the nearest quarter turn.
+        """
+        found = frame.side_data.get(SideData.DISPLAYMATRIX)
+        if found is None:
+            return cls()
+        # (x, y) is shown at (a x + c y, b x + d y); y goes down.
+        a, b, _, c, d = np.frombuffer(bytes(found), np.int32)[:5].astype(np.int64)
+        if abs(a) + abs(d) >= abs(b) + abs(c):
+            return cls(False, bool(d < 0), bool(a < 0))
+        return cls(True, bool(b < 0), bool(c < 0))
+
+    def upright(self, picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "tall wide 3"]:
+        """The picture as it is to be shown."""
+        picture = picture.swapaxes(0, 1) if self.exchanged else picture
+        return picture[:: -1 if self.rows_reversed else 1, :: -1 if self.columns_reversed else 1]
 
 
 @dataclass(frozen=True)
@@ -167,13 +196,12 @@ def read_frames(
             sizes.add((frame.height, frame.width))
             if len(sizes) > 1:
                 raise UserError(f"{path} changes its picture size midway ({sorted(sizes)}); re-encode it")
-            turn = int(frame.rotation or 0)
+            held = _Held.of(frame)
             if size is None:
                 height, width = _display(stream, frame.height, frame.width)
             else:
-                height, width = size if turn % 180 == 0 else size[::-1]
-            picture = frame.to_ndarray(format="rgb24", width=width, height=height)
-            picture = np.rot90(picture, turn // 90) if turn else picture
+                height, width = size[::-1] if held.exchanged else size
+            picture = held.upright(frame.to_ndarray(format="rgb24", width=width, height=height))
             if frame.pts is None:
                 raise UserError(f"{path} has a frame without a time; re-encode it")
             pictures[frame.pts] = picture if reduce is None else np.array(reduce(picture))

@@ -74,3 +74,31 @@ def with_cover(source: Path, path: Path) -> Path:
         place += size
     path.write_bytes(out)
     return path
+
+
+def four_colours(path: Path) -> Path:
+    """Two frames, 32 × 48, whose quarters differ: no turn or mirror image of them is another."""
+    picture = np.zeros((32, 48, 3), np.uint8)
+    picture[:16, :24, 0], picture[:16, 24:, 1], picture[16:, :24, 2], picture[16:, 24:] = 255, 255, 255, 255
+    with av.open(str(path), "w", format="mp4") as file:
+        stream = file.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv444p"
+        for number in range(2):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return path
+
+
+def with_display_matrix(source: Path, path: Path, a: float, b: float, c: float, d: float) -> Path:
+    """A copy of an mp4 that says: show (x, y) at (a x + c y, b x + d y)."""
+
+    def matrix(*numbers: float) -> bytes:
+        a, b, c, d = (round(number * 65536) & 0xFFFFFFFF for number in numbers)
+        return struct.pack(">9I", a, b, 0, c, d, 0, 0, 0, 0x40000000)
+
+    raw = source.read_bytes()
+    place = raw.index(matrix(1, 0, 0, 1), raw.index(b"tkhd"))
+    path.write_bytes(raw[:place] + matrix(a, b, c, d) + raw[place + 36 :])
+    return path

@@ -14,7 +14,7 @@ from empatheia_jax.encoders.clip_image import ClipPreprocessor
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import audio_info, read_audio
 from empatheia_jax.media.video import read_frames, video_info
-from tests.media.hostile import film, wav, with_cover
+from tests.media.hostile import film, four_colours, wav, with_cover, with_display_matrix
 
 
 def refusal(reader, path, *arguments) -> str:
@@ -141,6 +141,36 @@ def test_pixels_that_are_not_square_are_made_square(tmp_path):
     assert frames.shape == (3, 64, 128, 3)
     dark = (frames[2].mean(axis=(0, 2)) < 14).mean()
     assert dark == pytest.approx(0.5, abs=0.03)  # the left half is still a half
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((1, 0, 0, 1), lambda p: p),
+        ((0, 1, -1, 0), lambda p: np.rot90(p, -1)),
+        ((-1, 0, 0, -1), lambda p: np.rot90(p, 2)),
+        ((0, -1, 1, 0), np.rot90),
+        ((-1, 0, 0, 1), lambda p: p[:, ::-1]),  # as front cameras write it
+        ((1, 0, 0, -1), lambda p: p[::-1]),
+        ((0, 1, 1, 0), lambda p: p.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda p: p[::-1, ::-1].swapaxes(0, 1)),
+        ((0.9925, 0.1219, -0.1219, 0.9925), lambda p: p),  # seven degrees
+    ],
+)
+def test_a_film_is_shown_as_its_camera_was_held(tmp_path, matrix, shown):
+    plain = four_colours(tmp_path / "plain.mp4")
+    turned = with_display_matrix(plain, tmp_path / "turned.mp4", *matrix)
+    np.testing.assert_array_equal(read_frames(turned)[0], shown(read_frames(plain)[0]))
+    height, width = shown(np.zeros((32, 48))).shape
+    assert read_frames(turned, size=(height // 2, width // 2))[0].shape == (height // 2, width // 2, 3)
+
+
+def test_a_sound_that_was_not_divided_by_its_full_scale_is_one_line(tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 1600).astype(np.float32)
+    soundfile.write(tmp_path / "x.wav", samples * 32768, 16_000, subtype="FLOAT")
+    assert "32768" in refusal(read_audio, tmp_path / "x.wav", 16_000)
+    soundfile.write(tmp_path / "x.wav", samples * 4, 16_000, subtype="FLOAT")  # loud is no fault
+    np.testing.assert_array_equal(read_audio(tmp_path / "x.wav", 16_000), samples * 4)
 
 
 def test_frames_are_reduced_as_they_are_decoded(tmp_path):
