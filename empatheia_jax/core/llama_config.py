@@ -75,8 +75,8 @@ class LlamaConfig:
         """From the fields of a Hugging Face `config.json` of type llama, mistral, qwen2 or qwen3.
 
         Values that the format itself defines as implied (key/value heads = heads, head width = hidden / heads, rope θ
-        10000, untied head, Mistral's window of 4096) are filled in; everything else must be present. Raises UserError for a field or a value
-        that this network does not implement.
+        10000, untied head, Mistral's window of 4096) are filled in; everything else must be present. Raises UserError for a
+        field or a value that this network does not implement.
         """
         family = source.get("model_type")
         if family not in _FAMILIES:
@@ -148,5 +148,7 @@ def _window(source: dict, family: str) -> int | None:
     if family.startswith("qwen") and source.get("max_window_layers", 0):
         raise UserError("use_sliding_window with max_window_layers > 0 mixes kinds of layers; only one is implemented")
     if family == "llama" and source.get("sliding_window") is not None:
-        raise UserError("sliding_window of a config of type llama is not implemented: the reference network takes no notice of it")
+        raise UserError(
+            "sliding_window in a config of type llama is not implemented; the reference takes no notice of it"
+        )
     return source.get("sliding_window", 4096 if family == "mistral" else None)

@@ -136,8 +136,8 @@ def read_audio(
                 loudest = float(np.max(np.abs(samples), initial=0.0))
                 if loudest > _LOUDEST:
                     raise UserError(
-                        f"{path} has a sample of {loudest:.0f} near {decoded / source_rate:.2f} s; expected a sound between -1 and 1: "
-                        "divide it by its full scale, often 32768, and write it again"
+                        f"{path} has a sample of {loudest:.0f} near {decoded / source_rate:.2f} s; expected a sound between -1 "
+                        "and 1: divide it by its full scale, often 32768, and write it again"
                     )
                 resampled(samples.mean(axis=0, keepdims=True, dtype=np.float32) if mono else samples)
         if decoded == 0:

@@ -110,7 +110,12 @@ def test_a_release_that_wants_no_bos_gets_none(tmp_path, small, said, processor,
 
 @pytest.mark.parametrize(
     "settings",
-    [{"bos_token": 5}, {"eos_token": {"name": "</s>"}}, {"chat_template": 7}, {"chat_template": [{"name": "default", "template": 1}]}],
+    [
+        {"bos_token": 5},
+        {"eos_token": {"name": "</s>"}},
+        {"chat_template": 7},
+        {"chat_template": [{"name": "default", "template": 1}]},
+    ],
 )
 def test_settings_of_another_type_are_one_line(tmp_path, small, settings):
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 258}))
@@ -128,7 +133,10 @@ def test_a_chat_template_file_that_is_no_text_is_one_line(tmp_path, small):
         Tokenizer.load(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "{", '{"a": ' + "1" * 5_000 + "}", '{"bos_token": "a", "bos_token": "b"}'])
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, "[]", "{", '{"a": ' + "1" * 5_000 + "}", '{"bos_token": "a", "bos_token": "b"}'],
+)
 def test_a_tokenizer_config_that_is_no_object_is_one_line(tmp_path, small, content):
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 258}))
     (tmp_path / "tokenizer_config.json").write_text(content)

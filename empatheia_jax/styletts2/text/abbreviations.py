@@ -409,6 +409,27 @@ _SAINTS = (
     "Albans|Andrew|Anne?|Bernard|Catherine|Christopher|David|Francis|George|Helens|Ives|James|John|Joseph|Jude|Kitts|Louis|Lucia|Luke"
     "|Mark|Martin|Mary|Matthew|Michael|Moritz|Nicholas|Pancras|Patrick|Paul|Peter|Petersburg|Stephen|Thomas|Tropez|Valentine|Vincent"
 )
+_HAVE_NUMBERS = (
+    "bus|room|house|flat|apartment|telephone|phone|ticket|platform|question|case|order|gate|route|door|unit|ward|bed"
+)
+_CHAT_SPELLINGS = (
+    *_CHAT,
+    *(key.upper() for key in _CHAT),
+    *(key.capitalize() for key in _CHAT if key != "ty"),
+)  # Ty: a name
+# Between these, "ur" is you're, 2 is to.
+_AFTER_YOU_ARE = (
+    "a|an|the|so|not|my|gonna|going|welcome|too|very|really|just|never|always|amazing|beautiful|worth|loved|doing|being|kidding"
+    "|ok|okay|right"
+)
+_BEFORE_TO = (
+    "need|want|wanna|have|had|going|go|try|trying|used|able|ready|listen|listening|talk|talked|talking|spoke|speak|speaking"
+    "|happened|what|how|idk|wat|nice|mean|lied|lies|says?|said|back|i|u|you|dont|don't"
+)
+_AFTER_TO = (
+    "talk|b|be|bed|me|u|you|some1|someone|him|her|them|sleep|die|do|cry|say|see|hear|get|help|live|know|make|tell|go|school|stop"
+    "|eat|my|the|any1|anyone|this|that"
+)
 _CAPITAL = r"[A-Z][A-Za-z'-]*"
 
 RULES: tuple[Rule, ...] = (
@@ -437,13 +458,10 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b[Dd]rs\.(?=\s)", "doctors"),
     rule(r"\bNos?\.(?=\s*\d)", "number"),
     rule(r"\bno\.(?=\d)", "number "),
-    rule(
-        r"(?i)(\b(?:bus|room|house|flat|apartment|tel|telephone|phone|ticket|platform|question|case|order|gate|route|door|unit|ward|bed) )"
-        r"no\.?(?=\s*\d)",
-        r"\1number",
-    ),
+    rule(rf"(?i)(\b(?:{_HAVE_NUMBERS}) )no\.?(?=\s*\d)", r"\1number"),
     rule(r"\bnos\.(?=\s*\d)", "numbers"),
-    rule(r"(?<=[A-Za-z,] )'?n'?(?= [A-Za-z])(?<!\b(?:for|the) n)(?<!\b(?:of|is|an) n)(?<!\b(?:with|find) n)", "and"),  # mac n cheese
+    # mac n cheese; but "for n people"
+    rule(r"(?<=[A-Za-z,] )'?n'?(?= [A-Za-z])(?<!\b(?:for|the) n)(?<!\b(?:of|is|an) n)(?<!\b(?:with|find) n)", "and"),
     rule(r"\bpp\.?\s?(?=\d)", "pages "),
     rule(
         rf"(?<![\w.,/])(?<!\d )({words(_BEFORE_A_NUMBER)})\b\.?\s(?=#?\d|[IVX]+\b)",
@@ -458,19 +476,13 @@ RULES: tuple[Rule, ...] = (
     rule(rf"\b({words(_NUMBERED)})\.\s?(?=[\dIVX])", lambda match: _NUMBERED[match[1]] + " "),
     rule(r"\b(Ph\.?\s?D|Psy\.?D|Ed\.D|[BM]\.?Sc)s?\b\.?", _degree),
     rule(rf"(?<![\w.])({words(_ABBREVIATIONS)})(?![\w/])", _abbreviation),
-    rule(rf"(?<![\w.'/&])({words(_CHAT)}|{words(key.upper() for key in _CHAT)}|(?!Ty\b)(?:{words(key.capitalize() for key in _CHAT)}))(?![\w'/&])", _chat),
+    rule(rf"(?<![\w.'/&])({words(_CHAT_SPELLINGS)})(?![\w'/&])", _chat),
     rule(rf"(?<![\w.'/&#@-])((?![A-Z]{{2,3}}\b)(?i:{words(_BARE)}))(?![\w'/&-])", _bare),
     rule(
-        r"\b([Uu])r (?=(?:a|an|the|so|not|my|gonna|going|welcome|too|very|really|just|never|always|amazing|beautiful|worth|loved|doing"
-        r"|being|kidding|ok|okay|right)\b(?! (?:hand|arm|leg|foot|eye|side)\b))",
+        rf"\b([Uu])r (?=(?:{_AFTER_YOU_ARE})\b(?! (?:hand|arm|leg|foot|eye|side)\b))",
         lambda match: "You're " if match[1] == "U" else "you're ",
     ),
-    rule(
-        r"(\b(?:need|want|wanna|have|had|going|go|try|trying|used|able|ready|listen|listening|talk|talked|talking|spoke|speak|speaking|happened"
-        r"|what|how|idk|wat|nice|mean|lied|lies|says?|said|back|i|u|you|dont|don't) )2 (?=(?:talk|b|be|bed|me|u|you|some1|someone|him|her|them|sleep|die"
-        r"|do|cry|say|see|hear|get|help|live|know|make|tell|go|school|stop|eat|my|the|any1|anyone|this|that)\b)",
-        r"\1to ",
-    ),
+    rule(rf"(\b(?:{_BEFORE_TO}) )2 (?=(?:{_AFTER_TO})\b)", r"\1to "),
     rule(r"^2 (?=b\b|be\b)", "To "),
     rule(r"(?<!\w)((?:[Tt]o|gonna|wanna|will|can|cant|should|would|must) )b(?= [a-z])", r"\1be"),
     rule(

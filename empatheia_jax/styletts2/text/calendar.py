@@ -163,6 +163,7 @@ def _ancient(number: str) -> str:
     return year(int(number)) if len(number) == 4 else cardinal(int(number))
 
 
+_SMALL_DAY = "mon|tues?|weds?|thu(?:rs?)?|fri"
 _CLOCK = r"\d{1,2}(?::\d{2})?"
 
 RULES: tuple[Rule, ...] = (
@@ -189,7 +190,7 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b(Mon|Wed)(?= (?:morning|afternoon|evening|night)\b)", lambda match: _SHORT_DAYS[match[1]]),
     rule(r"\b(Tues?|Weds|Thu(?:rs?)?|Fri)\b(?!')", lambda match: _SHORT_DAYS[match[1]]),
     rule(
-        r"(?<=\b(?:on|by) )(mon|tues?|weds?|thu(?:rs?)?|fri)\b(?!')|(?<=\b(?:next|last|this) )(mon|tues?|weds?|thu(?:rs?)?|fri)\b(?!')",
+        rf"(?<=\b(?:on|by) )({_SMALL_DAY})\b(?!')|(?<=\b(?:next|last|this) )({_SMALL_DAY})\b(?!')",
         lambda match: _SHORT_DAYS[(match[1] or match[2]).capitalize()],
     ),
     rule(r"\b(Sat|Sun)\.?(?=,?\s+(?:at\s+|the\s+)?\d|,?\s+(?:morning|afternoon|evening|night)\b)", _day),
@@ -216,9 +217,7 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b(?P<day>[0-3]\d)\.(?P<month>[01]\d)\.(?P<year>\d\d)\b(?!\.\d)", _dotted_date),
     rule(r"(?<=\b[Oo]n )(?P<day>\d\d?)\.(?P<month>\d\d?)\.(?P<year>\d\d)\b(?!\.\d)", _dotted_date),
     rule(r"\b(?P<year>(?:19|20)\d\d)\.(?P<month>[01]\d)\.(?P<day>[0-3]\d)\b(?!\.\d)", _iso_date),
-    rule(
-        r"\b([bd])\.\s?(?=(?:\d{1,2}/)?(?:1[89]|20)\d\d\b)", lambda match: "born " if match[1] == "b" else "died "
-    ),
+    rule(r"\b([bd])\.\s?(?=(?:\d{1,2}/)?(?:1[89]|20)\d\d\b)", lambda match: "born " if match[1] == "b" else "died "),
     rule(r"\b9/11\b", "nine eleven"),
     rule(
         r"(?<![\w/.$])(?P<month>\d\d?)/(?P<day>\d\d?)\s?[-–—]\s?(?P<last_month>\d\d?)/(?P<last_day>\d\d?)(?![\w/]|[.,]\d)",
@@ -270,7 +269,10 @@ RULES: tuple[Rule, ...] = (
         _hours_and_minutes,
     ),
     rule(rf"\b(\d{{1,2}})\.([0-5]\d)(?=\s?(?:{_HALF}))", r"\1:\2"),
-    rule(r"(?P<before>\b(?:at|by|until|till|from) |@ ?)(?P<hour>1?\d|2[0-3])\.(?P<minute>[0-5][05])(?![\w%°$€£]|[.,]\d)", _dotted_time),
+    rule(
+        r"(?P<before>\b(?:at|by|until|till|from) |@ ?)(?P<hour>1?\d|2[0-3])\.(?P<minute>[0-5][05])(?![\w%°$€£]|[.,]\d)",
+        _dotted_time,
+    ),
     rule(
         rf"\b(?P<first>\d{{1,2}}:\d{{2}}(?:\s?(?:{_HALF}))?|\d{{1,2}}\s?(?:{_HALF}))\s?[-–—]\s?(?={_CLOCK})",
         r"\g<first> to ",

@@ -57,8 +57,20 @@ def _star_code(match: re.Match[str]) -> str:
 _EVERY = {"b": "twice", "t": "three times", "q": "four times"}
 _DOSE = r"(?P<dose>\b\d[\d.]*\s?(?:mg|mcg|g|ml|mL|units?|tabs?|tablets?|pills?|caps?|capsules?|puffs?|drops?),? )"
 # What stands behind a dose; elsewhere OD is an overdose and bid a word.
-_HOW_OFTEN = {"od": "once a day", "bd": "twice a day", "tds": "three times a day", "qds": "four times a day", "qd": "once a day"}
-_HOW_OFTEN |= {"bid": "twice a day", "tid": "three times a day", "qid": "four times a day", "po": "by mouth", "qhs": "at bedtime"}
+_HOW_OFTEN = {
+    "od": "once a day",
+    "bd": "twice a day",
+    "tds": "three times a day",
+    "qds": "four times a day",
+    "qd": "once a day",
+}
+_HOW_OFTEN |= {
+    "bid": "twice a day",
+    "tid": "three times a day",
+    "qid": "four times a day",
+    "po": "by mouth",
+    "qhs": "at bedtime",
+}
 
 
 def _stone(match: re.Match[str]) -> str:
@@ -66,7 +78,9 @@ def _stone(match: re.Match[str]) -> str:
     stone, pounds = int(match["stone"]), match["pounds"]
     if pounds is None and stone % 10 == 1 and stone != 11:
         return match[0]
-    return f"{cardinal(stone)} stone" + (f" {cardinal(int(pounds))} {'pound' if pounds == '1' else 'pounds'}" if pounds else "")
+    return f"{cardinal(stone)} stone" + (
+        f" {cardinal(int(pounds))} {'pound' if pounds == '1' else 'pounds'}" if pounds else ""
+    )
 
 
 def _round(match: re.Match[str]) -> str:
@@ -157,14 +171,20 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(r"\b(AB|O)([-+])(?=\s|[.,;:!?)]|$)", lambda m: f"{m[1]} {_ANSWERS[m[2]]}"),
     # --- doses and weights ------------------------------------------------------------------------------------------
-    rule(r"(?i)\bq\s?(\d{1,2})-(\d{1,2})\s?h\b", lambda m: f"every {cardinal(int(m[1]))} to {cardinal(int(m[2]))} hours"),
+    rule(
+        r"(?i)\bq\s?(\d{1,2})-(\d{1,2})\s?h\b", lambda m: f"every {cardinal(int(m[1]))} to {cardinal(int(m[2]))} hours"
+    ),
     rule(r"(?i)\bq\s?(\d{1,2})\s?h(?:rs?)?\b", lambda match: f"every {cardinal(int(match[1]))} hours"),
     rule(
         r"(?i)\b([btq])\.i\.d\.?(?!\w)",
-        lambda match: f"{_EVERY[match[1].lower()]} a day" + ("." if match[0].endswith(".") and ends_sentence(match) else ""),
+        lambda match: (
+            f"{_EVERY[match[1].lower()]} a day" + ("." if match[0].endswith(".") and ends_sentence(match) else "")
+        ),
     ),
-    rule(rf"{_DOSE}(?P<often>{words(_HOW_OFTEN)}|{words(key.upper() for key in _HOW_OFTEN)})\b(?!')",
-         lambda match: match["dose"] + _HOW_OFTEN[match["often"].lower()]),
+    rule(
+        rf"{_DOSE}(?P<often>{words(_HOW_OFTEN)}|{words(key.upper() for key in _HOW_OFTEN)})\b(?!')",
+        lambda match: match["dose"] + _HOW_OFTEN[match["often"].lower()],
+    ),
     rule(r"\b(?:PRN|prn|p\.r\.n\.)(?!\w)", "as needed"),
     rule(r"(?<=\w)\s?/\s?(12|24|36|48|72)\s?(?:h|hrs?|hours?)\b", lambda match: f" in {cardinal(int(match[1]))} hours"),
     rule(r"(?<![\w.,/])(?P<stone>\d{1,2})\s?st(?:\.?,?\s?(?P<pounds>\d{1,2})\s?(?:lbs?|pounds?)\b|\b)", _stone),

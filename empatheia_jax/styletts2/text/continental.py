@@ -55,7 +55,9 @@ def _comma(match: re.Match[str]) -> str:
 
 
 RULES: tuple[Rule, ...] = (
-    rule(r"(?<![\w.,])\d{1,2}(?:,\d{2})+,\d{3}(?!\d|,\d)", lambda match: _plain(match[0])),  # 2,50,000, as India writes it
+    rule(
+        r"(?<![\w.,])\d{1,2}(?:,\d{2})+,\d{3}(?!\d|,\d)", lambda match: _plain(match[0])
+    ),  # 2,50,000, as India writes it
     rule(r"(?<=\d),[-–—]+(?=\s|[€$£]|$)", ""),  # 5,- €
     rule(
         rf"(?<![\w.,])(?P<number>{_GROUPED}),(?P<part>\d\d?){_NO_MORE}",

@@ -204,7 +204,16 @@ def _coded(first: str | None, last: str, scale: str | None, code: str) -> str:
 
 _AMOUNT = rf"(?P<amount>{NUMBER})(?:\s?(?P<scale>{_SCALE})\b)?"
 _PER = rf"(?:\s?/\s?(?P<per>{words(PER)})\b)?"
-_SPANS = {"pcm": "month", "pm": "month", "pw": "week", "pa": "year", "ph": "hour", "pn": "night", "pd": "day", "pp": "person"}
+_SPANS = {
+    "pcm": "month",
+    "pm": "month",
+    "pw": "week",
+    "pa": "year",
+    "ph": "hour",
+    "pn": "night",
+    "pd": "day",
+    "pp": "person",
+}
 _NOT_WITHIN = r"(?<![\w.,$€£₹-])(?<![$€£] )"
 _PLUS = r"(?P<plus>\+(?=\s|[.,;:!?)/]|$))?"
 _UP_TO = rf"(?:\s?(?:[-–—]|\bto\b)\s?{SIGN}?(?P<last>{NUMBER})(?:\s?(?P<end>{_SCALE})\b)?)?"

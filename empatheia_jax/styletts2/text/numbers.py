@@ -67,7 +67,9 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(r"\b(\d+)(?:st|nd|rd|th|ST|ND|RD|TH)\b", lambda match: ordinal(int(match[1]))),
     rule(rf"\b({_NUMBERED}) (?![CL]\b)({_ROMAN})\b(?!')", lambda match: f"{match[1]} {cardinal(roman(match[2]))}"),
-    rule(rf"\b((?i:{_NUMBERED})) (?![CILVX]\b)({_ROMAN})\b(?!')", lambda match: f"{match[1]} {cardinal(roman(match[2]))}"),
+    rule(
+        rf"\b((?i:{_NUMBERED})) (?![CILVX]\b)({_ROMAN})\b(?!')", lambda match: f"{match[1]} {cardinal(roman(match[2]))}"
+    ),
     rule(
         rf"\b((?:{_RULERS})(?: [A-Z][a-z]+)?) (?![CIL]\b)({_ROMAN})\b(?!\.\w)",
         lambda match: f"{match[1]} the {ordinal(roman(match[2])).capitalize()}",
