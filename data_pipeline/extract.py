@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from data_pipeline.cache import READABLE, ContentHashes, FeatureCache, FeatureExtractor, extract, host_of
+from data_pipeline.cache import READABLE, ContentHashes, FeatureCache
 from data_pipeline.examples import Example
 from data_pipeline.features import ENCODED, needed
+from data_pipeline.fill_cache import FeatureExtractor, extract, host_of
 from data_pipeline.fingerprints import NETWORK, STORE, fingerprints
 from data_pipeline.layout import Clip, Tree
 from data_pipeline.loader import DEBUG, cache_folder, load_examples

@@ -7,6 +7,7 @@ from pathlib import Path
 from absl import flags
 
 from empatheia_jax.dialogue import asking, commands, replies, split
+from empatheia_jax.dialogue import chat as terminal
 from empatheia_jax.dialogue.asking import Ask
 from empatheia_jax.dialogue.safeguards import Safeguards
 from empatheia_jax.errors import UserError
@@ -65,10 +66,10 @@ def _split(given: flags.FlagValues, config: Experiment, workdir: Path, source: P
 
 
 def chat(given: flags.FlagValues, config: Experiment, workdir: Path) -> int:
-    """A conversation in the terminal. Raises `UserError` as `commands.chat`."""
+    """A conversation in the terminal. Raises `UserError` as `dialogue.chat.chat`."""
     ask = _asked(given, complete=False)
     output = writable(given.output or workdir / "chat", "--output")
-    return on_first_host(lambda: commands.chat(config, workdir, output, ask, Safeguards.of_flags(given)))
+    return on_first_host(lambda: terminal.chat(config, workdir, output, ask, Safeguards.of_flags(given)))
 
 
 def _asked(given: flags.FlagValues, *, complete: bool = True) -> Ask | None:

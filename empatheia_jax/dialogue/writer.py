@@ -20,8 +20,9 @@ from empatheia_jax.conversation.answer import END, RESPONSE, Answer
 from empatheia_jax.conversation.policy import MODALITIES, PromptPolicy
 from empatheia_jax.conversation.prompt import Encoded
 from empatheia_jax.conversation.schema import ChainOfEmpathy, Profile, Utterance
-from empatheia_jax.core.decoding import DecodingSettings, Generation, StopStrings, bucket, generate
+from empatheia_jax.core.decoding import DecodingSettings, Generation, bucket, generate
 from empatheia_jax.core.form import Choice, Form, Free
+from empatheia_jax.core.stop_strings import StopStrings
 from empatheia_jax.empatheia import Empatheia, Signals
 from empatheia_jax.encoders.pooling import pool
 from empatheia_jax.errors import UserError

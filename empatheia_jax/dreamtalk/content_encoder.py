@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from empatheia_jax.dreamtalk.config import DenoiserConfig
-from empatheia_jax.dreamtalk.transformer import Buffer, EncoderLayer, sinusoidal_table, split
+from empatheia_jax.dreamtalk.transformer import Buffer, encoder_layers, sinusoidal_table, split
 
 
 class ContentEncoder(nnx.Module):
@@ -21,17 +21,7 @@ class ContentEncoder(nnx.Module):
         options: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         self.embed = nnx.Linear(config.audio_feature_dim, config.d_model, **options)
         self.position = Buffer(sinusoidal_table(config.window_slots, config.d_model).astype(param_dtype))
-        self.layers = nnx.List(
-            EncoderLayer(
-                config.d_model,
-                config.num_heads,
-                config.feedforward_dim,
-                config.dropout,
-                config.layer_norm_eps,
-                **options,
-            )
-            for _ in range(config.content_encoder_layers)
-        )
+        self.layers = encoder_layers(config, config.content_encoder_layers, **options)
 
     def __call__(self, windows: Float[Array, "... W C"], key: Array | None = None) -> Float[Array, "... W D"]:
         x = self.embed(windows)

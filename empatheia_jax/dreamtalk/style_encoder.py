@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from empatheia_jax.dreamtalk.config import DenoiserConfig
-from empatheia_jax.dreamtalk.transformer import Buffer, EncoderLayer, sinusoidal_table, split
+from empatheia_jax.dreamtalk.transformer import Buffer, encoder_layers, sinusoidal_table, split
 
 MASKED_LOGIT = -100000.0  # added, not assigned: as the released network does
 
@@ -44,17 +44,7 @@ class StyleEncoder(nnx.Module):
         options: dict[str, Any] = dict(rngs=rngs, dtype=dtype, param_dtype=param_dtype)
         self.embed = nnx.Linear(config.face3d_dim, config.d_model, **options)
         self.position = Buffer(sinusoidal_table(config.style_max_len, config.d_model).astype(param_dtype))
-        self.layers = nnx.List(
-            EncoderLayer(
-                config.d_model,
-                config.num_heads,
-                config.feedforward_dim,
-                config.dropout,
-                config.layer_norm_eps,
-                **options,
-            )
-            for _ in range(config.style_encoder_layers)
-        )
+        self.layers = encoder_layers(config, config.style_encoder_layers, **options)
         self.pooling = (
             AttentionPooling(config.d_model, **options) if config.style_pooling == "self_attention_pooling" else None
         )

@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from empatheia_jax.dreamtalk.config import DenoiserConfig
 from empatheia_jax.nn.bias import bias_of
 
 
@@ -158,6 +159,12 @@ class EncoderLayer(nnx.Module):
         return self.norm2(x + dropout(self.feed_forward(x, rate=self.rate, key=k3), self.rate, k4))
 
 
+def encoder_layers(config: DenoiserConfig, count: int, **options: Any) -> nnx.List[EncoderLayer]:
+    """`count` encoder layers of the denoiser's width."""
+    sizes = (config.d_model, config.num_heads, config.feedforward_dim, config.dropout, config.layer_norm_eps)
+    return nnx.List(EncoderLayer(*sizes, **options) for _ in range(count))
+
+
 class DecoderLayer(nnx.Module):
     """Self-attention, attention over a memory, feed-forward; each followed by residual and LayerNorm.
 
@@ -191,8 +198,8 @@ class DecoderLayer(nnx.Module):
 
     def attend_self(
         self, x: Float[Array, "... T D"], only: int | None = None, key: Array | None = None
-    ) -> Float[Array, "... T D"]:
-        """The first third of the layer; `only` = the one position whose result is wanted (result has T = 1)."""
+    ) -> Float[Array, "... U D"]:
+        """The first third of the layer. `only` is the one position whose result is wanted: then U = 1, else U = T."""
         k1, k2 = split(key, 2)
         keys, values = self.self_attn.project(x, 1, 2)
         x = x if only is None else x[..., only : only + 1, :]

@@ -1,4 +1,4 @@
-"""What StyleTTS 2's two waveform decoders share: the body, and the residual blocks of their generators.
+"""What StyleTTS 2's two waveform decoders share: the body, and the upsampling stages of their generators.
 
 The body turns aligned text frames, pitch and energy into C channels (512 in the releases) at two positions per frame; a generator
 (`decoder_istft`, `decoder_hifigan`) turns those, the style and the harmonic source into a wave.
@@ -7,20 +7,22 @@ After yl4579/StyleTTS2, `Modules/istftnet.py` and `Modules/hifigan.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from empatheia_jax.styletts2.activations import snake
 from empatheia_jax.styletts2.config import DecoderConfig
-from empatheia_jax.styletts2.convolutions import Conv1d
+from empatheia_jax.styletts2.convolutions import Conv1d, ConvTranspose1d
 from empatheia_jax.styletts2.masks import Mask, length_mask, masked
 from empatheia_jax.styletts2.norms import AdaptiveInstanceNorm
 from empatheia_jax.styletts2.residual_block import AdaptiveResidualBlock
+from empatheia_jax.styletts2.source import HarmonicSource
 
 TEXT_RESIDUAL = 64  # width of the text frames that every block sees again
 
@@ -58,6 +60,74 @@ class SnakeResidualBlock(nnx.Module):
             y = c2(masked(snake(n2(y, style, mask), a2[...].astype(self.dtype)), mask))
             x = x + y
         return x
+
+
+class UpsamplingGenerator(nnx.Module):
+    """Upsampling stages: a transposed convolution, plus the filtered source, then the mean of residual blocks.
+
+    A subclass says how its stages are joined.
+
+    Args:
+      source_channels: of the source, which every stage adds.
+      paddings: of each stage's transposed convolution.
+      outputs: channels of the last convolution.
+    """
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        style_dim: int,
+        *,
+        source_channels: int,
+        paddings: Sequence[int],
+        outputs: int,
+        weight_norm: bool,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
+    ):
+        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+        normed = {"weight_norm": weight_norm, **kinds}
+        self.m_source = HarmonicSource(**kinds)
+        rates, stages, start = config.upsample_rates, len(config.upsample_rates), config.upsample_initial_channel
+        self.ups: nnx.List[ConvTranspose1d] = nnx.List([])
+        self.noise_convs: nnx.List[Conv1d] = nnx.List([])
+        self.noise_res: nnx.List[SnakeResidualBlock] = nnx.List([])
+        self.resblocks: nnx.List[nnx.List[SnakeResidualBlock]] = nnx.List([])
+        for i, (rate, width, padding) in enumerate(zip(rates, config.upsample_kernel_sizes, paddings, strict=True)):
+            before, after = start // 2**i, start // 2 ** (i + 1)
+            self.ups.append(ConvTranspose1d(before, after, width, stride=rate, padding=padding, **normed))
+            stride = int(np.prod(rates[i + 1 :]))
+            last = i + 1 == stages
+            width, padding = (1, 0) if last else (2 * stride, (stride + 1) // 2)
+            self.noise_convs.append(Conv1d(source_channels, after, width, stride=stride, padding=padding, **kinds))
+            self.noise_res.append(SnakeResidualBlock(after, 11 if last else 7, (1, 3, 5), style_dim, **normed))
+            self.resblocks.append(
+                nnx.List(
+                    SnakeResidualBlock(after, width, dilations, style_dim, **normed)
+                    for width, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes)
+                )
+            )
+        self.conv_post = Conv1d(after, outputs, 7, **normed)
+        self.rates, self.dtype = rates, dtype
+
+    def noise_branch(
+        self, i: int, source: Float[Array, "B N S"], style: Float[Array, "B style"], mask: Mask
+    ) -> Float[Array, "B T C"]:
+        """What stage i adds to its upsampled input."""
+        return self.noise_res[i](masked(self.noise_convs[i](source), mask), style, mask)
+
+    def mixed(
+        self,
+        i: int,
+        x: Float[Array, "B T C"],
+        source: Float[Array, "B N S"],
+        style: Float[Array, "B style"],
+        mask: Mask,
+    ) -> Float[Array, "B T C"]:
+        """Stage i behind its transposed convolution: the source is added, and the residual blocks are averaged."""
+        x = x + self.noise_branch(i, source, style, mask)
+        return jnp.asarray(sum(block(x, style, mask) for block in self.resblocks[i])) / len(self.resblocks[i])
 
 
 class DecoderBody(nnx.Module):

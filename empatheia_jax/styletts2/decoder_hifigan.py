@@ -9,61 +9,32 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from empatheia_jax.styletts2.activations import snake
 from empatheia_jax.styletts2.config import DecoderConfig
-from empatheia_jax.styletts2.convolutions import Conv1d, ConvTranspose1d
-from empatheia_jax.styletts2.decoder import SnakeResidualBlock, SpeechDecoder
+from empatheia_jax.styletts2.decoder import SpeechDecoder, UpsamplingGenerator
 from empatheia_jax.styletts2.masks import length_mask, masked
-from empatheia_jax.styletts2.source import HarmonicSource
 
 
-class HiFiGANGenerator(nnx.Module):
-    """Per stage: snake → transposed convolution, plus the filtered source, then the mean of three residual blocks."""
+class HiFiGANGenerator(UpsamplingGenerator):
+    """The stages with a snake in front of each, down to one channel."""
 
     def __init__(
         self,
         config: DecoderConfig,
         style_dim: int,
         *,
-        weight_norm: bool,
-        rngs: nnx.Rngs,
-        dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
+        **kinds: Any,
     ):
-        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
-        normed = {"weight_norm": weight_norm, **kinds}
-        self.m_source = HarmonicSource(**kinds)
-        rates, stages, start = config.upsample_rates, len(config.upsample_rates), config.upsample_initial_channel
-        self.ups: nnx.List[ConvTranspose1d] = nnx.List([])
-        self.noise_convs: nnx.List[Conv1d] = nnx.List([])
-        self.noise_res: nnx.List[SnakeResidualBlock] = nnx.List([])
-        self.resblocks: nnx.List[nnx.List[SnakeResidualBlock]] = nnx.List([])
-        self.alphas = nnx.List(nnx.Param(jnp.ones((start // 2**i,), param_dtype)) for i in range(stages + 1))
-        for i, (rate, width) in enumerate(zip(rates, config.upsample_kernel_sizes)):
-            before, after = start // 2**i, start // 2 ** (i + 1)
-            self.ups.append(ConvTranspose1d(before, after, width, stride=rate, padding=rate // 2 + rate % 2, **normed))
-            stride = int(np.prod(rates[i + 1 :]))
-            last = i + 1 == stages
-            width, padding = (1, 0) if last else (2 * stride, (stride + 1) // 2)
-            self.noise_convs.append(Conv1d(1, after, width, stride=stride, padding=padding, **kinds))
-            self.noise_res.append(SnakeResidualBlock(after, 11 if last else 7, (1, 3, 5), style_dim, **normed))
-            self.resblocks.append(
-                nnx.List(
-                    SnakeResidualBlock(after, width, dilations, style_dim, **normed)
-                    for width, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes)
-                )
-            )
-        self.conv_post = Conv1d(after, 1, 7, **normed)
-        self.rates, self.dtype = rates, dtype
-
-    def noise_branch(self, i: int, source, style, mask) -> Float[Array, "B T C"]:
-        """What stage i adds to its upsampled input."""
-        return self.noise_res[i](masked(self.noise_convs[i](source), mask), style, mask)
+        paddings = [rate // 2 + rate % 2 for rate in config.upsample_rates]
+        shape: dict[str, Any] = {"source_channels": 1, "paddings": paddings, "outputs": 1}
+        super().__init__(config, style_dim, **shape, param_dtype=param_dtype, **kinds)
+        widths = (config.upsample_initial_channel // 2**i for i in range(len(paddings) + 1))
+        self.alphas = nnx.List(nnx.Param(jnp.ones((width,), param_dtype)) for width in widths)
 
     def pre_tanh(
         self,
@@ -81,8 +52,7 @@ class HiFiGANGenerator(nnx.Module):
             size = size * rate
             lengths = None if lengths is None else lengths * rate
             mask = None if lengths is None else length_mask(lengths, size, self.dtype)
-            x = x + self.noise_branch(i, source, style, mask)
-            x = jnp.asarray(sum(block(x, style, mask) for block in self.resblocks[i])) / len(self.resblocks[i])
+            x = self.mixed(i, x, source, style, mask)
         return self.conv_post(masked(snake(x, self.alphas[-1][...].astype(self.dtype)), mask)), mask
 
     def __call__(

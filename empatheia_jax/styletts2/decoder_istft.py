@@ -11,17 +11,14 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from empatheia_jax.nn import sine
 from empatheia_jax.styletts2.activations import leaky_relu
 from empatheia_jax.styletts2.config import DecoderConfig
-from empatheia_jax.styletts2.convolutions import Conv1d, ConvTranspose1d, overlap_add
-from empatheia_jax.styletts2.decoder import SnakeResidualBlock, SpeechDecoder
+from empatheia_jax.styletts2.convolutions import overlap_add
+from empatheia_jax.styletts2.decoder import SpeechDecoder, UpsamplingGenerator
 from empatheia_jax.styletts2.masks import length_mask, masked
-from empatheia_jax.styletts2.source import HarmonicSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,56 +106,23 @@ class ShortTimeFourier:
         return jnp.where(inside, total / jnp.where(inside, envelope, 1), 0)
 
 
-class ISTFTGenerator(nnx.Module):
-    """Upsampling stages with residual blocks and the source's spectrum added at each, then magnitude and phase."""
+class ISTFTGenerator(UpsamplingGenerator):
+    """The stages down to magnitude and phase, with the source's spectrum added at each."""
 
-    def __init__(
-        self,
-        config: DecoderConfig,
-        style_dim: int,
-        *,
-        weight_norm: bool,
-        rngs: nnx.Rngs,
-        dtype: DTypeLike = jnp.float32,
-        param_dtype: DTypeLike = jnp.float32,
-    ):
-        kinds: dict[str, Any] = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
-        normed = {"weight_norm": weight_norm, **kinds}
+    def __init__(self, config: DecoderConfig, style_dim: int, **kinds: Any):
         if config.n_fft is None or config.hop is None:
             raise ValueError("a decoder with an inverse STFT needs n_fft and hop")
+        stages = zip(config.upsample_rates, config.upsample_kernel_sizes)
+        channels = config.n_fft + 2
+        shape: dict[str, Any] = {"source_channels": channels, "outputs": channels}
+        super().__init__(config, style_dim, **shape, paddings=[(width - rate) // 2 for rate, width in stages], **kinds)
         self.fourier = ShortTimeFourier(config.n_fft, config.hop)
-        self.m_source = HarmonicSource(**kinds)
-        rates, stages, start = config.upsample_rates, len(config.upsample_rates), config.upsample_initial_channel
-        self.ups: nnx.List[ConvTranspose1d] = nnx.List([])
-        self.noise_convs: nnx.List[Conv1d] = nnx.List([])
-        self.noise_res: nnx.List[SnakeResidualBlock] = nnx.List([])
-        self.resblocks: nnx.List[nnx.List[SnakeResidualBlock]] = nnx.List([])
-        for i, (rate, width) in enumerate(zip(rates, config.upsample_kernel_sizes)):
-            before, after = start // 2**i, start // 2 ** (i + 1)
-            self.ups.append(ConvTranspose1d(before, after, width, stride=rate, padding=(width - rate) // 2, **normed))
-            stride = int(np.prod(rates[i + 1 :]))
-            last = i + 1 == stages
-            width, padding = (1, 0) if last else (2 * stride, (stride + 1) // 2)
-            self.noise_convs.append(Conv1d(config.n_fft + 2, after, width, stride=stride, padding=padding, **kinds))
-            self.noise_res.append(SnakeResidualBlock(after, 11 if last else 7, (1, 3, 5), style_dim, **normed))
-            self.resblocks.append(
-                nnx.List(
-                    SnakeResidualBlock(after, width, dilations, style_dim, **normed)
-                    for width, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes)
-                )
-            )
-        self.conv_post = Conv1d(after, config.n_fft + 2, 7, **normed)
-        self.rates, self.dtype = rates, dtype
 
     def spectrum(
         self, source: Float[Array, "B N 1"], lengths: Int[Array, " B"] | None = None
     ) -> Float[Array, "B N/hop+1 n_fft+2"]:
         """Excitation → its magnitudes and phases, which are network inputs. `lengths` counts valid samples."""
         return self.fourier.polar(source[..., 0], lengths)
-
-    def noise_branch(self, i: int, har, style, mask) -> Float[Array, "B T C"]:
-        """What stage i adds to its upsampled input."""
-        return self.noise_res[i](masked(self.noise_convs[i](har), mask), style, mask)
 
     def spectrogram(
         self,
@@ -183,8 +147,7 @@ class ISTFTGenerator(nnx.Module):
                 x = jnp.concatenate([x[:, 1:2], x], 1)
                 size, lengths = size + 1, None if lengths is None else lengths + 1
             mask = None if lengths is None else length_mask(lengths, size, self.dtype)
-            x = x + self.noise_branch(i, har, style, mask)
-            x = jnp.asarray(sum(block(x, style, mask) for block in self.resblocks[i])) / len(self.resblocks[i])
+            x = self.mixed(i, x, har, style, mask)
         return self.conv_post(masked(leaky_relu(x, 0.01), mask)), mask
 
     def __call__(

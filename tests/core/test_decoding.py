@@ -13,9 +13,10 @@ from flax import nnx
 from empatheia_jax import tiny
 from empatheia_jax.core import decoding
 from empatheia_jax.core.added_tokens import AddedTokens
-from empatheia_jax.core.decoding import Choices, DecodingSettings, StopStrings, bucket, generate
+from empatheia_jax.core.decoding import Choices, DecodingSettings, bucket, generate
 from empatheia_jax.core.llama import Llama, LlamaConfig
 from empatheia_jax.core.sampling import Kind, adjust, choose, repeated_ngrams, truncate
+from empatheia_jax.core.stop_strings import StopStrings
 from empatheia_jax.core.tokenizer import Tokenizer
 from empatheia_jax.errors import UserError
 from tests.core.test_llama import SOURCE

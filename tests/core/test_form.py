@@ -9,8 +9,9 @@ from flax import nnx
 
 from empatheia_jax import assemble, tiny
 from empatheia_jax.conversation import answer, labels
-from empatheia_jax.core.decoding import DecodingSettings, StopStrings, generate
+from empatheia_jax.core.decoding import DecodingSettings, generate
 from empatheia_jax.core.form import ENDS, FIXED, Choice, Form, Free
+from empatheia_jax.core.stop_strings import StopStrings
 from empatheia_jax.core.tokenizer import Tokenizer
 from empatheia_jax.errors import UserError
 from tests.tokenizers_of_families import FAMILIES, tokenizer_of

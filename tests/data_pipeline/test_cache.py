@@ -11,8 +11,9 @@ import pytest
 from configs import debug
 from data_pipeline import extract as extraction
 from data_pipeline import loader, records
-from data_pipeline.cache import PART, ContentHashes, FeatureCache, clip_key, extract, folder_of, state_of
+from data_pipeline.cache import PART, ContentHashes, FeatureCache, clip_key, folder_of, state_of
 from data_pipeline.features import CachedFeatures
+from data_pipeline.fill_cache import extract
 from data_pipeline.layout import Clip, Tree
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.errors import UserError

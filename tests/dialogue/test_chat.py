@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from empatheia_jax.conversation.answer import parse_reply
-from empatheia_jax.dialogue import commands
+from empatheia_jax.dialogue import chat, commands
 from empatheia_jax.dialogue.asking import Ask
 from empatheia_jax.dialogue.events import Instead
 from empatheia_jax.dialogue.safeguards import Safeguards
@@ -56,7 +56,7 @@ def test_one_invalid_byte_does_not_end_a_chat(monkeypatch):
     printed = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdin", typed)
     monkeypatch.setattr(sys, "stdout", printed)
-    found = list(commands._lines())
+    found = list(chat._lines())
     assert found == ["hello", "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER} sad", "", "bye"]
     print("日本語")  # a terminal of another encoding
 
@@ -96,7 +96,7 @@ class Scripted:
 def talk(tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "write_reply", lambda *_: None)
     monkeypatch.setattr(commands, "_warn", lambda *_: None)
-    return commands.Chat(Scripted(), tmp_path, Ask(), Safeguards())
+    return chat.Chat(Scripted(), tmp_path, Ask(), Safeguards())
 
 
 def test_an_unknown_command_is_refused_and_never_said(talk, capsys):
