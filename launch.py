@@ -1,10 +1,10 @@
 """Empatheia's one command: `python launch.py --config=configs/quickstart.py [--mode=…] [--config.key=value …]`.
 
-Modes: `train` (default) runs the config's schedule of stages and resumes it; `check` says at once what it would lack; `extract`
-fills the feature cache; `reply` answers what you say (`--text`, `--speech`, `--video`), a dialogue file, or every turn of a split
-(`--input=test`), with text, wav and mp4, or with `--modalities=text` in text alone; `chat` is a conversation in the terminal;
-`serve` opens a page and OpenAI's interface on a port; `evaluate` makes the paper's tables; `export` makes a release of a trained
-run for PyTorch; `preflight` says whether the run fits hardware that is not there.
+Modes: `train` (default) runs the config's schedule of stages and resumes it; `check` lists everything that a training would lack;
+`extract` fills the feature cache; `reply` answers what you say (`--text`, `--speech`, `--video`), a dialogue file, or every turn
+of a split (`--input=test`), with text, wav and mp4, or with `--modalities=text` in text alone; `chat` is a conversation in the
+terminal; `serve` opens a page and OpenAI's interface on a port; `evaluate` makes the paper's tables; `export` makes a release of
+a trained run for PyTorch; `preflight` says whether the run fits hardware that is not there.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
     """The flags, and a line for each `--config.key=value` that cannot be taken. Raises `UserError` for anything else wrong."""
     values, lines = command_line.parse(argv, mode_flags.define, settings_class)
     if values.help:
-        print(__doc__.strip() + "\n" + values.main_module_help())
+        print(__doc__.strip() + "\n" + values.module_help(mode_flags))
         sys.exit(0)
     if values.config is None:
         raise UserError("no config was given; for example --config=configs/quickstart.py")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
 from ml_collections import config_flags
 
 import launch
@@ -15,6 +16,7 @@ from configs import debug, joint
 from empatheia_jax import requirements, tiny
 from empatheia_jax.errors import UserError
 from empatheia_jax.runs import fit
+from empatheia_jax.settings import flags as mode_flags
 from empatheia_jax.settings import resolve
 from empatheia_jax.training import schedule, step
 from tests.command_line import parse
@@ -58,6 +60,16 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(arguments, message, capsys, mo
     assert launch.main(["launch.py", f"--workdir={tmp_path}", *arguments]) == 2
     said = capsys.readouterr().err
     assert message in said and said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_the_help_tells_of_every_flag(capsys):
+    with pytest.raises(SystemExit) as ended:
+        launch.main(["launch.py", "--help"])
+    said, values = capsys.readouterr().out, flags.FlagValues()
+    mode_flags.define(values)
+    names = {values[name].name for name in values}  # `h` is short for `help`
+    assert not ended.value.code and "Modes: " in said and len(names) > 20
+    assert all(f"--{name}: " in said or f"--[no]{name}: " in said for name in names)
 
 
 def test_everything_wrong_with_what_is_asked_is_said_at_once(capsys, monkeypatch, tmp_path):

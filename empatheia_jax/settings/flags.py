@@ -9,12 +9,12 @@ from absl import flags
 MODES = ("train", "check", "extract", "reply", "chat", "serve", "evaluate", "export", "preflight")
 ASKED: Mapping[str, str] = {
     "text": "what you say",
-    "speech": "a recording of it: any sound file; without words, it is transcribed",
+    "speech": "a recording of what you say, in any sound format; it is transcribed if you give no text",
     "video": "a film of your face while you say it",
     "profile": 'who answers: an age, a gender and a tone, for example "elderly male gentle"',
     "voice": "the voice that answers: a name of the voice table, a mixture (a:0.7+b:0.3), or a recording of a person",
-    "portrait": "the face that answers: a photograph of one person, seen from the front",
-    "emotion": "what face and voice show: happy, surprised, angry, fear, sad, disgusted, contempt, neutral",
+    "portrait": "the face that answers: a photograph of one person, taken from the front",
+    "emotion": "what face and voice express: happy, surprised, angry, fear, sad, disgusted, contempt, neutral",
     "history": "what was said before: a file with an utterance in each line, yours first, or a dialogue in JSON",
 }
 """What a person asks: the names of flags, and of commands in a chat (`dialogue.asking`)."""
@@ -31,44 +31,59 @@ def define(values: flags.FlagValues) -> None:
     text(
         "input",
         None,
-        "reply: a dialogue as AvaMERG has it (JSON), or train, valid, test; with --modalities=text a file of many. evaluate: a "
-        "split, or the folder of another data set. train: the dialogue that is answered at the end, for the report.",
+        "reply: a dialogue in the JSON form of AvaMERG, or a split (train, valid or test); with --modalities=text also a file of "
+        "many dialogues. evaluate: a split, or the folder of another data set. train: the dialogue that is answered at the end, "
+        "for the report.",
     )
     text(
         "output",
         None,
-        "reply, chat: folder for reply.json, reply.wav, reply.mp4, or replies.jsonl; serve: for sessions; export: the release.",
+        "reply, chat: the folder for reply.json, reply.wav and reply.mp4, or for replies.jsonl; serve: the folder for sessions; "
+        "export: the folder of the release.",
     )
-    text("parts", None, "export: of merged,base_with_tokens,gguf,speech,face; all that licences allow by default.")
+    text(
+        "parts",
+        None,
+        "export: which of merged,base_with_tokens,gguf,speech,face to write; by default all that licences allow.",
+    )
     flags.DEFINE_enum(
         "modalities",
         "text,speech,video",
         ("text", "text,speech,video"),
-        "reply: text alone answers every turn of --input, many at once.",
+        "reply: with text, every turn of --input is answered in text alone, many at once.",
         flag_values=values,
     )
-    text("withhold", "", "reply to a split: inputs that the model does not get, of text, speech and video.")
+    text("withhold", "", "reply to a split: which of text, speech and video the model does not get.")
     text(
         "rows",
         None,
-        "evaluate: rows of the tables, with commas between them; all that need no other backbone by default.",
+        "evaluate: rows of the tables, with commas between them; by default all that need no other backbone.",
     )
-    text("folders", None, "evaluate: further folders of replies, ROW=FOLDER,ROW=FOLDER.")
-    flags.DEFINE_integer("limit", None, "reply to many: the first turns only.", 1, flag_values=values)
+    text("folders", None, "evaluate: more folders of replies, ROW=FOLDER,ROW=FOLDER.")
+    flags.DEFINE_integer("limit", None, "reply to many turns: answer only the first ones.", 1, flag_values=values)
     for name, what in ASKED.items():
         text(name, None, f"reply, chat: {what}.")
-    text("bind", "127.0.0.1:8080", "serve: the address and port; any but this machine's own needs --token.")
-    text("token", None, "serve: what clients have to show; better in the variable EMPATHEIA_TOKEN.")
-    text("origins", "", "serve: pages of other servers that may call it, for example https://lab.example,https://…")
-    text("names", "", "serve: host names under which it may be called, beside addresses.")
+    text("bind", "127.0.0.1:8080", "serve: the address and port; an address that other machines reach needs --token.")
+    text("token", None, "serve: the secret that clients must send; safer in the environment variable EMPATHEIA_TOKEN.")
+    text("origins", "", "serve: other web sites whose pages may call it, for example https://lab.example,https://…")
+    text("names", "", "serve: host names under which clients may call it, besides localhost and IP addresses.")
     text(
         "texts",
         None,
-        "reply, chat, serve: what is said in a crisis, a file as empatheia_jax/care/texts.toml; that one by default.",
+        "reply, chat, serve: the texts that are said in a crisis; by default empatheia_jax/care/texts.toml.",
     )
-    text("locale", "en", "reply, chat, serve: where the users are, en-GB say: whose emergency numbers are said.")
+    text(
+        "locale",
+        "en",
+        "reply, chat, serve: where the users are, for example en-GB: which emergency numbers are given.",
+    )
     flags.DEFINE_bool("marks", True, "reply, chat, serve: mark sounds and sign files as generated.", flag_values=values)
-    text("target", "a100-80gb:1", "preflight: hardware, for example v5e:4x4.")
+    text("target", "a100-80gb:1", "preflight: the hardware to plan for, for example v5e:4x4.")
     text("json", None, "preflight: also write the result to this file.")
-    flags.DEFINE_bool("verify", False, "extract: read all recordings and records again.", flag_values=values)
+    flags.DEFINE_bool(
+        "verify",
+        False,
+        "extract: read again what seems unchanged, too.",
+        flag_values=values,
+    )
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
