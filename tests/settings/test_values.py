@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 import typing
+from pathlib import Path
 
 import pytest
 
+import launch
 from configs import common, debug, drawn_face, joint, quickstart
 from empatheia_jax import settings
 from empatheia_jax.baselines.settings import BaselineTraining
 from empatheia_jax.dreamtalk.settings import DenoiserTraining, DrawnFace, RendererTraining
 from empatheia_jax.errors import UserError
+from empatheia_jax.runs.fit import flat
 from empatheia_jax.settings import choices, rules
 from tests.command_line import parse
 
+FOLDER = Path(joint.__file__).parent
 BLOCKS = {
     "baselines": BaselineTraining,
     "drawn_face": DrawnFace,
@@ -95,6 +100,17 @@ def test_a_number_is_legal_for_a_reason_or_refused_in_one_line(name, key, value)
     mine = [line for line in lines if line.startswith(f"{key}=")]
     assert len(mine) == 1 and "; expected " in mine[0]
     assert mine[0].startswith(f"{key}={value!r}") or mine[0].startswith(f"{key}={str(value)!r}")
+
+
+FILES = sorted(path.stem for path in FOLDER.glob("*.py") if "def get_config(" in path.read_text())
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_number_of_every_config_is_tried(file):
+    config = importlib.import_module(f"configs.{file}").get_config()
+    block = DrawnFace if file == "drawn_face" else launch.settings_class(config)
+    values = {key: value for key, value in flat(config.to_dict()).items() if type(value) in (int, float)}
+    assert values and values.keys() <= set(numbers(block)) and block in BLOCKS.values()
 
 
 WRONG = {
