@@ -235,7 +235,7 @@ def test_the_process_that_ended_first_decides_what_becomes_of_the_job(cluster, e
 WAITING_SRUN = """#!/usr/bin/env bash
 trap '%s' TERM
 echo $$ >"$LOG.srun"
-for _ in $(seq 100); do sleep 0.1; done
+for _ in $(seq 50); do sleep 0.1; done  # the test waits for its end, too
 """
 SCANCEL = """#!/usr/bin/env bash
 echo "scancel $*" >>"$LOG"
