@@ -63,6 +63,38 @@ class Settings:
             raise UserError(f"modality_dropout {self.modality_dropout}; expected 0 to 1")
 
 
+def clip_at(tree: Tree | None, example: Example, index: int, role: str, text: str) -> Clip:
+    """An utterance of an example with its recordings; without them where the set is made up."""
+    if tree is None:
+        return Clip(example.conversation.conversation_id, index, role, text, None, None)
+    return tree.clip(example.conversation, index, role, text)
+
+
+def said_at(tree: Tree | None, example: Example, position: int) -> Clip:
+    """The clip of what was said at a position of an example's history."""
+    said = example.turn.history[position]
+    return clip_at(tree, example, said.index, said.role, said.text)
+
+
+def reply_of(tree: Tree | None, example: Example) -> Clip:
+    """The clip of an example's reply. Raises `UserError` where it has none."""
+    if example.turn.response is None:
+        raise UserError("the turn has no reply to take targets from")
+    return clip_at(tree, example, example.turn.response_index, "listener", example.turn.response)
+
+
+def require_features(
+    example: Example, tree: Tree | None, features: Features, policy: PromptPolicy, targets: Sequence[str]
+) -> None:
+    """Raises `UserError` where a feature is not there that a batch would read for this example."""
+    wanted = [
+        (what, said_at(tree, example, i)) for what in policy.modalities for i in policy.heard(example.turn.history)
+    ]
+    for what, clip in [*wanted, *((what, reply_of(tree, example)) for what in targets)]:
+        if reason := features.missing(what, clip):
+            raise UserError(reason)
+
+
 class BatchMaker:
     """Builds the batches of a list of examples; picklable, without state, a pure function of the position.
 
@@ -90,7 +122,8 @@ class BatchMaker:
         for number, example in enumerate(examples):
             quarantine.saw()
             try:
-                self._require_features(example)
+                if settings.policy.modalities or settings.targets:
+                    require_features(example, tree, self._store(), settings.policy, settings.targets)
                 lengths.append(len(self.encode(example).tokens))
             except UserError as error:
                 quarantine.add(example.id, "unusable", error)
@@ -108,18 +141,10 @@ class BatchMaker:
         return len(self.plan.epoch(0)) if self.settings.seed is None else _ENDLESS
 
     def _clip(self, example: Example, position: int) -> Clip:
-        said = example.turn.history[position]
-        return self._reach(example, said.index, said.role, said.text)
-
-    def _reach(self, example: Example, index: int, role: str, text: str) -> Clip:
-        if self.tree is None:
-            return Clip(example.conversation.conversation_id, index, role, text, None, None)
-        return self.tree.clip(example.conversation, index, role, text)
+        return said_at(self.tree, example, position)
 
     def _reply(self, example: Example) -> Clip:
-        if example.turn.response is None:
-            raise UserError("the turn has no reply to take targets from")
-        return self._reach(example, example.turn.response_index, "listener", example.turn.response)
+        return reply_of(self.tree, example)
 
     def _runs(self, example: Example) -> tuple[int, ...]:
         return self.settings.policy.heard(example.turn.history)
@@ -128,15 +153,6 @@ class BatchMaker:
         if self.features is None:
             raise ValueError("modalities and targets are read from a feature cache; give features")
         return self.features
-
-    def _require_features(self, example: Example) -> None:
-        wanted: list[tuple[str, Clip]] = [
-            (what, self._clip(example, i)) for what in self.settings.policy.modalities for i in self._runs(example)
-        ]
-        wanted += [(what, self._reply(example)) for what in self.settings.targets]
-        for what, clip in wanted:
-            if reason := self._store().missing(what, clip):
-                raise UserError(reason)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each feature and target, without its length, from the first example: the same in all batches."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipeline import clip_requirements, features
+from data_pipeline.batches import require_features
 from data_pipeline.cache import folder_of, state_of
+from data_pipeline.examples import Example
 from data_pipeline.fingerprints import STORE, fingerprints
 from data_pipeline.layout import Tree
-from data_pipeline.loader import DEBUG, cache_folder
+from data_pipeline.loader import DEBUG, cache_folder, load_examples, settings_of
+from data_pipeline.quarantine import Quarantine
 from empatheia_jax import requirements
 from empatheia_jax.errors import UserError
 from empatheia_jax.settings import Experiment, substitute
@@ -88,6 +92,59 @@ def _features(config: Experiment, tree: Tree) -> list[str]:
     return lines
 
 
+def unusable(config: Experiment) -> list[str]:
+    """A line for each stage and split where more examples lack features than `data.quarantine_limit` allows.
+
+    The data set is read for it, and no recording: which features there are says the cache. Call it where `missing` finds nothing.
+    """
+    wanted = features.needed(config)
+    if not _has_data(config) or not wanted:
+        return []
+    lines: list[str] = []
+    try:
+        marks = fingerprints(config)
+        store = features.CachedFeatures(cache_folder(config), {what: marks[what] for what in wanted})
+        for split in ("train", "valid"):
+            stages = [stage for stage in config.schedule if split == "train" or config[stage].eval_every]
+            if not stages:
+                continue
+            dialogues = Quarantine(config.data.quarantine_limit)
+            examples, tree = load_examples(config, split, dialogues)
+            lines += [
+                line for stage in stages for line in _unusable(config, stage, split, examples, tree, store, dialogues)
+            ]
+    except UserError as error:
+        return [f"data.path={config.data.path}: {error}"]
+    return lines
+
+
+def _unusable(
+    config: Experiment,
+    stage: str,
+    split: str,
+    examples: Sequence[Example],
+    tree: Tree | None,
+    store: features.Features,
+    dialogues: Quarantine,
+) -> list[str]:
+    settings = settings_of(config, stage, split == "train")
+    found = copy.deepcopy(dialogues)  # a stage counts what cannot be read with what lacks features
+    for example in examples:
+        found.saw()
+        try:
+            require_features(example, tree, store, settings.policy, settings.targets)
+        except UserError as error:
+            found.add(example.id, "unusable", error)
+    try:
+        found.enforce()
+    except UserError as error:
+        return [
+            f"data.cache={cache_folder(config)}: stage {stage} cannot use the split {split}: {error}; the same command and "
+            "--mode=extract fills it"
+        ]
+    return []
+
+
 def no_room(config: Experiment) -> list[str]:
     """A line where the features of the schedule that are not there yet will not fit on the disk of the cache, by an estimate."""
     if not _has_data(config) or requirements.missing(config, data=False):
@@ -155,6 +212,7 @@ def check(
     lines, devices = [*lines, *(each.line for each in wrong)], jax.device_count()
     if config is not None:
         lines += findings(config, Path(workdir or f"runs/{config.name}"), devices) + remarks(config, devices)
+        lines = lines or unusable(config)
     if lines or config is None:
         raise UserError.of(lines)
     counts = ", ".join(map(str, requirements.device_counts(config)))
@@ -172,6 +230,8 @@ def require(config: Experiment, workdir: Path) -> None:
     """
     if lines := findings(config, workdir, jax.device_count()):
         raise UserError.of(lines)
-    if jax.process_index() == 0:
+    if jax.process_index() == 0:  # the others wait for it
+        if lines := unusable(config):
+            raise UserError.of(lines)
         for line in remarks(config, jax.device_count()):
             print(f"note: {line}", file=sys.stderr)

@@ -6,10 +6,12 @@ import importlib.util
 import os
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -21,7 +23,9 @@ from data_pipeline.cache import folder_of
 from data_pipeline.layout import Tree
 from empatheia_jax import assemble
 from empatheia_jax import requirements as needs
+from empatheia_jax.conversation import schema
 from empatheia_jax.errors import UserError
+from empatheia_jax.media.audio import write_wav
 from empatheia_jax.settings import resolve
 from tests.data_pipeline.trees import small_tree
 
@@ -138,6 +142,37 @@ def test_an_extraction_that_was_stopped_is_named_before_the_stage_that_reads_it(
         line.startswith("data.cache=")
         and "the extraction of video_content (stages content) goes on, or was stopped" in line
     )
+
+
+def test_examples_without_features_are_counted_for_every_stage_before_the_first(tmp_path, monkeypatch):
+    """The features of the split "valid", and a reply recorded anew: a stage would find out when it begins."""
+    tree = small_tree(tmp_path / "set")
+    shutil.rmtree(tree / "video_v5_0")
+    (tree / "valid.json").rename(tmp_path / "later.json")
+    marks = {"speech": "s" * 64, "video_content": "c" * 64, "speech_content": "t" * 64}
+    monkeypatch.setattr(requirements, "fingerprints", lambda config: marks)
+    changes = {"data.path": str(tree), "schedule": "coe,content", "data.modalities": "speech"}
+
+    def config(**more):
+        return config_for(**changes, **more)
+
+    for what, roles, reads in (
+        ("speech", ("speaker",), ("audio",)),
+        ("video_content", ("listener",), ("audio",)),
+        ("speech_content", ("listener",), ("text",)),
+    ):
+        made = extract.PerClip(what, marks[what], roles, lambda clip: np.zeros(3), reads=reads)
+        extract.run_extractors(config(), [made], show=False)
+    assert requirements.missing(config()) == requirements.unusable(config()) == []
+    (tmp_path / "later.json").rename(tree / "valid.json")
+    assert requirements.unusable(config()) == []
+    (line,) = requirements.unusable(config(**{"content.eval_every": 1}))
+    assert "stage content cannot use the split valid" in line and "the cache has no speech" in line
+    conversation = next(each for _, each in schema.iterate(tree / "train.json"))
+    reply = Tree(tree).clip(conversation, conversation.turns[-1].response_index, "listener", "")
+    write_wav(reply.audio, np.zeros(2400, np.float32), 24_000)
+    (line,) = requirements.unusable(config())
+    assert "stage content cannot use the split train" in line and "the cache has no video_content" in line
 
 
 def test_a_disk_that_is_too_small_for_the_features_is_foreseen(tmp_path, monkeypatch):
