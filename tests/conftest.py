@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -23,6 +24,17 @@ if version("jaxlib").startswith("0.10."):  # XLA ends the process at a flag that
     # A program stays one piece for LLVM: the tests run beside each other, so many small pieces save no time.
     QUICK_TO_COMPILE += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
 os.environ.setdefault("XLA_FLAGS", " ".join(QUICK_TO_COMPILE))
+
+
+# Tracing makes very many objects, and what the imports have made stays to the end. Python's collector of cycles took a fifteenth
+# of the time of tests that train; it looks less often, and not at what was there before the first test.
+gc.set_threshold(20_000, 10, 20)
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what the imports made out of all later collections."""
+    gc.collect()
+    gc.freeze()
 
 
 # How long an example takes says something about the machine's other work, not about the code.
