@@ -227,11 +227,43 @@ def _is_float(dtype) -> bool:
     return np.dtype(dtype).kind == "f" or np.dtype(dtype).name.startswith(("bfloat", "float"))
 
 
+def _integers_for_floats(chosen, manifest, abstract: Mapping[str, Any]) -> Iterator[str]:
+    """One line per tensor of whole numbers where the network has floating-point ones: quantised weights without their scales."""
+    for group, keys_of_slots in chosen:
+        kinds = [np.dtype(getattr(abstract[target], "dtype", np.float32)) for target in group.targets]
+        if not all(map(_is_float, kinds)):
+            continue
+        for key in (key for keys in keys_of_slots for key in keys):
+            if not _is_float(manifest[key]["dtype"]):
+                yield f"another type: {key}: {manifest[key]['dtype']}; the network computes with floating-point numbers"
+
+
+_AT_ONCE = 1 << 20
+
+
+def _read_finite(source: Source, key: str) -> np.ndarray:
+    """A tensor. Raises UserError where it holds a number that is not finite."""
+    value = source.read(key)
+    if _is_float(value.dtype):
+        flat = value.reshape(-1)
+        for begin in range(0, flat.size, _AT_ONCE):
+            some = flat[begin : begin + _AT_ONCE]
+            if some.dtype.name == "bfloat16":  # by its bits, which is many times faster than by its arithmetic
+                broken = bool(((some.view(np.uint16) & 0x7F80) == 0x7F80).any())
+            else:
+                broken = not np.isfinite(some if some.dtype.kind == "f" else some.astype(np.float32)).all()
+            if broken:
+                raise UserError(
+                    f"{source}: {key} holds NaN or infinite numbers; the file is damaged, or its training failed"
+                )
+    return value
+
+
 def _read_group(source: Source, group: _Group, keys_of_slots, dtype: np.dtype, wanted: int) -> np.ndarray:
     """Target number `wanted` of a group; one source tensor (or one packed set) is held at a time."""
     result = None
     for slot, keys in zip(group.slots, keys_of_slots):
-        value = group.row.transform.to_target([source.read(key) for key in keys])[wanted]
+        value = group.row.transform.to_target([_read_finite(source, key) for key in keys])[wanted]
         if result is None:
             result = np.empty(group.stack + value.shape, dtype)
         result[slot.position] = value
@@ -249,6 +281,9 @@ def lazy(source: Any, table: Table, abstract_flat: Mapping[str, Any], dtype=None
     source = as_source(source)
     manifest, chosen = _prepare(source, table, abstract_flat)
     _check_twins(source, table)
+    wrong = list(itertools.islice(_integers_for_floats(chosen, manifest, abstract_flat), SHOWN))
+    if wrong:
+        raise ConversionError(f"{source} does not fit the model:\n  " + "\n  ".join(wrong))
     result = {}
     for group, keys_of_slots in chosen:
         kind = _target_dtype({key for keys in keys_of_slots for key in keys}, manifest, dtype)

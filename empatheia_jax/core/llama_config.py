@@ -64,7 +64,7 @@ class LlamaConfig:
     def __post_init__(self):
         if isinstance(self.rope_scaling, dict):  # read back from JSON
             object.__setattr__(self, "rope_scaling", RopeScaling(**self.rope_scaling))
-        if self.num_heads % self.num_kv_heads:
+        if self.num_kv_heads < 1 or self.num_heads % self.num_kv_heads:
             raise UserError(
                 f"{self.num_heads} attention heads cannot share {self.num_kv_heads} key/value heads; "
                 "num_attention_heads must be a multiple of num_key_value_heads"
@@ -99,6 +99,12 @@ class LlamaConfig:
             return source[key]
 
         rope = source.get("rope_parameters") or {}
+        if isinstance(rope, dict) and source.get("rope_theta", rope.get("rope_theta")) != rope.get(
+            "rope_theta", source.get("rope_theta")
+        ):
+            raise UserError(f"config of type {family}: rope_parameters says another thing than rope_theta")
+        if rope and source.get("rope_scaling") and _kind_of_rope(rope) != _kind_of_rope(source["rope_scaling"]):
+            raise UserError(f"config of type {family}: rope_parameters says another thing than rope_scaling")
         theta = source.get("rope_theta", rope.get("rope_theta", 10000.0))
         if isinstance(theta, str | bool):
             raise UserError(f"rope_theta={theta!r:.40} is no number")
@@ -112,8 +118,8 @@ class LlamaConfig:
             intermediate_size=needed("intermediate_size"),
             num_layers=needed("num_hidden_layers"),
             num_heads=heads,
-            num_kv_heads=source.get("num_key_value_heads") or heads,
-            head_dim=source.get("head_dim") or hidden // heads,
+            num_kv_heads=_or(source.get("num_key_value_heads"), heads),
+            head_dim=_or(source.get("head_dim"), hidden // heads),
             max_position_embeddings=needed("max_position_embeddings"),
             rms_norm_eps=needed("rms_norm_eps"),
             rope_theta=float(theta),
@@ -132,6 +138,16 @@ class LlamaConfig:
 def _require(source: dict, key: str, allowed: tuple) -> None:
     if key in source and source[key] not in allowed:
         raise UserError(f"{key}={source[key]!r} is not implemented; expected {allowed[0]!r}")
+
+
+def _kind_of_rope(stated: dict) -> dict:
+    """The fields of a rope scaling, old and new spelling alike."""
+    plain = {key: value for key, value in stated.items() if key != "rope_theta"}
+    return plain | {"rope_type": plain.get("rope_type", plain.pop("type", None))}
+
+
+def _or(value: int | None, implied: int) -> int:
+    return implied if value is None else value
 
 
 def _window(source: dict, family: str) -> int | None:

@@ -78,6 +78,10 @@ def read_image(
                         "smaller"
                     )
                 factor = math.ceil(math.sqrt(pixels / max_pixels))
+            if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+                raise UserError(
+                    f"{path} has pixels of 32 bits, of which nothing says how bright they are; save it with 8 or 16 bits"
+                )
             image.load()
             return _upright(_to_rgb(image, background, factor), image.getexif().get(ExifTags.Base.Orientation, 1))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, *_ODD_ERRORS) as error:

@@ -61,6 +61,8 @@ class RopeScaling:
                 f"rope scaling {kind!r}: missing fields {missing}, fields not implemented {unknown}; "
                 f"expected {sorted(needed)} and optionally {sorted(optional)}"
             )
+        if isinstance(fields["factor"], int | float) and not fields["factor"] > 0:
+            raise UserError(f"rope scaling {kind!r}: factor={fields['factor']}; expected a number above 0")
         return cls(kind=kind, **fields)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from converters import interpreter, table
 from converters.interpreter import ConversionError
 from converters.table import Ignore, Row, Same, Table, chain, prefixed, transpose
+from empatheia_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
 
@@ -146,6 +148,24 @@ def test_integers_keep_their_type():
     rows = Table([Row("steps", "steps")])
     flat = interpreter.load({"steps": np.array(3)}, rows, {"steps": np.empty((), np.int64)}, np.float32)
     assert flat["steps"].dtype == np.int64 and flat["steps"].shape == ()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.bool_])
+def test_integers_are_no_weights(dtype):
+    """A quantised checkpoint that lost its scales."""
+    source = {key: (100 * value).astype(dtype) for key, value in checkpoint().items()}
+    with pytest.raises(ConversionError, match=f"fc.weight: {np.dtype(dtype).name}"):
+        interpreter.load(source, TABLE, model(), np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn])
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+def test_a_number_that_is_not_finite_is_refused(dtype, number):
+    source = {key: value.astype(dtype) for key, value in checkpoint().items()}
+    assert interpreter.load(source, TABLE, model()).keys() == model().keys()
+    source["layers.1.fc.weight"].reshape(-1)[-1] = number
+    with pytest.raises(UserError, match=r"layers\.1\.fc\.weight holds NaN or infinite numbers"):
+        interpreter.load(source, TABLE, model())
 
 
 def test_prefixes_are_spellings():

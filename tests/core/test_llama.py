@@ -179,9 +179,31 @@ def test_half_precision_keeps_logits_in_float32(model, ids):
         ({"logit_softcapping": 30.0}, "logit_softcapping"),
         ({"rms_norm_eps": None}, "rms_norm_eps"),
         ({"num_key_value_heads": 3}, "multiple"),
+        ({"num_key_value_heads": 0}, "multiple"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 0}}, "factor=0"),
+        ({"rope_theta": 1e4, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}, "rope_theta"),
+        (
+            {
+                "rope_scaling": {"type": "linear", "factor": 2.0},
+                "rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4},
+            },
+            "rope_scaling",
+        ),
+        ({"sliding_window": 4096}, "sliding_window"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types"),
     ],
 )
 def test_a_config_that_is_not_implemented_is_refused_by_name(change, says):
     with pytest.raises(UserError, match=says):
         LlamaConfig.from_source(SOURCE | change)
+
+
+def test_rope_may_be_said_twice_and_mistral_has_its_window():
+    both = {
+        "rope_scaling": {"type": "linear", "factor": 2.0},
+        "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": SOURCE.get("rope_theta", 10000.0)},
+    }
+    assert LlamaConfig.from_source(SOURCE | both).rope_scaling.factor == 2.0
+    mistral = {key: value for key, value in SOURCE.items() if key != "sliding_window"} | {"model_type": "mistral"}
+    assert LlamaConfig.from_source(mistral).sliding_window == 4096  # as the format itself has it
+    assert LlamaConfig.from_source(mistral | {"sliding_window": None}).sliding_window is None

@@ -47,6 +47,13 @@ def test_other_kinds_of_pictures_become_rgb(tmp_path, mode):
     assert read.shape == (40, 60, 3) and read.dtype == np.uint8 and read.std() > 20
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_pixels_of_which_nothing_says_how_bright_they_are_are_refused(tmp_path, dtype):
+    Image.fromarray(np.ones((8, 8), dtype)).save(tmp_path / "a.tif")
+    with pytest.raises(UserError, match="32 bits"):
+        read_image(tmp_path / "a.tif")
+
+
 def test_a_turned_photo_is_read_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held sideways
