@@ -115,6 +115,7 @@ def use_run(given: flags.FlagValues, config: settings.Experiment, workdir: Path)
 def main(argv: list[str]) -> int:
     """Does what the command line asks for; returns the exit status."""
     given, lines = read_flags(argv)
+    mode_flags.require_used(given)
     for name in ("workdir", "input", "output"):
         require_local(f"--{name}", given[name].value)
     if given.mode == "check" and settings_class(given.config) is not baselines.BaselineTraining:

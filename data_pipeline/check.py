@@ -133,7 +133,7 @@ def check_tree(
     if not names:
         raise UserError(f"{root} has no train.json, valid.json or test.json; expected the released layout")
     counts, rates, claimed = {}, [], set()
-    first_split: dict[str, str] = {}
+    first_split: dict[int, str] = {}
     for split in names:
         try:
             conversations = read_conversations(tree.split_file(split), quarantine)
@@ -144,10 +144,10 @@ def check_tree(
         clips = []
         for conversation in conversations:
             name = conversation.conversation_id
-            if name in first_split:
-                reason = f"conversation {name} is in {first_split[name]} as well as in {split}"
+            if int(name) in first_split:
+                reason = f"conversation {name} is in {first_split[int(name)]} as well as in {split}"
                 quarantine.add(f"{name} ({split})", "duplicate id", reason)
-            first_split.setdefault(name, split)
+            first_split.setdefault(int(name), split)
             _check_words(conversation, quarantine)
             clips += tree.clips(conversation)
         examples = examples_of(conversations, quarantine, replies=False)

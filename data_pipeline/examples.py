@@ -68,18 +68,19 @@ def read_conversations(path, quarantine: Quarantine, strict_emotions: bool = Fal
     conversations without turns are left out and listed. Raises `UserError` where the whole file is unreadable.
     """
     kept: list[Conversation] = []
-    first_seen: dict[str, int] = {}
+    first_seen: dict[int, int] = {}  # by number: "7" and "00007" name the same recordings
     for position, found in schema.iterate(path):
         quarantine.saw()
         if isinstance(found, UserError):
             quarantine.add(f"{path.name}[{position}]", "malformed", found)
             continue
         name = found.conversation_id
-        if name in first_seen:
-            reason = f"conversation_id {name} was used at position {first_seen[name]} before"
+        number = int(name)
+        if number in first_seen:
+            reason = f"conversation_id {name} was used at position {first_seen[number]} before"
             quarantine.add(f"{name} (again, at {position})", "duplicate id", reason)
             continue
-        first_seen[name] = position
+        first_seen[number] = position
         if not found.turns:
             quarantine.add(name, "no turns", "the conversation has no turns: nothing to learn or predict", counts=False)
             continue

@@ -174,7 +174,11 @@ def write_json(
 
 
 def require_local(name: str, value: str | None) -> None:
-    """Raises `UserError` for an address of a bucket: a run's folder holds a lock and files that grow, which buckets lack."""
+    """Raises `UserError` for an empty path, and for an address of a bucket: a run's folder holds a lock and files that grow,
+    which buckets lack.
+    """
+    if value == "":
+        raise UserError(f"{name} is empty; expected a path (is a variable of the shell not set?)")
     if value is not None and "://" in value:
         raise UserError(
             f"{name}={value}; expected a path of this machine; mount the bucket as a folder (gcsfuse, s3fs), or take a share"

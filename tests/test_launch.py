@@ -52,6 +52,10 @@ DEBUG = "--config=configs/debug.py"
         ([DEBUG, "--mode=reply", "--output=out", "--text=hello", "--input=dialogue.json"], "either what you say"),
         ([DEBUG, "--mode=reply", "--output=out", "--profile=elderly male gentle"], "there is nothing to answer"),
         ([DEBUG, "--workdir=gs://bucket/run"], "mount the bucket as a folder"),
+        ([DEBUG, "--workdir="], "--workdir is empty"),
+        ([DEBUG, "--output=out"], "--output is not for --mode=train; expected it with reply or chat"),
+        ([DEBUG, "--mode=serve", "--portrait=face.png"], "--portrait is not for --mode=serve"),
+        ([DEBUG, "--mode=preflight", "--noverify"], "--verify is not for --mode=preflight"),
         ([DEBUG, "--config.data.path=s3://bucket/avamerg"], "a path of this machine"),
     ],
 )

@@ -273,6 +273,9 @@ class Experiment(Block):
         return tuple(loss for loss in PARTS[stage] if loss not in self.objective.without)
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
+        ordered = tuple(stage for stage in STAGES if stage in self.schedule)
+        if self.schedule != ordered:
+            yield "schedule", f"the stages in the order in which they build on each other, {','.join(ordered)}"
         for stage in self.schedule:
             if not self.losses(stage):
                 yield "schedule", f"no stage {stage}, whose every loss objective.without leaves out"

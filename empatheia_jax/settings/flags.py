@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from absl import flags
 
+from empatheia_jax.errors import UserError
+
 MODES = ("train", "check", "extract", "reply", "chat", "serve", "evaluate", "export", "preflight")
 ASKED: Mapping[str, str] = {
     "text": "what you say",
@@ -18,6 +20,38 @@ ASKED: Mapping[str, str] = {
     "history": "what was said before: a file with an utterance in each line, yours first, or a dialogue in JSON",
 }
 """What a person asks: the names of flags, and of commands in a chat (`dialogue.asking`)."""
+
+
+_TALKS = ("reply", "chat", "serve")
+USED_BY: Mapping[str, tuple[str, ...]] = {
+    "input": ("train", "check", "reply", "evaluate"),
+    "output": (*_TALKS, "evaluate", "export"),
+    "parts": ("export",),
+    "modalities": ("reply",),
+    "withhold": ("reply",),
+    "rows": ("evaluate",),
+    "folders": ("evaluate",),
+    "limit": ("reply", "evaluate"),
+    **dict.fromkeys(ASKED, ("reply", "chat")),
+    **dict.fromkeys(("bind", "token", "origins", "names"), ("serve",)),
+    **dict.fromkeys(("texts", "locale", "marks"), _TALKS),
+    "target": ("preflight",),
+    "json": ("preflight",),
+    "verify": ("extract",),
+}
+"""Which modes a flag is for; `--config`, `--mode` and `--workdir` are for all."""
+
+
+def require_used(values: flags.FlagValues) -> None:
+    """Raises `UserError` with a line for each flag that was given and that the mode would take no notice of."""
+    idle = [name for name, modes in USED_BY.items() if values[name].present and values.mode not in modes]
+    if idle:
+        raise UserError.of(
+            [
+                f"--{name} is not for --mode={values.mode}; expected it with {' or '.join(USED_BY[name])}"
+                for name in idle
+            ]
+        )
 
 
 def define(values: flags.FlagValues) -> None:

@@ -93,6 +93,10 @@ def test_damaged_recordings_are_listed_with_their_reason(tree, kind, damage, exp
     ("edit", "expected"),
     [
         (lambda value: value.append(value[0]), "duplicate id"),
+        (
+            lambda value: value.append({**value[0], "conversation_id": value[0]["conversation_id"].lstrip("0")}),
+            "duplicate id",
+        ),
         (lambda value: value[1]["turns"][0].pop("dialogue_history"), "malformed"),
         (lambda value: value[1]["speaker_profile"].update(age="ancient"), "malformed"),
         (lambda value: value[1]["turns"][0]["chain_of_empathy"].update(speaker_emotion="zorblatt"), "unknown label"),

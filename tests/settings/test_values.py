@@ -161,6 +161,7 @@ WRONG = {
     f"name={'x' * 101}": "at most 100",
     "schedule=": "distinct words out of coe, content, style, joint",
     "schedule=coe,coe": "distinct",
+    "schedule=joint,coe": "in the order in which they build on each other, coe,joint",
     "schedule=coe,talk": "distinct words out of",
     "profile_steps=a": "2 whole numbers",
     "profile_steps=1": "2 whole numbers",
