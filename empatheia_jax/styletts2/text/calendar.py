@@ -144,8 +144,10 @@ def _decade(match: re.Match[str]) -> str:
 
 
 def _span(match: re.Match[str]) -> str:
-    """1990-2000, 1984-85."""
+    """1990-2000, 1984-85; 2019-09 is a month."""
     first, second = match["first"], match["second"]
+    if match[0][4] == "-" and second[0] == "0" and 0 < int(second) < int(first[2:]):  # 2019-09
+        return f"{MONTHS[int(second) - 1]} {year(int(first))}"
     return f"{year(int(first))} to {year(int(second)) if len(second) == 4 else cardinal(int(second))}"
 
 
@@ -203,6 +205,7 @@ RULES: tuple[Rule, ...] = (
     rule(rf"\b({words(_NO_OTHER_WORD)})(?=,?\s+(?:at\s+)?\d)", lambda match: _SHORT_DAYS[match[1]]),
     rule(rf"\b({words(_SHORT_MONTHS)})\.?(?=\s+\d)", lambda match: _SHORT_MONTHS[match[1]]),
     rule(rf"(?<=\d )({words(_SHORT_MONTHS)})\b\.?", _month),
+    rule(rf"\b({words(_SHORT_MONTHS)})\.?(?=\s+'\d\d\b)", lambda match: _SHORT_MONTHS[match[1]]),
     rule(r"\b(Feb|Apr|Aug|Sept|Oct|Nov|Dec)\.", _month),
     rule(
         rf"(?<=\b(?:in|by|of) )({words(_SHORT_MONTHS)})\b\.?|(?<=\b(?:last|next|this) )({words(_SHORT_MONTHS)})\b\.?",
@@ -291,6 +294,7 @@ RULES: tuple[Rule, ...] = (
     rule(r"(?<=\d0s)\s?[-–—]\s?(?='?(?:\d\d)?\d0s\b)", " to "),
     rule(r"\bca?\.\s?(?=1\d{3}\b|20\d\d\b)", "circa "),
     rule(r"\bca\.\s?(?=\d)", "about "),
+    rule(r"(\b(?:[Tt]he|early|late|mid) )'?00'?s\b", r"\1two thousands"),
     rule(r"\b(?P<number>\d{3}0)'?s\b", _decade),
     rule(r"(?<!\w)'?(?P<number>[1-9]0)'?s\b", _decade),
     rule(r"(?<!\w)('\d\d)\s?[-–—]\s?(?='\d\d\b)", r"\1 to "),

@@ -138,7 +138,8 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b((?:[Pp]re-?)?K)-(12|[2-8])\b", lambda match: f"{match[1]} through {cardinal(int(match[2]))}"),
     rule(r"\bA-Z\b", "A to Z"),
     rule(r"(?i)(\b(?:day|week|session|page|round|step|part) \d{1,3})/(?=\d{1,3}\b)", r"\1 of "),
-    rule(r"\bSAT(?=s? (?:score|test|exam|prep|tutor|result)s?\b)", "S A T"),
+    rule(r"\bSAT(?=s? (?:score|test|exam|prep|tutor|result)s?\b| \d)", "S A T"),
+    rule(r"\b(\d{1,2})[kK](?=\s(?:race|run|walk|jog)\b)", lambda match: f"{cardinal(int(match[1]))} K"),
     rule(
         r"(?<![\w.,])10{1,2}(?:,?0{3})*s\b(?= of\b)|(?<![\w.,])1(?:,?0{3})+s\b(?= of\b)|(?<![\w.,])(?<!\bthe )100s\b",
         _round,

@@ -193,7 +193,7 @@ def _and(match: re.Match[str]) -> str:
 
 # How somebody wishes to be spoken of: "they/them" has no "or"; "he/she" has.
 _PRONOUNS = (
-    r"(?i)\b(?:(?:he/him|she/her|they/them|ze/zir|xe/xem|it/its)(?:/(?:his|hers|theirs))?"
+    r"(?i)(?<![\w/])(?:(?:he/him|she/her|they/them|ze/zir|xe/xem|it/its)(?:/(?:his|hers|theirs))?"
     r"|(?:he|she)/they|they/(?:he|she))\b"
 )
 
@@ -277,7 +277,7 @@ RULES: tuple[Rule, ...] = (
     rule(r"§\s?", "section "),
     rule(r"¶\s?", "paragraph "),
     rule(r"(?<=\w)\s*\+\s*(?=\w)", " plus "),
-    rule(r"(?i)\band/or\b", "and or"),
+    rule(r"(?i)\band ?/ ?or\b", "and or"),
     rule(r"\b[Ss]/he\b|(?<!\w)\([Ss]\)he\b", "she or he"),
     rule(r"(?<=[a-z])\((e?s)\)", r"\1"),  # friend(s)
     rule(_PRONOUNS, lambda match: match[0].replace("/", " ")),

@@ -6,7 +6,7 @@ import re
 
 from empatheia_jax.styletts2.numerals import cardinal, decimal, hundreds, ordinal
 from empatheia_jax.styletts2.text.money import DESCRIBED, DESCRIBING, PER
-from empatheia_jax.styletts2.text.rules import NUMBER, Rule, ends_sentence, rule, words
+from empatheia_jax.styletts2.text.rules import MONTHS, NUMBER, Rule, ends_sentence, rule, words
 
 # unit → (singular, plural); only straight after a number
 UNITS = {
@@ -93,11 +93,12 @@ UNITS = {
     "M": ("million", "million"),
     "mil": ("million", "million"),
     "bn": ("billion", "billion"),
+    "deg": ("degree", "degrees"),
     "fps": ("frame per second", "frames per second"),
 }
 _FRACTION_NAMES = {2: ("half", "halves"), 4: ("quarter", "quarters")}
 # Out of so many are marks given; the others are fractions that people say.
-_MARKS = frozenset(range(1, 101)) - frozenset((2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 32, 64))
+_MARKS = frozenset(range(2, 101)) - frozenset((2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 32, 64))
 _EYESIGHT = frozenset((15, 20, 25, 30, 40, 50, 60, 70, 80, 100, 200, 400))
 # "2/3 exams" are two out of three; "2/3 cups" are a measure.
 _COUNTED = re.compile(
@@ -140,7 +141,7 @@ def _of_two(match: re.Match[str]) -> str:
     if whole is None:
         if top + bottom == 100 or (top == 20 and bottom in _EYESIGHT) or top == bottom == 20:
             return f"{cardinal(top)} {hundreds(bottom)}"
-        if 80 <= top <= 220 and 40 <= bottom <= 130 and bottom not in (100,):
+        if 80 <= top <= 220 and 40 <= bottom <= 130 and (bottom != 100 or top > 100):
             return f"{hundreds(top)} over {hundreds(bottom)}"
         stars = re.match(r"\s?stars?\b", following)
         if 2 < bottom < 10 and top > 1 and _COUNTED.match(match.string, match.end()):
@@ -149,6 +150,10 @@ def _of_two(match: re.Match[str]) -> str:
             return f"{cardinal(top)} out of {cardinal(bottom)}"
     if whole is None and top > bottom > 0 and not top % bottom:
         return f"{cardinal(top)} divided by {cardinal(bottom)}"
+    if whole is None and bottom == 1 and 1 < top <= 12:
+        return f"{MONTHS[top - 1]} first"
+    if whole is None and bottom > 100 and top <= bottom:
+        return f"{cardinal(top)} out of {cardinal(bottom)}"
     if not 2 <= bottom <= 100 or top == 0 or top > bottom * 20:
         return f"{whole or ''} {cardinal(top)} over {cardinal(bottom)}".strip()
     said = _fraction(top, bottom)
@@ -210,7 +215,8 @@ def _inches(match: re.Match[str]) -> str:
 
 def _degrees(match: re.Match[str]) -> str:
     minus = "minus " if match[1] else ""
-    return minus + _quantity(match[2], "degree", "degrees") + _TEMPERATURE[match[3]]
+    describing = re.match(r"\s(?:angle|turn|spin|heat|weather|fever|view|day)\b", match.string[match.end() :])
+    return minus + _quantity(match[2], "degree", "degree" if describing else "degrees") + _TEMPERATURE[match[3]]
 
 
 _TIMES_OF = rf"\d[\d.,]*(?:\s?[-–]\s?\d+)?\s?(?:[xX×]|times?)|\d[\d.,]*\s?(?:%|{words(UNITS)})"
@@ -255,7 +261,10 @@ RULES: tuple[Rule, ...] = (
     rule(rf"(?<![\w.,])({NUMBER}\s?(?:{words(UNITS)}))\s?[-–—]\s?(?={NUMBER}\s?(?:{words(UNITS)})\b)", r"\1 to "),
     rule(rf"\b(\d+\s(?:{_SPANS_OF_TIME}))\s?[-–—]\s?(?=\d+\s(?:{_SPANS_OF_TIME})\b)", r"\1 to "),
     rule(r"(?<![\w.,/:-])(\d\d?)[-:](\d\d?)(?![\w/:%-]|[.,]\d)", _ratio),
-    rule(r"\b1:1(?=s?\b\s(?:with|session|meeting|call|chat|time)|s\b)", "one on one"),
+    rule(
+        r"\b1:1(?=s?\b\s(?:with|sessions?|meetings?|calls?|chats?|time|therapy|counsell?ing|support|lessons?|coaching)\b|s\b)",
+        "one on one",
+    ),
     rule(r"(?<![\w.,/-])(\d\d?)\s?[-–]\s?(?=\d\d?/(?:5|10|100)\b)", r"\1 to "),
     rule(
         rf"(?<![\w.,])({NUMBER})\s?[-–]\s?({NUMBER})[xX×](?!\w)", lambda m: f"{decimal(m[1])} to {decimal(m[2])} times"
@@ -268,6 +277,8 @@ RULES: tuple[Rule, ...] = (
     rule(r"(?<![\w.,/-])(\d)-(?=[12]/[234]\b|3/4\b)", r"\1 "),  # 1-1/2 inches
     rule(r"(?<![\w.,])(\d{1,3}) / (?=\d{1,3}(?![\w/]|[.,]\d))", r"\1/"),
     rule(r"(?<![\w.,/])(\d/\d)\s?[-–—]\s?(?=\d)", r"\1 to "),
+    # both parts of a pill: 5/325 mg
+    rule(r"(?<![\w./])(\d+(?:\.\d+)?)/(?=\d+(?:\.\d+)?\s?(?:mg|mcg)\b)", lambda match: f"{decimal(match[1])} slash "),
     # --- shares ---------------------------------------------------------------------------------------------------
     rule(
         r"(?<![\d/.])(\d+\.\d+)/(\d{1,3}(?:\.\d+)?)(?![\d/]|\.\d)", lambda m: f"{decimal(m[1])} out of {decimal(m[2])}"
@@ -295,6 +306,7 @@ RULES: tuple[Rule, ...] = (
         r"\b(\d{1,2}) ?ft\.? (\d{1,2}) ?in\b\.?",
         lambda m: f"{_quantity(m[1], 'foot', 'feet')} {_quantity(m[2], 'inch', 'inches')}",
     ),
+    rule(r"\b([12])m([1-9]\d)\b", lambda match: f"{_quantity(match[1], 'meter', 'meters')} {cardinal(int(match[2]))}"),
     rule(
         rf"(?P<minus>(?<![\w)])[-−]|(?<!\w)\+)?({NUMBER})\s?%",
         lambda m: {"+": "plus ", None: ""}.get(m["minus"], "minus ") + f"{decimal(m[2])} percent",
