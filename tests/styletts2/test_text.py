@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -209,3 +210,15 @@ def test_ordinals_years_and_romans():
         "eighteen oh five",
     ]
     assert [numerals.roman(numeral) for numeral in ("I", "IV", "IX", "XIV", "XL")] == [1, 4, 9, 14, 40]
+
+
+@pytest.mark.parametrize("unit", ["1 000 ", "@ 5.30 ", "1-", "1.2", "0800 ", "a@", "18yo ", "Mon. "])
+def test_the_time_grows_with_the_length_and_not_with_its_square(unit):
+    def seconds(length: int) -> float:
+        text, began = (unit * length)[:length], time.process_time()
+        normalise(text)
+        return time.process_time() - began
+
+    seconds(100)
+    short = min(seconds(1000) for _ in range(3))
+    assert seconds(8000) < 24 * short + 0.05

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from empatheia_jax.styletts2.numerals import cardinal, decimal
-from empatheia_jax.styletts2.text.rules import Rule, rule
+from empatheia_jax.styletts2.text.rules import NEAR, Rule, rule
 
 _SPANS = {"y": "year", "m": "month", "w": "week", "d": "day"}
 _SEXES = {"F": "female", "M": "male", "f": "female", "m": "male"}
@@ -32,7 +32,8 @@ def _age(match: re.Match[str]) -> str:
     span = _SPANS[unit[0].lower()]
     if match["many"]:
         return f"{_numbers(match)} {span} olds"
-    before, after = match.string[: match.start()], match.string[match.end() :]
+    before = match.string[max(0, match.start() - NEAR) : match.start()]
+    after = match.string[match.end() : match.end() + NEAR]
     in_brackets = before.endswith("(") and after[:1] in (")", ",")
     said_alone = (in_brackets or _SAYS_THE_AGE.search(before)) and not _SOMEBODY.match(after)
     written_so = (

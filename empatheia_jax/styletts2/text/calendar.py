@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from empatheia_jax.styletts2.numerals import cardinal, ordinal, plural, year
-from empatheia_jax.styletts2.text.rules import DAYS, MONTHS, NUMBER, Rule, ends_sentence, rule, words
+from empatheia_jax.styletts2.text.rules import DAYS, MONTHS, NUMBER, Rule, ends_sentence, near, rule, words
 
 _MONTH = "|".join(MONTHS)
 _SHORT_MONTHS = {month[:3]: month for month in MONTHS if month != "May"} | {"Sept": "September"}
@@ -110,7 +110,7 @@ _TIMED = re.compile(
 
 def _dotted_time(match: re.Match[str]) -> str:
     """The bus at 7.45 → 7:45, as Britain writes it."""
-    return f"{match['before']}{match['hour']}:{match['minute']}" if _TIMED.search(match.string) else match[0]
+    return f"{match['before']}{match['hour']}:{match['minute']}" if _TIMED.search(near(match)) else match[0]
 
 
 def _military(match: re.Match[str]) -> str:

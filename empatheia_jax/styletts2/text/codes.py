@@ -55,7 +55,7 @@ def _star_code(match: re.Match[str]) -> str:
 
 
 _EVERY = {"b": "twice", "t": "three times", "q": "four times"}
-_DOSE = r"(?P<dose>\b\d[\d.]*\s?(?:mg|mcg|g|ml|mL|units?|tabs?|tablets?|pills?|caps?|capsules?|puffs?|drops?),? )"
+_DOSE = r"(?P<dose>\b\d[\d.]{0,8}\s?(?:mg|mcg|g|ml|mL|units?|tabs?|tablets?|pills?|caps?|capsules?|puffs?|drops?),? )"
 # What stands behind a dose; elsewhere OD is an overdose and bid a word.
 _HOW_OFTEN = {
     "od": "once a day",

@@ -11,7 +11,7 @@ import re
 
 from empatheia_jax.styletts2.text.money import CODES, SIGN
 from empatheia_jax.styletts2.text.quantities import UNITS
-from empatheia_jax.styletts2.text.rules import Rule, rule, words
+from empatheia_jax.styletts2.text.rules import Rule, near, rule, words
 
 _MONEY = rf"(?:{SIGN}|(?:{words((*CODES, 'kr', 'Rs'))})\b|euros?\b|dollars?\b|pounds?\b|francs?\b)"
 _BEFORE = rf"(?:{SIGN}|\b(?:{words(CODES)}))"
@@ -42,7 +42,7 @@ def _fever(match: re.Match[str]) -> str:
     """A temperature of 39,4."""
     return (
         f"{match['whole']}.{match['part']}"
-        if re.search(r"\b(?:fever|temp|temperature)\b", match.string, re.I)
+        if re.search(r"\b(?:fever|temp|temperature)\b", near(match), re.I)
         else match[0]
     )
 

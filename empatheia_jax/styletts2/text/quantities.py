@@ -6,7 +6,7 @@ import re
 
 from empatheia_jax.styletts2.numerals import cardinal, decimal, hundreds, ordinal
 from empatheia_jax.styletts2.text.money import DESCRIBED, DESCRIBING, PER
-from empatheia_jax.styletts2.text.rules import MONTHS, NUMBER, Rule, ends_sentence, rule, words
+from empatheia_jax.styletts2.text.rules import MONTHS, NUMBER, Rule, ends_sentence, near, rule, words
 
 # unit → (singular, plural); only straight after a number
 UNITS = {
@@ -182,7 +182,7 @@ def _per(match: re.Match[str]) -> str:
 def _bare_temperature(match: re.Match[str]) -> str:
     """39.5C, and 102F where a temperature is spoken of; seat 14C is none."""
     it_is = _IT_IS.search(match.string[: match.start()])
-    heat = "." in match[2] or match[1] or it_is or _HEAT.search(match.string)
+    heat = "." in match[2] or match[1] or it_is or _HEAT.search(near(match))
     return f"{match[1] or ''}{match[2]}°{match[3]}" if heat else match[0]
 
 

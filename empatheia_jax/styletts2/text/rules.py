@@ -8,6 +8,9 @@ from importlib import resources
 
 Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
+NEAR = 200
+"""Characters before and after a match that may say what it means: a text of any length is read in a time that grows with it."""
+
 NUMBER = r"(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)"
 """12, 1,234, 3.14, .5"""
 
@@ -45,6 +48,11 @@ def rule(pattern: str, replacement: str | Callable[[re.Match[str]], str], flags:
 def words(table: Iterable[str]) -> str:
     """An alternative of literal words, longest first."""
     return "|".join(re.escape(key) for key in sorted(table, key=len, reverse=True))
+
+
+def near(match: re.Match[str]) -> str:
+    """What stands around a match."""
+    return match.string[max(0, match.start() - NEAR) : match.end() + NEAR]
 
 
 def ends_sentence(match: re.Match[str], *, names: bool = False) -> bool:

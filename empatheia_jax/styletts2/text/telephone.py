@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from empatheia_jax.styletts2.numerals import digits
-from empatheia_jax.styletts2.text.rules import Rule, rule, words
+from empatheia_jax.styletts2.text.rules import NEAR, Rule, rule, words
 
 # Emergency and helpline numbers of three digits. Those of `_ALWAYS` are hardly ever amounts.
 _ALWAYS = ("911", "988")
@@ -160,8 +160,10 @@ def _alternatives(match: re.Match[str]) -> str:
 
 
 def _sentence(match: re.Match[str]) -> str:
-    start = max(match.string.rfind(mark, 0, match.start()) for mark in ".!?\n") + 1
-    return re.split(r"[.!?\n]", match.string[start:], maxsplit=1)[0]
+    """The sentence in which a match begins, as far as it lies within `NEAR` characters of it."""
+    first = max(0, match.start() - NEAR)
+    start = max(first, *(match.string.rfind(mark, first, match.start()) + 1 for mark in ".!?\n"))
+    return re.split(r"[.!?\n]", match.string[start : match.end() + NEAR], maxsplit=1)[0]
 
 
 def _code(match: re.Match[str]) -> str:
