@@ -161,10 +161,11 @@ class CausalLM(LanguageModel):
     def _filled_cache(self, filled, valid, b: int, t: int, slots: int) -> KVCache:
         if slots < t:
             raise ValueError(f"a cache of {slots} slots cannot hold {t} tokens")
-        room = ((0, 0), (0, 0), (0, 0), (0, slots - t), (0, 0))
+        none, room = (0, 0), (0, slots - t)
         valid = jnp.ones((b, t), bool) if valid is None else valid
-        k, v = (jnp.pad(jnp.swapaxes(part, 2, 3), room) for part in filled)
-        return KVCache(k, v, jnp.pad(valid, ((0, 0), (0, slots - t))), jnp.asarray(t, jnp.int32))
+        k = jnp.pad(filled[0].transpose(0, 1, 3, 4, 2), (none, none, none, none, room))
+        v = jnp.pad(filled[1].transpose(0, 1, 3, 2, 4), (none, none, none, room, none))
+        return KVCache(k, v, jnp.pad(valid, (none, room)), jnp.asarray(t, jnp.int32))
 
     def _continue(self, x, tables, valid, cache: KVCache, all_hidden: bool, weights) -> LMOutput:
         """Tokens after those in the cache: writes their keys and values into the next slots."""

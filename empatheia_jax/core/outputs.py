@@ -19,21 +19,21 @@ class KVCache:
     """Keys and values of every layer, in a fixed number of slots.
 
     All rows of a batch write to the same slot, so that a step is one in-place update; rows of unequal length leave
-    slots that are marked invalid instead. k, v: (layers, b, kv_heads, slots, head_dim), or `separate`: a tuple of the
-    layers' arrays; valid: (b, slots); index: next slot to be written.
+    slots that are marked invalid instead. k: (layers, b, kv_heads, head_dim, slots), v: (layers, b, kv_heads, slots, head_dim),
+    so that neither product of attention turns them; or `separate`: a tuple of the layers' arrays. valid: (b, slots); index: next
+    slot to be written.
     """
 
-    k: Float[Array, "l b k s h"] | tuple[Float[Array, "b k s h"], ...]
+    k: Float[Array, "l b k h s"] | tuple[Float[Array, "b k h s"], ...]
     v: Float[Array, "l b k s h"] | tuple[Float[Array, "b k s h"], ...]
     valid: Bool[Array, "b s"]
     index: Int[Array, ""]
 
     @classmethod
     def empty(cls, layers: int, batch: int, slots: int, kv_heads: int, head_dim: int, dtype) -> KVCache:
-        shape = (layers, batch, kv_heads, slots, head_dim)
         return cls(
-            jnp.zeros(shape, dtype),
-            jnp.zeros(shape, dtype),
+            jnp.zeros((layers, batch, kv_heads, head_dim, slots), dtype),
+            jnp.zeros((layers, batch, kv_heads, slots, head_dim), dtype),
             jnp.zeros((batch, slots), bool),
             jnp.zeros((), jnp.int32),
         )
@@ -55,26 +55,25 @@ class KVCache:
     def write(self, layer: int | Int[Array, ""], k: Float[Array, "b t k h"], v: Float[Array, "b t k h"]) -> KVCache:
         """With the keys and values of further tokens in the next slots of one layer; `index` and `valid` stay."""
 
-        def put(store, new):
-            new = jnp.swapaxes(new, 1, 2)
+        def put(store, new, slots: int):
+            """`slots`: the axis of the slots, from behind."""
             if isinstance(store, tuple):
                 own = store[layer]
                 new = new.astype(own.dtype).reshape(*own.shape[:-2], *new.shape[-2:])
-                own = jax.lax.dynamic_update_slice_in_dim(own, new, self.index, axis=own.ndim - 2)
+                own = jax.lax.dynamic_update_slice_in_dim(own, new, self.index, axis=own.ndim + slots)
                 return (*store[:layer], own, *store[layer + 1 :])
-            zero = jnp.zeros((), jnp.int32)
-            return jax.lax.dynamic_update_slice(
-                store, new[None].astype(store.dtype), (layer, zero, zero, self.index, zero)
-            )
+            start = [jnp.zeros((), jnp.int32)] * store.ndim
+            start[0], start[slots] = layer, self.index
+            return jax.lax.dynamic_update_slice(store, new[None].astype(store.dtype), tuple(start))
 
-        return replace(self, k=put(self.k, k), v=put(self.v, v))
+        return replace(self, k=put(self.k, k.transpose(0, 2, 3, 1), -1), v=put(self.v, v.transpose(0, 2, 1, 3), -2))
 
     def forget(self, count: Int[Array, " b"]) -> KVCache:
         """Hides the latest `count` slots of each row from what comes after."""
         kept = jnp.arange(self.slots)[None] < (self.index - count)[:, None]
         return replace(self, valid=self.valid & kept)
 
-    def layer(self, layer: int | Int[Array, ""]) -> tuple[Float[Array, "*b k s h"], Float[Array, "*b k s h"]]:
+    def layer(self, layer: int | Int[Array, ""]) -> tuple[Float[Array, "*b k h s"], Float[Array, "*b k s h"]]:
         """Keys and values of one layer, for `nn.attention.cached_attention`."""
         if isinstance(self.k, tuple):
             return self.k[layer], self.v[layer]

@@ -53,11 +53,11 @@ class Rows:
 
 
 def _layers(cache: KVCache, function, valid, index=None) -> KVCache:
-    """The cache with `function(array, axis of the rows)` of its arrays, and with `valid` and `index`."""
+    """The cache with `function(array, axis of the rows, axis of the slots)` of its arrays, and with `valid` and `index`."""
     if isinstance(cache.k, tuple):
-        k, v = (tuple(function(each, 0) for each in part) for part in (cache.k, cache.v))
+        k, v = (tuple(function(each, 0, slots) for each in part) for part, slots in ((cache.k, 3), (cache.v, 2)))
     else:
-        k, v = function(cache.k, 1), function(cache.v, 1)
+        k, v = function(cache.k, 1, 4), function(cache.v, 1, 3)
     return KVCache(k, v, valid, cache.index if index is None else index)
 
 
@@ -69,19 +69,19 @@ def admit(graph, state, rows: Rows, cache: KVCache, embeds, length, row, key, nu
     shift = size - length
     begin = cache.index - size
 
-    def put(store, new, axis):
-        new = jnp.roll(new, shift, axis=axis + 2)
+    def put(store, new, rows, slots):
+        new = jnp.roll(new, shift, axis=slots)
         start = [jnp.zeros((), jnp.int32)] * store.ndim
-        start[axis], start[axis + 2] = row, begin
+        start[rows], start[slots] = row, begin
         return jax.lax.dynamic_update_slice(store, new.astype(store.dtype), tuple(start))
 
     if isinstance(cache.k, tuple):
         k, v = (
-            tuple(put(own, new, 0) for own, new in zip(store, part))
-            for store, part in ((cache.k, filled.k), (cache.v, filled.v))
+            tuple(put(own, new, 0, slots) for own, new in zip(store, part))
+            for store, part, slots in ((cache.k, filled.k, 3), (cache.v, filled.v, 2))
         )
     else:
-        k, v = put(cache.k, filled.k, 1), put(cache.v, filled.v, 1)
+        k, v = put(cache.k, filled.k, 1, 4), put(cache.v, filled.v, 1, 3)
     valid = jax.lax.dynamic_update_slice(
         jnp.zeros(cache.slots, bool), jnp.arange(size) >= shift, (begin.astype(jnp.int32),)
     )
@@ -243,7 +243,7 @@ def chunk(
 
 def first_row(cache: KVCache) -> KVCache:
     """The part of the first row."""
-    return _layers(cache, lambda store, axis: jax.lax.slice_in_dim(store, 0, 1, axis=axis), cache.valid[:1])
+    return _layers(cache, lambda store, rows, _: jax.lax.slice_in_dim(store, 0, 1, axis=rows), cache.valid[:1])
 
 
 def with_first_row(cache: KVCache, first: KVCache) -> KVCache:
@@ -267,7 +267,7 @@ def probe(graphs, states, weights, cache: KVCache, ids, row, keep):
     valid = jax.lax.dynamic_slice_in_dim(cache.valid, row, 1)
     own = _layers(
         cache,
-        lambda store, axis: jax.lax.dynamic_slice_in_dim(store, row, 1, axis=axis),
+        lambda store, rows, _: jax.lax.dynamic_slice_in_dim(store, row, 1, axis=rows),
         valid & (jnp.cumsum(valid, axis=1) <= keep),
     )
     positions = keep + jnp.arange(ids.shape[0])
@@ -283,8 +283,9 @@ def compacted(cache: KVCache, real, base):
     order = jnp.take_along_axis(order, (jnp.arange(slots)[None] + slots - index) % slots, axis=1)
     valid = jnp.take_along_axis(valid, order, axis=1)
 
-    def moved(store, axis):
-        places = order[:, None, :, None] if axis == 0 else order[None, :, None, :, None]
-        return jnp.take_along_axis(store, places, axis=axis + 2)
+    def moved(store, rows, slots):
+        shape = [1] * store.ndim
+        shape[rows], shape[slots] = order.shape
+        return jnp.take_along_axis(store, order.reshape(shape), axis=slots)
 
     return _layers(cache, moved, valid, index), index

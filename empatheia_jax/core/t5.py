@@ -132,12 +132,13 @@ class T5Stack(nnx.Module):
 class T5Cache:
     """What a decoder keeps: its own keys and values, where they stand, and those of the encoder's output, made once.
 
-    places: (b, slots) positions of the cached tokens. cross_k, cross_v: (layers, b, n, s, h). encoder_valid: (b, s).
+    places: (b, slots) positions of the cached tokens. cross_k: (layers, b, n, h, s), cross_v: (layers, b, n, s, h), as those of a
+    `KVCache`. encoder_valid: (b, s).
     """
 
     own: KVCache
     places: Int[Array, "b slots"]
-    cross_k: Float[Array, "l b n s h"]
+    cross_k: Float[Array, "l b n h s"]
     cross_v: Float[Array, "l b n s h"]
     encoder_valid: Bool[Array, "b s"]
 
@@ -307,7 +308,8 @@ class T5(LanguageModel):
         encoded = self.encode(embeds, lengths=lengths).hidden
 
         def body(layer: T5DecoderLayers, index, carry, _):
-            return carry, tuple(jnp.swapaxes(part, 1, 2) for part in layer.cross.keys_values(encoded, [None] * 2))
+            keys, values = layer.cross.keys_values(encoded, [None] * 2)
+            return carry, (keys.transpose(0, 2, 3, 1), values.transpose(0, 2, 1, 3))
 
         _, (k, v) = run_layers(self.decoder.layers, self.decoder.count, body, jnp.zeros(()), scan=self.scan)
         own = KVCache.empty(self.decoder.count, b, slots, c.num_heads, c.head_dim, self.dtype)

@@ -240,22 +240,22 @@ def _xla(q, k, v, seen, bias, scale):
 
 def cached_attention(
     q: Float[Array, "b t n h"],
-    k: Float[Array, "*b k s h"],
+    k: Float[Array, "*b k h s"],
     v: Float[Array, "*b k s h"],
     *,
     mask: Bool[Array, "b t s"],
     bias: Float[Array, "#b #n t s"] | None = None,
     scale: float | None = None,
 ) -> Float[Array, "b t n h"]:
-    """`attention` of few queries over a cache, whose heads come before its slots: nothing is transposed at a token. The keys and
-    values of a single row may come without the axis of the rows.
+    """`attention` of few queries over a cache, whose heads come before its slots, and the slots of the keys last: nothing is
+    transposed at a token. The keys and values of a single row may come without the axis of the rows.
     """
     b, t, n, h = q.shape
-    *rows, heads, s, _ = k.shape
+    *rows, heads, _, s = k.shape
     wide = jnp.promote_types(q.dtype, jnp.float32)
     scale = h**-0.5 if scale is None else scale
     grouped = q.reshape(b, t, heads, n // heads, h).transpose(0, 2, 3, 1, 4).reshape(*rows, heads, n // heads, t, h)
-    scores = jnp.einsum("...kgth,...ksh->...kgts", grouped, k, preferred_element_type=wide) * jnp.asarray(scale, wide)
+    scores = jnp.einsum("...kgth,...khs->...kgts", grouped, k, preferred_element_type=wide) * jnp.asarray(scale, wide)
     scores = scores.reshape(b, heads, n // heads, t, s)
     if bias is not None:
         bias = jnp.broadcast_to(bias, (bias.shape[0], n, t, s))
