@@ -182,6 +182,18 @@ def _shift(module: Linear, adapter: LoRA, sign: float) -> None:
     module.kernel[...] = (kernel.astype(wide) + sign * delta.astype(wide)).astype(kernel.dtype)
 
 
+def merge_and_unload(model: nnx.Module) -> None:
+    """Folds every active adapter into its kernel and takes it off, where the kernel is float32.
+
+    The arithmetic is then that of the base alone. Rounded or packed kernels keep their adapters, whose small terms would be lost.
+    """
+    for _, module, name, adapter in list(adapters(model)):
+        kernel = module.kernel.get_value()
+        if adapter.active and isinstance(kernel, jax.Array) and kernel.dtype == jnp.float32:
+            _shift(module, adapter, +1.0)
+            del module.lora[name]
+
+
 def remove(model: nnx.Module, name: str = "default") -> None:
     """Takes an adapter off the model (not out of the weights, if it is merged)."""
     for _, module, key, _ in _named(model, name):

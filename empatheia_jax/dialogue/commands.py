@@ -29,7 +29,7 @@ from empatheia_jax.dialogue.responder import Blend, Reply, Responder
 from empatheia_jax.dialogue.safeguards import Safeguards
 from empatheia_jax.dialogue.session import Session
 from empatheia_jax.dialogue.voices import Voices
-from empatheia_jax.dialogue.writer import Writer, trained, trained_losses
+from empatheia_jax.dialogue.writer import Writer, answering, trained_losses
 from empatheia_jax.dreamtalk import photo
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
@@ -64,7 +64,7 @@ def responder(config: Experiment, workdir: Path | None, *, draw: bool = False) -
     decoding, networks, run = config.decoding, config.networks, None if workdir is None else Run(workdir)
     if workdir is not None:
         keep_programs(workdir)
-    assembly = trained(config, run, draw=draw)
+    assembly = answering(config, run, draw=draw)
     animator = assemble.animator(config)
     drawn = photo.is_drawn(animator.config.rest_pose)
     faces = DrawnFaces() if networks.faces == "drawn" else FaceFolder(Path(networks.faces), animator.image_size, drawn)

@@ -24,7 +24,7 @@ from empatheia_jax.conversation import expression, labels, schema
 from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.reply_folder import MANIFEST, MODALITIES, Manifest, reply_id
 from empatheia_jax.conversation.schema import Conversation, Profile, Turn
-from empatheia_jax.dialogue.writer import Question, Writer, trained
+from empatheia_jax.dialogue.writer import Question, Writer, answering
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import read_json_object, write_json
 from empatheia_jax.runs import checkpoint
@@ -84,7 +84,7 @@ def run(config: Experiment, workdir: Path, source: Path, output: Path, limit: in
     claim(output, identity(config, model, source))
     done = _whole_lines(output / FILE, len(turns))
     if done < len(turns):
-        writer = Writer.of(config, trained(config, model), None)
+        writer = Writer.of(config, answering(config, model), None)
         with (output / FILE).open("ab") as file, tqdm(total=len(turns), initial=done, desc="reply", unit="turn") as bar:
             for start in range(done, len(turns), BATCH):
                 batch = turns[start : start + BATCH]

@@ -22,6 +22,7 @@ from empatheia_jax.conversation.prompt import Encoded
 from empatheia_jax.conversation.schema import ChainOfEmpathy, Profile, Utterance
 from empatheia_jax.core.decoding import DecodingSettings, Generation, bucket, generate
 from empatheia_jax.core.form import Choice, Form, Free
+from empatheia_jax.core.lora import merge_and_unload
 from empatheia_jax.core.stop_strings import StopStrings
 from empatheia_jax.empatheia import Empatheia, Signals
 from empatheia_jax.encoders.pooling import pool
@@ -309,6 +310,18 @@ def trained(config: Experiment, run: Run | None, *, draw: bool = True) -> assemb
         run.load_into(assembly.model)
     elif run is not None:
         print(f"{run.folder} holds no trained stage; the answer is that of start={config.start}", file=sys.stderr)
+    return assembly
+
+
+def answering(config: Experiment, run: Run | None, *, draw: bool = True) -> assemble.Assembly:
+    """As `trained`, for writing answers alone.
+
+    On a single device the adapters are folded into float32 weights, since a token would otherwise cost 420 small products more.
+    Over several devices they are not: the last bits of the sum would depend on the mesh.
+    """
+    assembly = trained(config, run, draw=draw)
+    if jax.device_count() == 1:
+        merge_and_unload(assembly.model)
     return assembly
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from empatheia_jax.core.lora import LoRAConfig, adapters, add_lora, merge, remove, set_active, unmerge
+from empatheia_jax.core.lora import LoRAConfig, adapters, add_lora, merge, merge_and_unload, remove, set_active, unmerge
 from empatheia_jax.errors import UserError
 from tests.core.test_llama import llama, logits
 
@@ -48,6 +48,21 @@ def test_merging_gives_the_same_logits_and_unmerging_the_old_weights(model, ids)
     assert np.abs(model.layers.attention.v_proj.kernel[...] - kernel).max() > 1e-3
     unmerge(model)
     np.testing.assert_allclose(model.layers.attention.v_proj.kernel[...], kernel, atol=1e-6)
+    np.testing.assert_allclose(logits(model, ids), adapted, atol=2e-5)
+
+
+def test_active_adapters_are_folded_into_float32_kernels_alone(model, ids):
+    for name, target in (("first", "v_proj"), ("second", "v_proj"), ("third", "down_proj"), ("off", "gate_proj")):
+        add_lora(model, LoRAConfig(4, 8, (target,)), rngs=nnx.Rngs(1), name=name)
+        scramble(model, name, 1)
+    set_active(model, ["first", "second", "third"])
+    rounded = model.layers.mlp.down_proj.kernel
+    rounded.set_value(rounded.get_value().astype(jnp.bfloat16).astype(jnp.float32))
+    adapted = logits(model, ids)
+    rounded.set_value(rounded.get_value().astype(jnp.bfloat16))
+    merge_and_unload(model)
+    assert {name for _, _, name, _ in adapters(model)} == {"off", "third"}
+    rounded.set_value(rounded.get_value().astype(jnp.float32))
     np.testing.assert_allclose(logits(model, ids), adapted, atol=2e-5)
 
 

@@ -92,7 +92,7 @@ def test_every_turn_gets_a_line_and_a_stopped_command_goes_on(config, run, sourc
     assert (stopped / replies.FILE).read_bytes().splitlines()[: replies.BATCH] == before  # not written again
 
     # Nothing is left to do: no network is loaded.
-    monkeypatch.setattr(replies, "trained", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(replies, "answering", lambda *_: pytest.fail("loaded"))
     assert replies.run(config, run, source, whole) == 0
     assert untimed(lines(whole)) == untimed(found)
 
