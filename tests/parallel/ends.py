@@ -1,14 +1,21 @@
-"""One process of two that ends in some way: `python -m tests.parallel.ends PORT PROCESS VICTIM WAY`.
+"""Processes of pairs of which one ends in some way: `python -m tests.parallel.ends FOLDER CASES`.
 
-The victim ends by `WAY` (kill, error, bug, interrupt, late); the other waits for it.
+`CASES` is a JSON list of `{"name", "port", "process", "victim", "way", "environment"}`. The victim ends by `way` (kill, error,
+bug, interrupt, late); the other waits for it. What a process says goes to `FOLDER/<name>`, and all exit codes to
+`FOLDER/codes.json`. JAX is imported once, and every process is forked from there, before any of them starts it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -17,7 +24,7 @@ from empatheia_jax.parallel import distributed
 
 
 @main_guard
-def main(port: str, process: int, victim: int, way: str) -> int:
+def main(port: int, process: int, victim: int, way: str) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what it puts in the background without
     distributed.initialize(f"localhost:{port}", 2, process, heartbeat_timeout_seconds=5)
     with distributed.guard():
@@ -44,5 +51,25 @@ def main(port: str, process: int, victim: int, way: str) -> int:
     return 0
 
 
+def become_one(folder: Path, cases: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Forks a process for each case, and returns in those; the first process waits for all of them and ends here."""
+    warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # nothing of JAX runs yet
+    started = {}
+    for case in cases:
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(os.open(folder / case["name"], os.O_WRONLY | os.O_CREAT), 2)
+            os.environ.update(case["environment"])
+            return case
+        started[pid] = case["name"]
+    codes = {}
+    while started:
+        pid, status = os.wait()
+        codes[started.pop(pid)] = os.waitstatus_to_exitcode(status)
+    (folder / "codes.json").write_text(json.dumps(codes))
+    os._exit(0)
+
+
 if __name__ == "__main__":
-    leave(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
+    mine = become_one(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    leave(main(mine["port"], mine["process"], mine["victim"], mine["way"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import socket
 import subprocess
@@ -96,28 +97,25 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def ended():
+def ended(tmp_path_factory):
     """(way, victim) → [(exit code, standard error)]; all pairs run at the same time."""
+    folder = tmp_path_factory.mktemp("ended")
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # what native code says must not hide the last line
-    started = {}
+    names, cases = {}, []
     for way, victim in ENDS:
         port, alone = free_port(), way == "alone"
-        started[way, victim] = [
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.parallel.ends", *map(str, (port, number, victim, way))],
-                cwd=ROOT,
-                env={**environment, "EMPATHEIA_JOIN_SECONDS": "4" if alone else "200"},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for number in ((victim,) if alone else (0, 1))
-        ]
-    found = {}
-    for case, processes in started.items():
-        texts = [process.communicate(timeout=240)[1] for process in processes]
-        found[case] = [(process.returncode, text) for process, text in zip(processes, texts)]
-    return found
+        names[way, victim] = [f"{way}-{victim}-{number}" for number in ((victim,) if alone else (0, 1))]
+        for name in names[way, victim]:
+            case = {"name": name, "port": port, "process": int(name[-1]), "victim": victim, "way": way}
+            cases.append({**case, "environment": {"EMPATHEIA_JOIN_SECONDS": "4" if alone else "200"}})
+    command = [sys.executable, "-m", "tests.parallel.ends", str(folder), json.dumps(cases)]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=240)
+    codes = json.loads((folder / "codes.json").read_text())
+    return {
+        case: [(codes[name], (folder / name).read_text(errors="replace")) for name in processes]
+        for case, processes in names.items()
+    }
 
 
 @pytest.mark.parametrize("case", ENDS, ids=lambda case: f"{case[0]} {case[1]}")
