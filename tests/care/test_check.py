@@ -73,6 +73,6 @@ def test_a_diagnosis_is_found_in_what_the_model_wrote_and_not_in_what_a_user_sai
     assert check_reply("You have depression.").kind == "diagnosis" and check(text) is None
 
 
-@pytest.mark.parametrize("text", ["", "   ", "…", "\x00", "🙂", "a" * 100_000])
+@pytest.mark.parametrize("text", ["", "   ", "…", "\x00", "🙂", "a" * 20_000])
 def test_text_without_words_is_no_danger(text):
     assert check(text) is None and check_reply(text) is None
