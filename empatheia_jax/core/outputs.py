@@ -62,7 +62,7 @@ class KVCache:
                 new = new.astype(own.dtype).reshape(*own.shape[:-2], *new.shape[-2:])
                 own = jax.lax.dynamic_update_slice_in_dim(own, new, self.index, axis=own.ndim + slots)
                 return (*store[:layer], own, *store[layer + 1 :])
-            start = [jnp.zeros((), jnp.int32)] * store.ndim
+            start: list[Any] = [jnp.zeros((), jnp.int32)] * store.ndim
             start[0], start[slots] = layer, self.index
             return jax.lax.dynamic_update_slice(store, new[None].astype(store.dtype), tuple(start))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -81,7 +82,8 @@ class _Held:
         """By the frame's display matrix: quarter turns, and the mirror images that front cameras write. Other angles count as
         the nearest quarter turn.
         """
-        found = frame.side_data.get(SideData.DISPLAYMATRIX)
+        side_data: Any = frame.side_data  # its types know names alone
+        found = side_data.get(SideData.DISPLAYMATRIX)
         if found is None:
             return cls()
         # (x, y) is shown at (a x + c y, b x + d y); y goes down.
