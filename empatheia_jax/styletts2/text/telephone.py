@@ -11,49 +11,15 @@ from empatheia_jax.styletts2.numerals import digits
 from empatheia_jax.styletts2.text.rules import NEAR, Rule, rule, words
 
 # Emergency and helpline numbers of three digits. Those of `_ALWAYS` are hardly ever amounts.
-_ALWAYS = ("911", "988")
+_ALWAYS = ("911", "988", "3114", "14416")
 _SERVICES = (
-    *(
-        "000",
-        "101",
-        "105",
-        "110",
-        "111",
-        "112",
-        "113",
-        "117",
-        "118",
-        "119",
-        "133",
-        "142",
-        "143",
-        "144",
-        "147",
-        "188",
-        "190",
-    ),
-    *(
-        "192",
-        "193",
-        "211",
-        "311",
-        "411",
-        "511",
-        "611",
-        "711",
-        "811",
-        "999",
-        "1098",
-        "1393",
-        "1577",
-        "1737",
-        "3114",
-        "14416",
-    ),
+    "000 101 105 106 110 111 112 113 117 118 119 133 142 143 144 147 188 190 192 193 211 311 411 511 611 711 811 999 1098 1393"
+    " 1553 1577 1737 1767 3919"
 )
-_SERVICE = rf"(?:{words((*_ALWAYS, *_SERVICES))})"
+_SERVICE = rf"(?:{words((*_ALWAYS, *_SERVICES.split()))})"
 _CALLING = r"""call(?:s|ed|ing)?|dial(?:s|l?ed|l?ing)?|text(?:s|ed|ing)?|phon(?:e|es|ed|ing)|ring(?:s|ing)?|rang|tele?phone|
-    hotline|helpline|lifeline|NHS|crisis\ line|emergenc(?:y|ies)|Samaritans|ambulance|police""".replace("\n    ", "")
+    hotline|helpline|lifeline|hopeline|linea|notruf|(?:telefon)?seelsorge|SAMU|CVV|NCMH|SOS|
+    NHS|crisis\ line|emergenc(?:y|ies)|Samaritans|ambulance|police""".replace("\n    ", "")
 _AFTER_CALLING = re.compile(rf"\b(?:{_CALLING})\b", re.I | re.X)
 # "112 is the number", "the number here is 112", "France: 3114".
 _IS_THE_NUMBER = re.compile(
@@ -61,7 +27,7 @@ _IS_THE_NUMBER = re.compile(
     rf"|(?-i:\b[A-Z][A-Za-z]+): {_SERVICE}\b",
     re.I,
 )
-_A_NUMBER = re.compile(rf"\b(?:{_CALLING}|number|mobile|cell|tel)\b", re.I | re.X)
+_A_NUMBER = re.compile(rf"\b(?:{_CALLING}|number|mobile|cell|tel|ph|mob|fax)\b", re.I | re.X)
 
 # Words that are counted: "911 people" is an amount.
 COUNTED = (
@@ -128,6 +94,11 @@ def _national(match: re.Match[str]) -> str:
     return _said(match[0])
 
 
+def _grouped(match: re.Match[str]) -> str:
+    """717 003 717; but 900 000 000 and 700 500 300 people are amounts."""
+    return match[0] if match[0].endswith("000") or _IS_AMOUNT.match(match.string, match.end()) else _said(match[0])
+
+
 def _after_a_call(match: re.Match[str]) -> str:
     if len(re.sub(r"\D", "", match["number"])) < 3 or _IS_AMOUNT.match(match.string, match.end()):
         return match[0]
@@ -153,7 +124,7 @@ def _list(match: re.Match[str]) -> str:
 
 def _alternatives(match: re.Match[str]) -> str:
     """911/999/112: nine one one or nine nine nine or one one two."""
-    found = match[0].split("/")
+    found = [each.strip() for each in match[0].split("/")]
     if not ({*_ALWAYS, "999"} & {*found} or _AFTER_CALLING.search(_sentence(match))):
         return match[0]
     return " or ".join(map(digits, found))
@@ -177,6 +148,13 @@ def _long_number(match: re.Match[str]) -> str:
 
 RULES: tuple[Rule, ...] = (
     rule(r"\bPorsche 911\b", "Porsche nine eleven"),
+    rule(r"\b([Tt]el)(?:\.:?|:)? (?=[+(]?\d)", r"\1ephone "),
+    rule(r"\b([Pp]h)[.:]{1,2} (?=[+(]?\d)", r"\1one "),
+    rule(r"\b([A-Z]{3,}: ?)(\d{5,6})\b(?![.,]\d)", lambda match: match[1] + _said(match[2])),  # SHOUT: 85258
+    rule(r"(?<![\w.,$€£/-])(?<!\d )8([ -])800\1\d{3,4}\1\d{2,4}(?:[ -]\d{2})?(?![\w-]|[.,]\d)", _telephone),  # Russia
+    rule(r"\(\d{2,3}\)\s?\d{4,5}[ -]\d{4}\b", _telephone),  # (55) 5259-8121
+    rule(r"(?<![\w.,$€£/-])(?<!\d )\d{4} \d{3} \d{3}(?![\w-]| \d|[.,]\d)", _telephone),
+    rule(r"(?<![\w.,$€£/-])(?<!\d )[6-9]\d\d \d{3} \d{3}(?![\w-]| \d|[.,]\d|\s?[$€£%])", _grouped),  # 717 003 717
     rule(r"(?<![\w-])\d(?:-\d){2,}(?![\w-])", lambda match: digits(match[0])),  # 9-1-1
     rule(r"(?<![\w.])(?:\(\+\d{1,3}\)|\+\d{1,3})(?:[\s.-]?\(?\d{1,5}\)?){2,6}(?!\d)", _telephone),
     rule(
@@ -204,7 +182,7 @@ RULES: tuple[Rule, ...] = (
         r"(?<![\w.,$€£/-])(?<!\d )(?:\(0\d{1,4}\)\s?|0\d{1,4}[ ./-])\d{2,8}(?:[ -]\d{2,8}){0,4}(?![\w:]|[/.,-]\d)",
         _national,
     ),
-    rule(r"\b1[38]00(?=[A-Z]{3,}\b)", lambda match: digits(match[0]) + " "),  # 1800RESPECT
+    rule(r"\b1[38]00 ?(?=[A-Z]{3,}\b)", lambda match: digits(match[0].strip()) + " "),  # 1800RESPECT
     rule(r"(?<![\d.,:$€£-] )(?<![\w.,:/$€£-])13 \d\d \d\d\b(?! ?\d|[:/-])", _telephone),  # Australian, as 13 14 50
     rule(r"\b13 ?11 ?14\b|\b116[ -]?\d{3}\b|\b741[ -]?741\b", _telephone),
     rule(rf"(?<![\w.$€£/-])(?P<first>\([2-9]\d\d\)|[2-9]\d\d)[-. ]\d{{4}}(?![\w-]|[.,]\d){_EXTENSION}", _local),
@@ -215,7 +193,7 @@ RULES: tuple[Rule, ...] = (
         _after_a_call,
         re.I | re.X,
     ),
-    rule(rf"(?<![\w.,$€£/:#-]){_SERVICE}(?:/{_SERVICE})+(?![\w:/]|-\d|[.,]\d)", _alternatives),
+    rule(rf"(?<![\w.,$€£/:#-]){_SERVICE}(?:\s?/\s?{_SERVICE})+(?![\w:/]|-\d|[.,]\d)", _alternatives),
     rule(rf"(?<![\w.,$€£/:#-]){_SERVICE}(?:(?:, or |, and |, | or | and ){_SERVICE})+(?![\w:/]|-\d|[.,]\d)", _list),
     rule(rf"(?<![\w.,$€£/:#-]){_SERVICE}(?![\w:/]|-\d|[.,]\d)", _helpline),
     rule(
@@ -223,6 +201,10 @@ RULES: tuple[Rule, ...] = (
         r"|number)(?: (?:number|code|no\.?|id))?(?: is|:| #)? )(?P<number>\d{4,})\b(?![.,]\d)(?! (?:people|times|dollars)\b)",
         _code,
         re.I,
+    ),
+    rule(
+        r"\b([Ee]xt)(?:\.|ension)?:? (\d{2,6})\b(?![.,]\d| (?:days?|weeks?|months?|years?|hours?|minutes?)\b)",
+        lambda match: f"{match[1]}ension {digits(match[2])}",
     ),
     rule(r"(?<=\b[A-Z]{2} )\d{5}(?:-\d{4})?\b", _telephone),  # CA 90210
     rule(r"(?<![\w.,$€£-])\d{7,}(?![\w,]|\.\d|\s?%)", _long_number),
