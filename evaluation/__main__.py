@@ -61,6 +61,12 @@ def tables(argv: Sequence[str]) -> int:
     )
     options.add_argument("--ratings", type=Path, help="ratings collected by `python -m evaluation collect`")
     options.add_argument(
+        "--training",
+        type=Path,
+        action="append",
+        help="dialogues that the systems learned from, for copied words; DATA/train.json by default; may be given again",
+    )
+    options.add_argument(
         "--judges",
         type=_names,
         help="of dnsmos, whisper, 'voice print', syncnet, face, landmarks; all that are there by default",
@@ -79,7 +85,7 @@ def tables(argv: Sequence[str]) -> int:
         import jax
 
         tree = Tree(given.data)
-        training = tree.split_file("train") if "train" in tree.splits() else None
+        own = [tree.split_file("train")] if "train" in tree.splits() else []
         evaluation = run.evaluate(
             given.folders,
             tree.split_file(given.split),
@@ -88,7 +94,7 @@ def tables(argv: Sequence[str]) -> int:
             last_turn_only=given.last_turns,
             judges=Judges(given.face_judge, given.judges),
             ratings=given.ratings,
-            training=training,
+            training=given.training or own,
             rows=given.rows,
         )
         if jax.process_index() == 0:

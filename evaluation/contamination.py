@@ -14,7 +14,7 @@ LENGTH = 8
 
 
 class TrainingReplies:
-    """The responses of a training split: whole, and as runs of `LENGTH` words."""
+    """The responses of training splits: whole, and as runs of `LENGTH` words."""
 
     def __init__(self, responses: Iterable[str]):
         self._whole: set[tuple[str, ...]] = set()
@@ -25,9 +25,9 @@ class TrainingReplies:
             self._runs.update(map(hash, ngrams(tokens, LENGTH)))
 
     @classmethod
-    def of(cls, path: Path) -> TrainingReplies:
-        """Of a file in the released layout; malformed conversations are passed over, as training does."""
-        found = (each for _, each in schema.iterate(path) if not isinstance(each, UserError))
+    def of(cls, paths: Iterable[Path]) -> TrainingReplies:
+        """Of files in the released layout; malformed conversations are passed over, as training does."""
+        found = (each for path in paths for _, each in schema.iterate(path) if not isinstance(each, UserError))
         return cls(turn.response for each in found for turn in each.turns if turn.response)
 
     def verbatim(self, tokens: Sequence[str]) -> bool:

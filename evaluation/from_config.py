@@ -14,31 +14,39 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl.flags import FlagValues
 from ml_collections import ConfigDict
 
-from configs.tables import BASELINES, EMBEDDED, ROWS, Row
-from data_pipeline.layout import Tree
+from configs.tables import BASELINES, EMBEDDED, ROWS, Row, small_baseline
+from data_pipeline.layout import SPLITS, Tree
 from empatheia_jax import settings
-from empatheia_jax.conversation.reply_folder import MANIFEST
+from empatheia_jax.conversation.reply_folder import MANIFEST, Manifest
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_text
 from empatheia_jax.parallel.distributed import from_environment
 from empatheia_jax.requirements import writable
 from empatheia_jax.runs import fit
 from empatheia_jax.runs.run import Run
+from evaluation import questions
+from evaluation.ground_truth import last_turns
 from evaluation.report import MARKDOWN
 from evaluation.shared_stages import share
 
 Call = Callable[[Sequence[str]], int]
 
 
+def as_flags(values: Mapping[str, Any]) -> list[str]:
+    """Values of a config as flags."""
+    return [f"--config.{key}={'' if value is None else value}" for key, value in values.items()]
+
+
 def overrides(row: Row) -> list[str]:
     """A row's values as flags."""
-    return [f"--config.{key}={'' if value is None else value}" for key, value in row.values.items()]
+    return as_flags(row.values)
 
 
 def config_of(base: ConfigDict, row: Row) -> settings.Experiment:
@@ -54,8 +62,12 @@ def _settings_of(place: Path) -> list[str]:
     run = Run(place)
     if not run.config_path.is_file():
         return []
-    values = fit.flat(run.config())
-    return [f"--config.{key}={value}" for key, value in values.items() if key != "trains"]
+    return as_flags({key: value for key, value in fit.flat(run.config()).items() if key != "trains"})
+
+
+def answered(replies: Path, wanted: int) -> bool:
+    """Whether a folder of replies is complete and answers at least so many turns."""
+    return (replies / MANIFEST).is_file() and len(Manifest.read(replies).ids) >= wanted
 
 
 def config_flags(argv: Sequence[str]) -> list[str]:
@@ -135,7 +147,9 @@ def run(
       split: whose turns are answered.
       data: the data set of the evaluation, if not the one of the training.
       rows: keys of `configs.tables.ROWS`, or of its `BASELINES`; by default the former's that need no other backbone. A baseline
-        is trained by `configs/baselines.py` and without knowledge, unless its run (RUNS/cem) was begun with others.
+        is trained by `configs/baselines.py` and without knowledge, unless its run (RUNS/cem) was begun with others. Where `base`
+        begins from the starter, the baselines learn from the corpus too, in OUTPUT/corpus, at the sizes of
+        `configs.tables.small_baseline`.
       runs: folder of the rows' runs, if not OUTPUT/runs.
       folders: further folders of replies, `ROW=FOLDER` or `FOLDER`: KEMP, CEM, CASE, another system.
       limit: the first turns only.
@@ -152,10 +166,16 @@ def run(
         raise UserError(f"--rows names {unknown[0]}; expected some of {known} (others with --folders=ROW=FOLDER)")
     wanted, text_only = [each for each in wanted if each in ROWS], [each for each in wanted if each in BASELINES]
     wanted += [ROWS[each].of for each in wanted if ROWS[each].of and ROWS[each].of not in wanted]
-    learnt = Path(config_of(base, Row()).data.path)
+    full = config_of(base, Row())
+    learnt = Path(full.data.path)
     data, elsewhere = data or learnt, data is not None
-    Tree(data).split_file(split)
+    asked = Tree(data).split_file(split)
+    last = ["--last-turns"] if full.data.last_turn_only else []
+    found = questions.read(asked)
+    turns = len(last_turns(found) if last else found)
+    turns = turns if limit is None else min(limit, turns)
     runs = runs or output / "runs"
+    corpus = output / "corpus" if full.start else None
 
     def step(name: str, arguments: Sequence[str]) -> None:
         print(f"== {name}", flush=True)
@@ -166,6 +186,19 @@ def run(
         own = ROWS[row].of or row
         return workdir if own == "empatheia" and workdir is not None else runs / own
 
+    given: list[str] = []
+    if corpus is not None and not all((corpus / f"{each}.json").is_file() for each in SPLITS):
+        step("the starter's dialogues", ["-m", "data_pipeline.corpus", f"--output={corpus}"])
+    for row in text_only:  # first, since they are quick
+        replies, trained_in = output / "replies" / row, runs / row
+        given.append(f"{row}={replies}")
+        command = [launcher, f"--config=configs/baselines.py:{row}", f"--workdir={trained_in}"]
+        if not (trained_in / row).is_dir():
+            ours = {"data": corpus or learnt, "seed": full.seed, **(small_baseline(row) if corpus else {})}
+            step(f"train {row}", [*command, *(_settings_of(trained_in) or as_flags(ours))])
+        if not answered(replies, turns):
+            asking = [*command, "--mode=reply", f"--input={asked}", f"--output={replies}"]
+            step(f"answer as {row}", [*asking, *([f"--limit={limit}"] if limit else [])])
     trained: list[Run] = [Run(folder_of("empatheia"))]
     for row in sorted(wanted, key=lambda each: each != "empatheia"):
         if ROWS[row].of:
@@ -182,11 +215,10 @@ def run(
             step(f"train {row}", [launcher, *flags, *overrides(ROWS[row]), f"--workdir={place.folder}"])
         if place.folder not in [each.folder for each in trained]:
             trained.append(place)
-    given: list[str] = []
     for row in wanted:
         replies = output / "replies" / row
         given.append(f"{row}={replies}")
-        if (replies / MANIFEST).is_file() and limit is None:
+        if answered(replies, turns):
             continue
         values = ROWS[ROWS[row].of or row]
         command = [launcher, *flags, *overrides(values), "--mode=reply", f"--input={split}", f"--output={replies}"]
@@ -194,25 +226,13 @@ def run(
         command += [f"--config.data.path={data}"] if elsewhere else []
         command += ["--modalities=text"] if ROWS[row].text else []
         step(f"answer as {row}", command)
-    for row in text_only:
-        replies, trained_in = output / "replies" / row, runs / row
-        given.append(f"{row}={replies}")
-        command = [launcher, f"--config=configs/baselines.py:{row}", f"--workdir={trained_in}"]
-        if not (trained_in / row).is_dir():
-            flags_of = _settings_of(trained_in) or [
-                f"--config.data={learnt}",
-                f"--config.seed={config_of(base, Row()).seed}",
-            ]
-            step(f"train {row}", [*command, *flags_of])
-        if not (replies / MANIFEST).is_file() or limit is not None:
-            asked = Tree(data).split_file(split)
-            asking = [*command, "--mode=reply", f"--input={asked}", f"--output={replies}"]
-            step(f"answer as {row}", [*asking, *([f"--limit={limit}"] if limit else [])])
-    truth = output / "replies" / "ground-truth"
+    truth, where = output / "replies" / "ground-truth", [f"--data={data}", f"--split={split}", *last]
     if not (truth / MANIFEST).is_file():
-        step("ground truth", ["-m", "evaluation", "truth", f"--data={data}", f"--split={split}", f"--output={truth}"])
-    evaluate = ["-m", "evaluation", "tables", f"--data={data}", f"--split={split}", f"--output={output}"]
+        step("ground truth", ["-m", "evaluation", "truth", *where, f"--output={truth}"])
+    evaluate = ["-m", "evaluation", "tables", *where, f"--output={output}"]
     evaluate += ["--common"] if limit or folders else []
+    learnt_from = [each / "train.json" for each in (learnt, corpus) if each is not None]
+    evaluate += [f"--training={each}" for each in learnt_from if each.is_file()]
     step("evaluate", [*evaluate, f"ground-truth={truth}", *given, *folders])
     if first_process():
         for each in trained:

@@ -121,7 +121,7 @@ def evaluate(
     last_turn_only: bool = False,
     judges: Judges | None = None,
     ratings: Path | None = None,
-    training: Path | None = None,
+    training: Sequence[Path] = (),
     rows: Sequence[str] | None = None,
     label_map: str = "paper",
 ) -> Evaluation:
@@ -135,7 +135,7 @@ def evaluate(
       last_turn_only: only the last turn of each dialogue.
       judges: which judges to ask; by default all that are installed.
       ratings: a file of collected ratings.
-      training: the training split, for contamination.
+      training: files of dialogues that the systems learned from, for contamination.
       rows: rows to show; by default all.
       label_map: from the 32 emotions to the 7.
 
@@ -168,7 +168,7 @@ def evaluate(
         store=store,
         label_map=label_map,
         ratings=None if ratings is None else Ratings.read(ratings),
-        training=None if training is None else TrainingReplies.of(training),
+        training=TrainingReplies.of(training) if training else None,
         rows=rows,
     )
     if result.ratings is not None:

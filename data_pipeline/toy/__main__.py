@@ -1,4 +1,4 @@
-"""`python -m data_pipeline.toy --output=data/toy [--dialogues=corpus] [--count=N]`: our dialogues with speech and faces."""
+"""`python -m data_pipeline.toy --output=data/toy [--dialogues=corpus] [--count=N] [--test=N]`: our dialogues with speech and faces."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
         help="what listeners show: the answer to an emotion, or the speaker's own, weaker",
     )
     options.add_argument("--count", type=int, help="number of dialogues; all of them by default")
+    options.add_argument("--test", type=int, help="dialogues in the test split; as --count says by default")
     options.add_argument("--voice", type=Path, default=Path("weights/kokoro"), help="weights folder of the voice")
     options.add_argument("--size", type=int, default=128, help="height and width of the videos in pixels")
     return options
@@ -59,6 +60,7 @@ def main(argv: list[str]) -> int:
             progress,
             options.dialogues,
             options.expression,
+            options.test,
         )
     said = ", ".join(f"{split} {count}" for split, count in counts.items())
     print(

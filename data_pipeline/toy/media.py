@@ -117,8 +117,11 @@ class DrawnFace:
         return motion, drawn_face.draw_batches(person, motion, self.size)
 
 
-def choose(count: int | None, dialogues: str = "toy") -> dict[str, list[Conversation]]:
+def choose(count: int | None, dialogues: str = "toy", test: int | None = None) -> dict[str, list[Conversation]]:
     """All splits of a set, or `count` dialogues in all with about 15 % (at least one) in valid and in test.
+
+    With `test`, the test split has so many dialogues, and the others are what they are without: more held-out dialogues do not
+    change what is trained on.
 
     Raises:
         UserError: the set's name is none of `DIALOGUES`, fewer than 3 were asked for, or more than there are.
@@ -127,17 +130,29 @@ def choose(count: int | None, dialogues: str = "toy") -> dict[str, list[Conversa
         raise UserError(f"--dialogues={dialogues}; expected one of {', '.join(DIALOGUES)}")
     source = DIALOGUES[dialogues]
     splits = {split: source.conversations(split) for split in source.SPLITS}
-    total = sum(map(len, splits.values()))
+    if test is not None and not 1 <= test <= len(splits["test"]):
+        raise UserError(f"--test={test}; expected 1 to {len(splits['test'])}")
+    sizes = _sizes(count, {split: len(each) for split, each in splits.items()})
+    if test is not None:
+        sizes["test"] = test
+    if count is None and test is None:
+        return splits  # in their own order
+    return {split: _varied(conversations)[: sizes[split]] for split, conversations in splits.items()}
+
+
+def _sizes(count: int | None, there: dict[str, int]) -> dict[str, int]:
+    """Dialogues in each split."""
     if count is None:
-        return splits
+        return dict(there)
+    total = sum(there.values())
     if not 3 <= count <= total:
         raise UserError(f"--count={count}; expected 3 to {total}")
-    held = max(1, min(round(0.15 * count), len(splits["valid"]), len(splits["test"])))
-    sizes = {"train": min(count - 2 * held, len(splits["train"])), "valid": held, "test": held}
+    held = max(1, min(round(0.15 * count), there["valid"], there["test"]))
+    sizes = {"train": min(count - 2 * held, there["train"]), "valid": held, "test": held}
     # What train cannot give comes from valid, then from test.
-    sizes["valid"] = min(count - sizes["train"] - sizes["test"], len(splits["valid"]))
+    sizes["valid"] = min(count - sizes["train"] - sizes["test"], there["valid"])
     sizes["test"] = count - sizes["train"] - sizes["valid"]
-    return {split: _varied(conversations)[: sizes[split]] for split, conversations in splits.items()}
+    return sizes
 
 
 def _varied(conversations: Sequence[Conversation]) -> list[Conversation]:
@@ -184,6 +199,7 @@ def build(
     progress: Callable[[int, int], None] = lambda done, total: None,
     dialogues: str = "toy",
     reading: Expression = "empathic",
+    test: int | None = None,
 ) -> dict[str, int]:
     """Makes a set with speech and faces from our dialogues (`DIALOGUES`); returns the number of utterances per split.
 
@@ -194,7 +210,7 @@ def build(
         UserError: the folder holds a set that other weights or another version made.
     """
     output = Path(output)
-    splits = choose(count, dialogues)
+    splits = choose(count, dialogues, test)
     stamp = output / "made_by.json"
     made_by = {
         "voice": voice.name,

@@ -154,6 +154,15 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert sum(map(len, media.choose(20).values())) == 20 and sum(map(len, media.choose(81).values())) == 81
 
 
+def test_more_held_out_dialogues_leave_the_training_alone():
+    few, more = media.choose(13), media.choose(13, test=9)
+    assert len(more["test"]) == 9 and more["test"][: len(few["test"])] == few["test"]
+    assert (more["train"], more["valid"]) == (few["train"], few["valid"])
+    assert {media.emotion_at(each, 0) for each in more["test"][:7]} == set(labels.EMOTIONS_7)
+    with pytest.raises(UserError, match="--test=0; expected 1 to"):
+        media.choose(13, test=0)
+
+
 def test_other_weights_do_not_add_to_a_set(tmp_path):
     media.build(tmp_path / "toy", Hum(), Card(), count=3)
     other = Hum()

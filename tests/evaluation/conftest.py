@@ -57,7 +57,7 @@ def cache(tmp_path_factory):
 def evaluation(data, truth, others, cache):
     """All of them, evaluated without the judges of the extra."""
     pairs = [(None, truth), *((None, each) for each in others.values())]
-    return run.evaluate(pairs, data / "test.json", cache, judges=Judges(chosen=()), training=data / "train.json")
+    return run.evaluate(pairs, data / "test.json", cache, judges=Judges(chosen=()), training=[data / "train.json"])
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from configs import baselines, debug, joint
-from configs.tables import ROWS
+from configs import baselines, debug, joint, quickstart
+from configs.tables import ROWS, small_baseline
 from converters.release import card
+from data_pipeline.corpus import __main__ as corpora
+from empatheia_jax import settings
+from empatheia_jax.baselines.settings import BaselineTraining
 from empatheia_jax.errors import UserError
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import resolve
@@ -71,6 +74,12 @@ def test_one_command_trains_answers_and_evaluates_and_goes_on(data, asked, full,
     given.clear()
     from_config.run(base, flags, tmp_path / "out", rows=["pipeline"], workdir=full.folder, run_command=command)
     assert [each[2] for each in given] == ["truth", "tables"]  # what is complete is not done again
+    assert f"--training={data}/train.json" in given[-1] and "--last-turns" not in given[-1]
+    given.clear()
+    base.data.last_turn_only = True
+    from_config.run(base, flags, tmp_path / "out", rows=["pipeline"], workdir=full.folder, run_command=command)
+    assert "--last-turns" in given[-1] and "--last-turns" in given[-2]
+    base.data.last_turn_only = False
     with pytest.raises(UserError, match="failed with exit code 3"):
         from_config.run(base, flags, tmp_path / "out", rows=["pipeline"], workdir=full.folder, run_command=lambda _: 3)
     with pytest.raises(UserError, match="--rows names kempt"):
@@ -118,3 +127,46 @@ def test_the_text_baselines_are_rows_that_train_on_the_same_dialogues(data, tmp_
     assert answer[3:] == ["--mode=reply", f"--input={data}/test.json", f"--output={tmp_path}/out/replies/kemp"]
     assert "--config.knowledge=k" in again and "--config.seed=7" not in again  # a run that was begun keeps its settings
     assert "truth" in truth and f"cem={tmp_path}/out/replies/cem" in tables
+
+
+def test_replies_to_a_few_turns_are_continued_and_those_to_enough_are_kept(data, asked, full, tmp_path):
+    base, given = debug.get_config(), []
+    base.data.path = str(data)
+    replies = tmp_path / "out" / "replies" / "pipeline"
+    text_system(replies, "any", dict(list(asked.items())[:2]))
+    folders.untrained(config_of(base, ROWS["pipeline"]), tmp_path / "out" / "runs" / "pipeline")
+    (tmp_path / "out" / "tables.md").write_text("### Table 2\n")
+
+    def answers(**chosen):
+        given.clear()
+        command = lambda arguments: given.append(arguments) or 0  # noqa: E731
+        from_config.run(base, [], tmp_path / "out", rows=["pipeline"], run_command=command, **chosen)
+        return [each for each in given if "--mode=reply" in each]
+
+    assert not answers(limit=2)
+    assert "--limit=3" in answers(limit=3)[0]
+    assert len(answers()) == 1  # two replies are not the whole split
+
+
+def test_beside_a_run_that_begins_from_the_starter_the_baselines_learn_from_its_dialogues_too(data, tmp_path):
+    base, given = quickstart.get_config(), []
+    base.data.path = str(data)
+
+    def command(arguments):
+        given.append(arguments)
+        return 0
+
+    out = tmp_path / "out"
+    from_config.run(base, ["--config=configs/quickstart.py"], out, rows=["case"], run_command=command)
+    corpus, train, answer, _, tables = given
+    assert corpus == ["-m", "data_pipeline.corpus", f"--output={out}/corpus"]
+    assert {f"--config.data={out}/corpus", "--config.seed=13", "--config.network.width=50"} <= {*train}
+    assert f"--input={data}/test.json" in answer
+    values = baselines.get_config("case")
+    values.update_from_flattened_dict(dict(small_baseline("case")))  # every key is one of the config
+    assert settings.read(BaselineTraining, values).steps == 500 and values.pretrain_steps == 250
+    corpora.main([f"--output={out}/corpus"])
+    given.clear()
+    from_config.run(base, ["--config=configs/quickstart.py"], out, rows=["case"], run_command=command)
+    assert given[0][1] == "--config=configs/baselines.py:case"  # written once
+    assert f"--training={out}/corpus/train.json" in given[-1]
