@@ -49,5 +49,5 @@ def accuracy_by_speaker(evaluation: Evaluation, row: str) -> Table | None:
         for number, word in enumerate(words):
             speakers = {n: evaluation.questions[n].speaker for n in found}
             add(word, [n for n, each in speakers.items() if each is not None and each.ids[index] == number])
-    title = f"Figure 6: accuracy of {system.name} by emotion, age and gender of the speaker"
+    title = f"Figure 6: accuracy of {system.title} by emotion, age and gender of the speaker"
     return Table("figure6", title, [Column("accuracy", "Acc")], rows)

@@ -87,7 +87,7 @@ CELLS: Mapping[str, Callable[[Evaluation, System], Cell]] = {
     },
     **{
         name: _column(name)
-        for name in ("lips_confidence", "lips_offset", "dnsmos", "voice_similarity", "words_per_second")
+        for name in ("lips_confidence", "lips_offset", "dnsmos", "distillmos", "voice_similarity", "words_per_second")
     },
     **{name: _column(name) for name in ("f0", "f0_range", "level_range", "seconds", "film_minus_speech")},
     **{name: _column(name) for name in LANDMARKS if name != "face_seen"},
@@ -104,6 +104,7 @@ JUDGE_OF = {
     "sync_offset": "syncnet",
     "sync_distance": "syncnet",
     "dnsmos": "dnsmos",
+    "distillmos": "distillmos",
     "word_error_rate": "whisper",
     "voice_similarity": "voice print",
     "face": "face",
@@ -111,6 +112,7 @@ JUDGE_OF = {
 }
 _SPEECH = {
     "dnsmos",
+    "distillmos",
     "word_error_rate",
     "voice_similarity",
     "words_per_second",
@@ -158,8 +160,17 @@ def table(
         made.append(Row(row, name, found, "" if system else MISSING_ROW))
     given = [each for each in (evaluation.system(row) for row in rows) if each is not None]
     said = [
-        f"{each.name}: {each.manifest.extra['note']}"
+        f"{each.title}: {each.manifest.extra['note']}"
         for each in given
         if isinstance(each.manifest.extra.get("note"), str)
     ]
-    return Table(key, title, columns, made, [*notes, *said])
+    return Table(key, title, columns, made, [*notes, *_language_models(given), *said])
+
+
+def _language_models(systems: Sequence[System]) -> list[str]:
+    """Which language model our numbers are of, where systems say it: the paper's rows are named after theirs."""
+    found: dict[str, list[str]] = {}
+    for each in systems:
+        if isinstance(name := each.manifest.extra.get("language_model"), str):
+            found.setdefault(name, []).append(each.title)
+    return [f"Language model of {', '.join(titles)}: {name}." for name, titles in found.items()]

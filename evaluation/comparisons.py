@@ -37,9 +37,9 @@ def measured_differences(evaluation: Evaluation, row: str = "empatheia") -> Tabl
                 )
     return _table(
         "differences",
-        f"{ours.name} minus each other system",
+        f"{ours.title} minus each other system",
         [Column(key, title, 3, 0) for key, title in columns if any(key == column for _, column in pairs)],
-        {each.row: paper.SYSTEMS.get(each.row, each.name) for each in others},
+        {each.row: each.title for each in others},
         pairs,
         "Paired over turns",
     )

@@ -254,7 +254,7 @@ def figure_8(evaluation: Evaluation, count: int = 2, ids: Sequence[str] = ()) ->
     for case in cases:
         lines.append(f"{case.id} ({case.why})\n  asked: {case.asked}\n  true emotion: {case.emotion or 'not known'}")
         for system, reply in case.answers:
-            lines.append(f"  {system.name} [{reply.emotion or 'no emotion'}]: {reply.response}")
+            lines.append(f"  {system.title} [{reply.emotion or 'no emotion'}]: {reply.response}")
     return Figure("figure8", title, text="\n".join(lines), cases=cases)
 
 

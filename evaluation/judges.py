@@ -13,7 +13,7 @@ import numpy as np
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.media import face_landmarks, tflite
-from evaluation import films, landmarks, lip_sync
+from evaluation import distill_mos, films, landmarks, lip_sync
 from evaluation.frames import nearest_in_time
 from evaluation.speech_judges import Absent, Opinion, VoicePrint, Whisper
 
@@ -30,6 +30,24 @@ class _SyncNet:
 
     def __call__(self, frames: np.ndarray, samples: np.ndarray) -> lip_sync.Sync:
         return self._judge(frames, samples)
+
+
+class _DistillMos:
+    def __init__(self) -> None:
+        try:
+            folder = weights.find(distill_mos.KIND)
+        except UserError:
+            raise Absent(
+                "Distill-MOS's weights are missing; run: pip install --no-deps distillmos && "
+                "python -m converters.convert --source=distillmos --output=weights/distillmos"
+            ) from None
+        self.identity = "Distill-MOS " + str(weights.describe(folder)["sha256"])[:16]
+        self._judge = distill_mos.Judge(
+            weights.restore(folder, distill_mos.DistillMos, distill_mos.DistillMosConfig, kind=distill_mos.KIND)
+        )
+
+    def __call__(self, wave: np.ndarray) -> float:
+        return self._judge(wave)
 
 
 class _Face:
@@ -89,6 +107,7 @@ class Judges:
             makers: dict[str, Callable[[], Any]] = {
                 "syncnet": _SyncNet,
                 "dnsmos": Opinion,
+                "distillmos": _DistillMos,
                 "whisper": Whisper,
                 "voice print": VoicePrint,
                 "face": lambda: _Face(self.face_folder),

@@ -147,10 +147,10 @@ def table(
     told = hashlib.sha256(judge.rubric.encode()).hexdigest()[:12]
     return Table(
         "judge",
-        f"A language model's preference for {ours.name} (not a headline number)",
+        f"A language model's preference for {ours.title} (not a headline number)",
         [
             Column("people", f"agrees with people on {scale}, %", 1),
-            Column("ours", f"prefers {ours.name}, %", 1),
+            Column("ours", f"prefers {ours.title}, %", 1),
             Column("tie", "tie, %", 1, 0),
             Column("turned", "turns with the order, %", 1, -1),
         ],

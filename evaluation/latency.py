@@ -31,6 +31,6 @@ def latency(evaluation: Evaluation) -> Table | None:
             }
             rows.append(Row(row, name, found))
     hardware = "; ".join(
-        f"{each.name}: {each.manifest.hardware or 'hardware not stated'}" for each in evaluation.systems
+        f"{each.title}: {each.manifest.hardware or 'hardware not stated'}" for each in evaluation.systems
     )
     return Table("latency", "Seconds of each part of a reply", columns, rows, [hardware])

@@ -141,6 +141,10 @@ def _opinion(clip: Clip, reference: Clip | None, judge: Any) -> Values:
     return {"dnsmos": judge(clip.sound)}
 
 
+def _distilled(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    return {"distillmos": judge(clip.sound)}
+
+
 def _words(clip: Clip, reference: Clip | None, judge: Any) -> Values:
     said, heard = words(clip.reply.response), words(judge(clip.sound))
     return {"word_errors": word_errors(heard, said), "words_said": len(said), "heard": " ".join(heard)}
@@ -188,6 +192,7 @@ MEASURES = (
         "syncnet", ("sync_confidence", "sync_offset", "sync_distance"), ("film", "speech"), _syncnet, judge="syncnet"
     ),
     Measure("opinion", ("dnsmos",), ("speech",), _opinion, judge="dnsmos"),
+    Measure("distilled opinion", ("distillmos",), ("speech",), _distilled, judge="distillmos"),
     Measure("words", ("word_errors", "words_said", "heard"), ("speech",), _words, judge="whisper", reads_text=True),
     Measure("voice print", ("voice_similarity",), ("speech", "reference speech"), _voice_print, judge="voice print"),
     Measure("face", ("face_emotion",), ("film",), _face, judge="face"),
@@ -202,7 +207,6 @@ MEASURES = (
 )
 
 NOT_BUILT = {
-    "DistillMOS": "it runs in PyTorch, which nothing of ours imports; DNSMOS is measured instead",
     "age and gender of the face, identity kept": "no network that reads them is among the extras",
 }
 """Companions that the evaluation does not measure, and why; printed in every report."""

@@ -14,6 +14,7 @@ from evaluation.figures import Case, Figure
 from evaluation.measures import NOT_BUILT
 from evaluation.paper import Column
 from evaluation.run import Evaluation
+from evaluation.systems import System
 from evaluation.tables import Table
 
 MARKDOWN = "tables.md"
@@ -33,7 +34,8 @@ th,td{padding:.45rem .8rem;text-align:right;vertical-align:top;border-bottom:1px
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--back)}thead th{background:var(--panel)}
 thead th:first-child{background:var(--panel)}tr:last-child td{border-bottom:0}td b{font-size:1rem}
 td small{display:block;color:var(--soft);font-size:.74rem}td .paper{color:var(--paper)}
-tr.missing td{color:var(--soft)}.note{color:var(--soft);font-size:.85rem;margin:.4rem 0;max-width:95ch}
+tr.missing td{color:var(--soft)}.words td,.words th{text-align:left}
+.note{color:var(--soft);font-size:.85rem;margin:.4rem 0;max-width:95ch}
 .facts{background:var(--panel);border-radius:8px;padding:.8rem 1rem;font-size:.9rem}.facts dt{font-weight:600}
 .facts dd{margin:0 0 .3rem}img{max-width:100%;border-radius:8px;background:#fff}pre{overflow-x:auto;background:var(--panel);
 padding:1rem;border-radius:8px;font-size:.8rem}.case{border:1px solid var(--line);border-radius:10px;padding:1rem;margin:1rem 0}
@@ -110,7 +112,7 @@ def _case(case: Case, media: _Media) -> str:
         )
         chain = f"<details><summary>chain of empathy</summary><ul>{steps}</ul></details>" if steps else ""
         answers.append(
-            f"<figure>{shown}<figcaption><b>{html.escape(system.name)}</b><br>{emotion}{html.escape(reply.response)}{chain}"
+            f"<figure>{shown}<figcaption><b>{html.escape(system.title)}</b><br>{emotion}{html.escape(reply.response)}{chain}"
             "</figcaption></figure>"
         )
     return (
@@ -145,16 +147,7 @@ def facts(evaluation: Evaluation) -> dict[str, str]:
     found["turns"] = (
         f"{asked} evaluated; {evaluation.unanswered} of the test file answered by nobody; {len(evaluation.left_out)} left out"
     )
-    for each in evaluation.systems:
-        said = each.manifest
-        parts = [
-            f"row {each.row}",
-            f"seed {said.seed}" if said.seed is not None else "seed not stated",
-            f"config {said.config[:12]}" if said.config else "config not stated",
-            said.hardware or "hardware not stated",
-            f"terms: {said.terms}" if said.terms else "terms not stated",
-        ]
-        found[each.name] = "; ".join(parts)
+    found |= {name: "; ".join(of_system(each).values()) for name, each in _named(evaluation).items()}
     found["media"] = f"{results.MEDIA} {films.versions()}."
     absent = [f"{name}: {why}" for name, why in evaluation.judges.absent.items()]
     absent += [f"{name}: {why}" for name, why in NOT_BUILT.items()]
@@ -162,16 +155,60 @@ def facts(evaluation: Evaluation) -> dict[str, str]:
     return {**found, **evaluation.facts}
 
 
+def _named(evaluation: Evaluation) -> dict[str, System]:
+    """Every system by its title, and by its row too where two have one title."""
+    titles = [each.title for each in evaluation.systems]
+    return {
+        each.title if titles.count(each.title) == 1 else f"{each.title} ({each.row})": each
+        for each in evaluation.systems
+    }
+
+
+def of_system(system: System) -> dict[str, str]:
+    """What a system says of itself."""
+    said = system.manifest
+    return {
+        "row": f"row {system.row}",
+        "seed": f"seed {said.seed}" if said.seed is not None else "seed not stated",
+        "config": f"config {said.config[:12]}" if said.config else "config not stated",
+        "hardware": said.hardware or "hardware not stated",
+        "terms": f"terms: {said.terms}" if said.terms else "terms not stated",
+    }
+
+
+def _systems_html(evaluation: Evaluation) -> str:
+    rows = [(name, *of_system(each).values()) for name, each in _named(evaluation).items()]
+    cells = ("".join(f"<td>{html.escape(each)}</td>" for each in row) for row in rows)
+    body = "".join(f"<tr>{each}</tr>" for each in cells)
+    return (
+        "<h2 id=systems>What was evaluated</h2><div class=scroll><table class=words><thead><tr><th>system</th><th>row</th>"
+        "<th>seed</th><th>config, SHA-256</th><th>hardware</th><th>terms</th></tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _link(key: str, title: str) -> str:
+    """A link to a table or a figure: its number, or its title where it has none."""
+    number = title.split(":")[0]
+    short = number if number.startswith(("Table", "Figure")) else title.removeprefix("Beside ")
+    return f"<a href='#{key}'>{html.escape(short)}</a>"
+
+
 def page(evaluation: Evaluation, made: Sequence[Table], drawn: Sequence[Figure]) -> str:
     """The report."""
     media = _Media()
     shown = [each for each in made if each.key != "figure6"]
-    links = "".join(f"<a href='#{each.key}'>{html.escape(each.title.split(':')[0])}</a>" for each in shown)
-    links += "".join(f"<a href='#{each.key}-picture'>{html.escape(each.title.split(':')[0])}</a>" for each in drawn)
-    said = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in facts(evaluation).items())
+    links = "".join(_link(each.key, each.title) for each in shown)
+    links += "".join(_link(f"{each.key}-picture", each.title) for each in drawn) + _link(
+        "systems", "What was evaluated"
+    )
+    apart = _named(evaluation)
+    told = {name: value for name, value in facts(evaluation).items() if name not in apart}
+    said = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in told.items())
     gone = "".join(f"<li>{html.escape(name)}: {html.escape(why)}</li>" for name, why in evaluation.left_out.items())
     left = f"<details><summary>turns left out for all systems</summary><ul>{gone}</ul></details>" if gone else ""
     body = "".join(table_html(each) for each in shown) + "".join(figure_html(each, media) for each in drawn)
+    body += _systems_html(evaluation)
     out = f"<p class=note>{media.out} films are not in this page, which would be too large.</p>" if media.out else ""
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>"

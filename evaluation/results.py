@@ -22,7 +22,7 @@ def _wanted_rows(evaluation: Evaluation, known: Mapping[str, str], needs: str | 
     for each in evaluation.systems:
         ours = each.row in known or each.row in paper.SYSTEMS and each.row not in paper.BASELINES
         if not ours and (needs is None or each.has(needs)):
-            rows[each.row] = paper.SYSTEMS.get(each.row, each.name)
+            rows[each.row] = each.title
     if evaluation.rows is not None:
         rows = {key: title for key, title in rows.items() if key in evaluation.rows}
     return rows
@@ -78,6 +78,7 @@ def companions(evaluation: Evaluation) -> list[Table]:
     ]
     speech_columns = [
         Column("dnsmos", "DNSMOS"),
+        Column("distillmos", "Distill-MOS"),
         Column("word_error_rate", "word errors", 1, -1),
         Column("voice_similarity", "voice like the recording's", 3),
         Column("words_per_second", "words/s", 2, 0),

@@ -56,11 +56,7 @@ class Evaluation:
 
     def titles(self, needs: str | None = None) -> dict[str, str]:
         """Row → title of the systems that are shown, the paper's first; with `needs` only those whose replies have it."""
-        rows = {
-            each.row: paper.SYSTEMS.get(each.row, each.name)
-            for each in self.systems
-            if needs is None or each.has(needs)
-        }
+        rows = {each.row: each.title for each in self.systems if needs is None or each.has(needs)}
         order = [*paper.SYSTEMS, *(row for row in rows if row not in paper.SYSTEMS)]
         chosen = rows if self.rows is None else [row for row in rows if row in self.rows]
         return {row: rows[row] for row in order if row in rows and row in chosen}

@@ -17,6 +17,7 @@ from typing import Any
 from empatheia_jax.conversation.reply_folder import LINES, SUFFIXES, Manifest
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import read_json_object
+from evaluation import paper
 from evaluation.questions import Question
 
 SHOWN = 8
@@ -64,6 +65,11 @@ class System:
     def name(self) -> str:
         """The system's name."""
         return self.manifest.system
+
+    @property
+    def title(self) -> str:
+        """What tables call it: the paper's name of its row. Runs of one config have one name, and their rows tell them apart."""
+        return paper.SYSTEMS.get(self.row, self.name)
 
     def has(self, modality: str) -> bool:
         """Whether its replies have this modality."""
@@ -196,8 +202,8 @@ def matched(systems: Sequence[System], questions: Mapping[str, Question], *, com
     for each in systems:
         for name in sorted(set(each.replies) - shared):
             if name not in left_out:
-                others = [other.name for other in systems if name not in other.replies]
-                left_out[name] = f"{name} is answered by {each.name} and not by {', '.join(others)}"
+                others = [other.title for other in systems if name not in other.replies]
+                left_out[name] = f"{name} is answered by {each.title} and not by {', '.join(others)}"
                 lines.append(left_out[name])
     if lines and not common:
         more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []

@@ -10,7 +10,8 @@ _CONVOLUTIONS = (0, 4, 8, 11, 14, 18)
 """Numbers of the convolutions in both of the released towers; each is followed by its batch norm."""
 
 
-def _norm(source: str, target: str) -> list[Row | Ignore]:
+def norm_rows(source: str, target: str) -> list[Row | Ignore]:
+    """Rows of a batch norm (`evaluation.lip_sync.Norm`)."""
     parts = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
     rows: list[Row | Ignore] = [Row(f"{source}.{theirs}", f"{target}.{ours}") for theirs, ours in parts.items()]
     return [*rows, Ignore(f"{source}.num_batches_tracked", "a counter of training")]
@@ -26,10 +27,10 @@ def table(config: SyncNetConfig) -> Table:
     for theirs, ours, transform in (("netcnnaud", "audio", conv2d), ("netcnnlip", "lips", conv3d)):
         for i, number in enumerate(_CONVOLUTIONS):
             rows += _with_bias(f"{theirs}.{number}", f"{ours}.{i}.conv", transform)
-            rows += _norm(f"{theirs}.{number + 1}", f"{ours}.{i}.norm")
+            rows += norm_rows(f"{theirs}.{number + 1}", f"{ours}.{i}.norm")
     for theirs, ours in (("netfcaud", "audio_head"), ("netfclip", "lip_head")):
         rows += _with_bias(f"{theirs}.0", f"{ours}.linear1", transpose)
-        rows += _norm(f"{theirs}.1", f"{ours}.norm")
+        rows += norm_rows(f"{theirs}.1", f"{ours}.norm")
         rows += _with_bias(f"{theirs}.3", f"{ours}.linear2", transpose)
     return Table(rows)
 

@@ -174,7 +174,12 @@ def manifest(
         seed=config.seed,
         hardware=f"{len(devices)} × {devices[0].device_kind}",
         terms="synthetic speech and faces; the terms of the run's weights and data apply",
-        extra={"split": split, "run": run.folder.name, "stages": run.trained_stages()},
+        extra={
+            "split": split,
+            "run": run.folder.name,
+            "stages": run.trained_stages(),
+            "language_model": config.networks.llm,
+        },
     )
 
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from empatheia_jax.errors import UserError
-from evaluation import cells, consistency_scores, emotions, measures, paper, report, results, run, tables, text
+from evaluation import cells, consistency_scores, emotions, figures, measures, paper, report, results, run, tables, text
 from evaluation.__main__ import main
 from evaluation.judges import Judges
+from tests.evaluation.sets import text_system
 
 
 def means(evaluation, column):
@@ -145,6 +146,24 @@ def test_tables_are_written_as_text_markdown_csv_latex_and_one_page(evaluation, 
     assert page.count("data:video/mp4;base64,") == 8 and "http" not in page.replace("http-equiv", "")
     values = json.loads((tmp_path / "values.json").read_text())
     assert set(values["empatheia"]) == set(evaluation.questions)
+
+
+def test_runs_of_one_config_are_told_apart_by_their_rows(data, asked, tmp_path):
+    rows = ("empatheia", "pipeline", "without-cs")
+    for row in rows:  # `--mode=reply` names the system after its config, which rows share
+        folder = text_system(tmp_path / row, "quickstart", asked, response=f"I hear you, says {row}.")
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "language_model": "smollm2"}))
+    found = run.evaluate(
+        [(row, tmp_path / row) for row in rows], data / "test.json", tmp_path / "cache", judges=Judges(chosen=())
+    )
+    said = report.facts(found)
+    assert {"Empatheia (Vicuna)", "Pipeline", "w/o CS"} <= set(said) and "row pipeline" in said["Pipeline"]
+    page = report.page(found, results.all_tables(found), figures.all_figures(found, None))
+    assert "Language model of Empatheia (Vicuna), Pipeline, w/o CS: smollm2." in page
+    assert (
+        "<b>Pipeline</b>" in page and "Empatheia (Vicuna) minus each other system" in page and "quickstart" not in page
+    )
 
 
 def test_turns_of_one_dialogue_widen_the_interval():
