@@ -160,7 +160,7 @@ def test_runs_of_one_config_are_told_apart_by_their_rows(data, asked, tmp_path):
     said = report.facts(found)
     assert {"Empatheia (Vicuna)", "Pipeline", "w/o CS"} <= set(said) and "row pipeline" in said["Pipeline"]
     page = report.page(found, results.all_tables(found), figures.all_figures(found, None))
-    assert "Language model of Empatheia (Vicuna), Pipeline, w/o CS: smollm2." in page
+    assert "Language model of Pipeline, Empatheia (Vicuna), w/o CS: smollm2." in page
     assert (
         "<b>Pipeline</b>" in page and "Empatheia (Vicuna) minus each other system" in page and "quickstart" not in page
     )
