@@ -1,4 +1,4 @@
-"""`python -m data_pipeline.toy --output=data/toy [--dialogues=corpus] [--count=N] [--test=N]`: our dialogues with speech and faces."""
+"""`python -m data_pipeline.toy --output=data/toy [--dialogues=corpus --count=N --test=N]`: dialogues with speech and faces."""
 
 from __future__ import annotations
 
