@@ -24,6 +24,8 @@ RATE, FRAME_RATE, SIZE = 16_000, 25, 224
 FRAMES, ROWS, SHIFT = 5, 20, 15
 """Frames and rows of MFCC of one window; largest shift."""
 ROWS_PER_FRAME = 4
+FEW_CHANNELS = 32
+"""A convolution over fewer channels is computed as matrix products: with 15 channels in half the time of XLA on a CPU."""
 EMBEDDING, EPS = 1024, 1e-6
 KIND = "syncnet"
 
@@ -83,20 +85,45 @@ class Layer(nnx.Module):
 def _over_all_frames(conv: nnx.Conv, x: Float[Array, "N T H W C"]) -> Float[Array, "N 1 H W D"]:
     """A convolution over time and space whose window covers all T frames, as one over space with T · C channels.
 
-    XLA has no fast path for three-dimensional convolutions on CPUs.
+    XLA has no fast path for three-dimensional convolutions on CPUs, and a slow one for few channels.
     """
     kernel = conv.kernel[...]
     frames, height, width, channels, outputs = kernel.shape
     if frames != x.shape[1] or not isinstance(conv.strides, tuple | int) or not isinstance(conv.padding, list):
         raise ValueError(f"a window of {frames} frames over {x.shape[1]}; expected all of them")
-    strides = (conv.strides,) * 3 if isinstance(conv.strides, int) else conv.strides
+    strides = (conv.strides,) * 3 if isinstance(conv.strides, int) else tuple(conv.strides)
     flat = x.transpose(0, 2, 3, 1, 4).reshape(x.shape[0], x.shape[2], x.shape[3], frames * channels)
     taps = kernel.transpose(1, 2, 0, 3, 4).reshape(height, width, frames * channels, outputs)
-    numbers = ("NHWC", "HWIO", "NHWC")
-    out = jax.lax.conv_general_dilated(
-        flat.astype(taps.dtype), taps, tuple(strides)[1:], conv.padding[1:], dimension_numbers=numbers
-    )
+    if frames * channels < FEW_CHANNELS:
+        out = _by_rows(flat.astype(taps.dtype), taps, strides[1:], conv.padding[1:])
+    else:
+        numbers = ("NHWC", "HWIO", "NHWC")
+        out = jax.lax.conv_general_dilated(
+            flat.astype(taps.dtype), taps, strides[1:], conv.padding[1:], dimension_numbers=numbers
+        )
     return (out + conv.bias[...])[:, None] if conv.bias is not None else out[:, None]
+
+
+def _by_rows(
+    x: Float[Array, "N H W C"],
+    taps: Float[Array, "R S C D"],
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+) -> Float[Array, "N Y X D"]:
+    """A convolution as a matrix product for each row of its window: the pixels of a row of the window lie together first.
+
+    The barrier keeps XLA from laying them together anew for every row.
+    """
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    height, width = ((x.shape[i + 1] - taps.shape[i]) // strides[i] + 1 for i in range(2))
+    ends = [(count - 1) * stride + 1 for count, stride in zip((height, width), strides)]
+    wide = jnp.concatenate([x[:, :, j : j + ends[1] : strides[1]] for j in range(taps.shape[1])], -1)
+    wide = jax.lax.optimization_barrier(wide)  # (N, H, X, S · C)
+    rows = taps.reshape(taps.shape[0], -1, taps.shape[-1])
+    return sum(
+        (wide[:, i : i + ends[0] : strides[0]] @ rows[i] for i in range(1, len(rows))),
+        wide[:, : ends[0] : strides[0]] @ rows[0],
+    )
 
 
 class Head(nnx.Module):
