@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
-import tests.shapes  # noqa: F401  the hook finds it by name
+import tests.shapes
 
 # Most of the time of the suite is compiling small programs that run once, so code must be quick to make, not quick to run. LLVM's
 # passes, and how XLA turns its fusions into loops, do not change what is computed beyond the order of roundings; the benchmarks
@@ -60,14 +60,14 @@ os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
-# Shapes in signatures are checked wherever a network is called, so that a wrong axis fails where it happens.
-install_import_hook(
-    ["empatheia_jax.bridge", "empatheia_jax.encoders"],
-    "tests.shapes.checked",
-)
-
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+# Shapes in signatures are checked wherever a network is called, so that a wrong axis fails where it happens.
+ROOMS = ("nn", "core", "encoders", "bridge")
+install_import_hook(
+    tests.shapes.modules(ROOT, *(f"empatheia_jax.{room}" for room in ROOMS)),
+    "tests.shapes.checked",
+)
 
 
 @pytest.fixture(scope="session")
