@@ -292,11 +292,13 @@ def guard() -> Iterator[None]:
 
 
 def _last_words(error: BaseException) -> tuple[str, int]:
-    if isinstance(error, UserError):
+    cause = _of_runtime(error)
+    # A peer that goes while the others save makes the save fail, which is told as a user's error. A disk has such a status, too.
+    if isinstance(error, UserError) and (cause is None or "OS error" in str(cause)):
         return f"error: {error}", EXIT_USER_ERROR
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", EXIT_INTERRUPTED
-    if (cause := _of_runtime(error)) is not None:
+    if cause is not None:
         return f"error: {_me()} lost a peer ({_first_line(cause)}); {AGAIN}", EXIT_PEER_LOST
     return "".join(traceback.format_exception(error)).rstrip(), 1
 

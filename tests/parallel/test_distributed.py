@@ -135,6 +135,7 @@ def test_a_process_that_ends_says_why_itself(ended):
 
 
 GLOO = "UNKNOWN: Gloo AllGather failed: [gloo/transport/tcp/pair.cc:538] Read error: Connection reset by peer"
+DISK = 'UNKNOWN: Error writing local file "/run/checkpoints/coe/2/x": [OS error 5: EIO Input/output error]'
 
 
 def _from(error: Exception, cause: Exception) -> Exception:
@@ -152,6 +153,8 @@ def _from(error: Exception, cause: Exception) -> Exception:
         (ValueError("INVALID_ARGUMENT: a shape"), 1),
         (ValueError("expected 3 rows"), 1),
         (_from(UserError("the folder is damaged"), ValueError("bad header")), 2),
+        (_from(UserError("write failed: step 2 was not saved"), ValueError(GLOO)), 75),  # a save was under way
+        (_from(UserError("write failed: step 2 was not saved"), ValueError(DISK)), 2),
     ],
 )
 def test_a_collective_that_loses_its_peer_is_told_from_a_bug(error, code):
