@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import signal
 import threading
 import time
@@ -138,7 +139,7 @@ def run(
                 jax.block_until_ready(state)
                 jax.profiler.stop_trace()
 
-            last, asked = number == steps, signals.stop(number)
+            last, asked = number == steps, signals.stop()
             late = _is_late(deadline)
             stopped = asked or late
             if number % log_every == 0 or last or stopped:
@@ -348,6 +349,9 @@ def _count_tokens(batch: Any) -> int:
     return 0 if lengths is None else int(np.sum(lengths))
 
 
+_QUESTIONS = itertools.count(1)
+
+
 class _Signals:
     """Turns SIGTERM into a question that the loop asks between steps; on several processes all get the same answer."""
 
@@ -362,10 +366,11 @@ class _Signals:
     def _ask(self, *_) -> None:
         self._asked = True
 
-    def stop(self, number: int) -> bool:
+    def stop(self) -> bool:
         if self._alone:
             return self._asked
-        return multihost_utils.reached_preemption_sync_point(number)
+        # JAX answers yes at the number behind the highest that a process has asked with: numbers must rise over all stages.
+        return multihost_utils.reached_preemption_sync_point(next(_QUESTIONS))
 
     def __exit__(self, *_) -> None:
         if self._previous is not None:

@@ -157,6 +157,18 @@ def test_a_sigterm_in_the_last_step_of_a_stage_starts_no_further_one(built, whol
     assert same(last.state.trainable, whole[1].state.trainable)
 
 
+def test_several_processes_count_their_questions_over_all_stages(monkeypatch):
+    """JAX stops them all at the number behind the highest so far; a stage that began at 1 again would never come to it."""
+    asked = []
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(loop.multihost_utils, "reached_preemption_sync_point", lambda number: asked.append(number))
+    for _ in range(2):
+        with loop._Signals() as signals:
+            for _ in range(3):
+                signals.stop()
+    assert asked == list(range(asked[0], asked[0] + 6))
+
+
 def test_data_that_ends_early_is_explained(built, tmp_path):
     class Short(Batches):
         def __next__(self):
