@@ -17,7 +17,7 @@ from beartype import BeartypeConf, beartype
 from jaxtyping import AbstractArray
 
 F = TypeVar("F", bound=Callable)
-_COMPUTED = re.compile(r"[\w)][*/+-]")
+_AXIS = re.compile(r"[*#?]*([A-Za-z_]\w*|\d*)|\.\.\.")
 _checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as for a type checker
 
 
@@ -53,7 +53,7 @@ def _of_numpy_too(hint: Any) -> Any:
     """
     if isinstance(hint, type) and issubclass(hint, AbstractArray):
         kind = jax.Array | np.ndarray | np.generic if hint.array_type is jax.Array else hint.array_type
-        return hint.dtype[kind, " ".join("_" if _COMPUTED.search(axis) else axis for axis in hint.dim_str.split())]
+        return hint.dtype[kind, " ".join(axis if _AXIS.fullmatch(axis) else "_" for axis in hint.dim_str.split())]
     if not _states_a_shape(hint):
         return hint
     inner, origin = tuple(map(_of_numpy_too, typing.get_args(hint))), typing.get_origin(hint)

@@ -176,7 +176,7 @@ class Animator:
         pose: Float[np.ndarray, "m 9"] | None = None,
         frames: int | None = None,
         start: int = 0,
-    ) -> Float[np.ndarray, "frames 73"]:
+    ) -> Float[np.ndarray, "frames motion"]:
         """Expression by DDIM, and pose, of every frame.
 
         Args:
@@ -229,15 +229,15 @@ class Animator:
 
     def render(
         self,
-        portrait: UInt8[np.ndarray, "H W 3"],
-        moves: Float[np.ndarray, "frames 73"],
+        portrait: np.ndarray,
+        moves: Float[np.ndarray, "frames motion"],
         start: int = 0,
         stop: int | None = None,
     ) -> Iterator[UInt8[np.ndarray, "_ _ _ 3"]]:
         """Frames of a motion, in batches as they are made.
 
         Args:
-            portrait: RGB, cut out and scaled (`portrait.prepare`); another square size is scaled here.
+            portrait: RGB, uint8 (H, W, 3), cut out and scaled (`portrait.prepare`); another square size is scaled here.
             moves: expression and pose of every frame.
             start, stop: which frames to draw, all by default. What a frame looks like depends on `window_radius` frames of
                 motion on either side of it.
@@ -262,8 +262,8 @@ class Animator:
         self,
         path: str | os.PathLike,
         wave: Float[np.ndarray, " samples"],
-        portrait: UInt8[np.ndarray, "H W 3"],
-        moves: Float[np.ndarray, "frames 73"],
+        portrait: np.ndarray,
+        moves: Float[np.ndarray, "frames motion"],
         rate: int = SAMPLE_RATE,
     ) -> int:
         """Renders a motion into an mp4 with its speech, streaming; returns the number of frames."""

@@ -51,8 +51,10 @@ class DecoderStack(nnx.Module):
         )
         self.norm = layer_norm(config.d_model, config.layer_norm_eps, **options)
 
-    def query(self, style: Float[Array, "B D"], position: Float[Array, "W D"]) -> Float[Array, "B 1 W D"]:
-        """The first layer's self-attention, which is the same for all frames and all diffusion steps."""
+    def query(self, style: Float[Array, "B D"], position: Float[Array, "W D"]) -> Float[Array, "B 1 U D"]:
+        """The first layer's self-attention, which is the same for all frames and all diffusion steps. U = W, or U = 1 where there
+        is a single layer, of which only the middle token is needed.
+        """
         x = position + style[:, None, None, :]
         only = x.shape[-2] // 2 if len(self.layers) == 1 else None
         return self.layers[0].attend_self(x, only)
@@ -62,7 +64,7 @@ class DecoderStack(nnx.Module):
         return [layer.read_memory(memory) for layer in self.layers]
 
     def __call__(
-        self, query: Float[Array, "B 1 W D"], memory: list[list[Array]], style: Float[Array, "B D"]
+        self, query: Float[Array, "B 1 U D"], memory: list[list[Array]], style: Float[Array, "B D"]
     ) -> Float[Array, "B L D"]:
         """The middle token after all layers; `memory` may have a batch of 1 that several styles share."""
         style = style[:, None]
@@ -112,7 +114,7 @@ class DisentangledDecoder(nnx.Module):
         return both[..., np.asarray(self.gather)]
 
     def decode(
-        self, queries: tuple[Array, Array], memory: Float[Array, "B L W D"], style: Float[Array, "B D"]
+        self, queries: tuple[Array, Array], memory: Float[Array, "#B L W D"], style: Float[Array, "B D"]
     ) -> Float[Array, "B L C"]:
         """Expression of every frame from `queries` and a memory, whose batch may be 1 for several styles."""
         upper = self.upper(queries[0], self.upper.read_memory(memory), style)
@@ -120,7 +122,7 @@ class DisentangledDecoder(nnx.Module):
         return self.merge(upper, lower)
 
     def __call__(
-        self, memory: Float[Array, "B L W D"], style: Float[Array, "B D"], key: Array | None = None
+        self, memory: Float[Array, "#B L W D"], style: Float[Array, "B D"], key: Array | None = None
     ) -> Float[Array, "B L C"]:
         if key is None:
             return self.decode(self.queries(style), memory, style)

@@ -143,8 +143,8 @@ def hold_pose(pose: Float[np.ndarray, "N 9"], frames: int) -> Float[np.ndarray, 
 
 
 def with_pose(
-    expression: Float[np.ndarray, "N 64"], pose: Float[np.ndarray, "M 9"] | None = None
-) -> Float[np.ndarray, "N 73"]:
+    expression: Float[np.ndarray, "N C"], pose: Float[np.ndarray, "M 9"] | None = None
+) -> Float[np.ndarray, "N motion"]:
     """Motion for the renderer: expression, then pose (the still one by default)."""
     pose = REST_POSE[None] if pose is None else pose
     return np.concatenate([expression, hold_pose(pose, len(expression))], axis=1).astype(np.float32)

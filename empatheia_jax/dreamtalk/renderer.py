@@ -47,12 +47,12 @@ class Renderer(nnx.Module):
         return Rendered(self.editing(portrait, warped, descriptor), warped, flow)
 
 
-def normalise_image(image: UInt8[Array, "... H W 3"]) -> Float[Array, "... H W 3"]:
+def normalise_image(image: UInt8[Array, "*shape"]) -> Float[Array, "*shape"]:
     """uint8 RGB → [-1, 1], as float32 rounds (x / 255 - 0.5) / 0.5; by table, since compilers divide less exactly."""
     levels = (np.arange(256, dtype=np.float32) / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
     return jnp.asarray(levels)[image]
 
 
-def to_uint8(image: Float[Array, "... H W 3"]) -> UInt8[Array, "... H W 3"]:
+def to_uint8(image: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
     """[-1, 1] (clamped) → uint8, truncated."""
     return ((jnp.clip(image, -1, 1) + 1) / 2 * 255).astype(jnp.uint8)

@@ -35,12 +35,14 @@ class ADAIN(nnx.Module):
         self.gamma = nnx.Linear(hidden, channels, **options)
         self.beta = nnx.Linear(hidden, channels, **options)
 
-    def modulate(self, normalised: Float[Array, "B H W C"], descriptor: Float[Array, "B D"]) -> Float[Array, "B H W C"]:
-        """Scale and shift of an already normalised input."""
+    def modulate(
+        self, normalised: Float[Array, "#B H W C"], descriptor: Float[Array, "B D"]
+    ) -> Float[Array, "B H W C"]:
+        """Scale and shift of an already normalised input, which may be one for all descriptors."""
         hidden = jax.nn.relu(self.shared(descriptor))
         return normalised * (1 + self.gamma(hidden))[:, None, None] + self.beta(hidden)[:, None, None]
 
-    def __call__(self, x: Float[Array, "B H W C"], descriptor: Float[Array, "B D"]) -> Float[Array, "B H W C"]:
+    def __call__(self, x: Float[Array, "#B H W C"], descriptor: Float[Array, "B D"]) -> Float[Array, "B H W C"]:
         return self.modulate(instance_norm(x, self.eps), descriptor)
 
 

@@ -60,7 +60,7 @@ class SpeechFeatures:
             out[begin:end] = got[begin - first : end - first]
         return out
 
-    def many(self, waves: Sequence[Float[np.ndarray, " samples"]]) -> list[Float[np.ndarray, "rows C"]]:
+    def many(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Float[np.ndarray, "_ C"]]:
         """The same for several sounds; those of one piece and one bucket are read together. Raises as a call does."""
         sizes = [-(-len(wave) // self._bucket) * self._bucket if len(wave) <= self._piece else 0 for wave in waves]
         found: dict[int, Float[np.ndarray, "rows C"]] = {}

@@ -163,8 +163,8 @@ class DecoderBody(nnx.Module):
         n: Float[Array, "B 2*F"],
         style: Float[Array, "B S"],
         lengths: Int[Array, " B"] | None = None,
-    ) -> tuple[Float[Array, "B F 2*C"], Float[Array, "B 2*F C"]]:
-        """Outputs of the first and of the last block."""
+    ) -> tuple[Float[Array, "B F D"], Float[Array, "B 2*F E"]]:
+        """Outputs of the first block and of the last one, which is half as wide."""
         mask = None if lengths is None else length_mask(lengths, asr.shape[1], self.dtype)
         asr = masked(asr.astype(self.dtype), mask)
         curves = [masked(conv(c[..., None]), mask) for conv, c in ((self.F0_conv, f0), (self.N_conv, n))]
@@ -181,7 +181,7 @@ class DecoderBody(nnx.Module):
         n: Float[Array, "B 2*F"],
         style: Float[Array, "B S"],
         lengths: Int[Array, " B"] | None = None,
-    ) -> Float[Array, "B 2*F C"]:
+    ) -> Float[Array, "B 2*F E"]:
         """`lengths` counts valid frames; F0 and N must be zero at padding, as `ProsodyPredictor.curves` leaves them."""
         return self.intermediates(asr, f0, n, style, lengths)[1]
 

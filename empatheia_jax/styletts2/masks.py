@@ -28,6 +28,6 @@ def masked(x: Float[Array, "B T C"], mask: Mask) -> Float[Array, "B T C"]:
     return x if mask is None else jnp.where(mask > 0, x, 0)
 
 
-def double(mask: Mask) -> Mask:
+def double(mask: Mask) -> Float[Array, "B U 1"] | None:
     """The mask at twice the rate."""
     return None if mask is None else jnp.repeat(mask, 2, axis=1)

@@ -75,7 +75,7 @@ class StyleTTS2(nnx.Module):
             setattr(self, name, build_network(name, config, **kinds))
         self.config, self.dtype = config, dtype
 
-    def bert_frames(self, tokens: Int[Array, "B T"], lengths: Int[Array, " B"]) -> Float[Array, "B T 512"]:
+    def bert_frames(self, tokens: Int[Array, "B T"], lengths: Int[Array, " B"]) -> Float[Array, "B T C"]:
         """The projected PL-BERT states of every phoneme, from which the prosody is predicted."""
         return self.bert_encoder(self.bert(tokens, lengths=lengths))
 
@@ -84,7 +84,7 @@ class StyleTTS2(nnx.Module):
         tokens: Int[Array, "B T"],
         lengths: Int[Array, " B"],
         prosody: Float[Array, "B S"],
-        bert_frames: Float[Array, "B T 512"] | None = None,
+        bert_frames: Float[Array, "B T C"] | None = None,
         share: float | Float[Array, ""] = 1.0,
     ) -> Encoded:
         """Tokens (a 0 at the start, as the original has it) and prosodic half-styles → `Encoded`.
@@ -102,8 +102,8 @@ class StyleTTS2(nnx.Module):
 
     def vocode(
         self,
-        text: Float[Array, "B F 512"],
-        states: Float[Array, "B F 640"],
+        text: Float[Array, "B F C"],
+        states: Float[Array, "B F D"],
         style: Float[Array, "B 2*S"],
         noise: Float[Array, "B 600*F 9"] | None,
         lengths: Int[Array, " B"] | None = None,

@@ -15,7 +15,7 @@ _GRID = 12_000  # samples
 _WINDOW, _HOP, _QUIET_DB = 2048, 512, 30.0
 
 
-def prepare_reference(wave: Float[np.ndarray, " n *channels"], rate: int = SAMPLE_RATE) -> Float[np.ndarray, " n"]:
+def prepare_reference(wave: Float[np.ndarray, " n *channels"], rate: int = SAMPLE_RATE) -> Float[np.ndarray, " m"]:
     """A recording as the style encoders take it: mono, 24 kHz, without the silence around the words (30 dB below its peak).
 
     Raises:
