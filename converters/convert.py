@@ -37,7 +37,12 @@ SOURCE_CONFIG_FILE = "source_config.json"
 
 
 def to_weights(
-    conversion: Conversion, path: Path, output: Path, dtype: str | None = None, overwrite: bool = False
+    conversion: Conversion,
+    path: Path,
+    output: Path,
+    dtype: str | None = None,
+    overwrite: bool = False,
+    redistribution: str | None = None,
 ) -> Path:
     """Converts the checkpoint at `path` into the weights folder `output`, one parameter at a time.
 
@@ -47,6 +52,7 @@ def to_weights(
       output: weights folder to make.
       dtype: type of the floating-point parameters; None keeps the checkpoint's.
       overwrite: replace an existing weights folder.
+      redistribution: "allowed" or "forbidden": whether a release may hold these weights; None = as their licence is known to say.
     """
     source = conversion.open(path)
     config, table, abstract = conversion.describe(path, source)
@@ -55,7 +61,8 @@ def to_weights(
     kept = {key: entry for key, entry in source.manifest().items() if key not in ignored}
     files = dict(conversion.files(path, source))
     files[MANIFEST_FILE] = (json.dumps(kept, indent=1) + "\n").encode()
-    provenance = {"source": conversion.name, "input": path.name, "ignored": ignored}
+    provenance: dict[str, Any] = {"source": conversion.name, "input": path.name, "ignored": ignored}
+    provenance |= {} if redistribution is None else {"redistribution": redistribution}
     return weights.save(output, parameters, config, conversion.kind, provenance, files, overwrite)
 
 
@@ -185,6 +192,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--shard-gb", type=float, default=DEFAULT_SHARD_BYTES / 1e9, help="largest shard with --target=hf"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing weights folder")
+    parser.add_argument(
+        "--redistribution",
+        choices=("allowed", "forbidden"),
+        help="whether a release may hold these weights (default: as far as their licence is known here)",
+    )
     options = parser.parse_args(arguments)
     if options.input is None:
         options.input = _default_input(options.source, options.target)
@@ -198,7 +210,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     conversion = find_conversion(options.source) if options.source else recognize(options.input)[0]
     if conversion.name == peft_adapter.NAME:
         conversion = peft_adapter.on(options.base)
-    folder = to_weights(conversion, options.input, options.output, options.dtype, options.overwrite)
+    folder = to_weights(
+        conversion, options.input, options.output, options.dtype, options.overwrite, options.redistribution
+    )
     description = weights.describe(folder)
     count = sum(int(np.prod(entry["shape"])) for entry in description["params"].values())
     print(f"wrote {folder}: {description['kind']}, {count:,} parameters, sha256 {description['sha256'][:16]}")

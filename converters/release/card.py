@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from converters.release.licences import DATA_TERMS, Licence
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from converters.release.licences import DATA_TERMS, PERMISSIVE, Licence
 from converters.release.trained import Base
+from empatheia_jax import weights
+from empatheia_jax.files import read_json_object
 from empatheia_jax.runs.report import stage_rows
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import Experiment
@@ -33,28 +39,100 @@ FILES = {
     "stages.json": "what each stage depended on, and how it ended",
     "SHA256SUMS": "checksums of all files (`sha256sum --check SHA256SUMS`)",
 }
+TOY_SETS = {
+    "toy": "the toy dialogues of empatheia-jax, spoken and drawn by its own networks",
+    "corpus": "dialogues of empatheia-jax's corpus, spoken and drawn by its own networks",
+}
+"""What `data_pipeline.toy` notes of a set that it makes → what a card says of it."""
 
 
-def metadata(base: Base, licence: Licence, name: str) -> str:
-    """The YAML block of the Hub."""
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a run learned from. said: for people; ours: whether it is known to be dialogues of empatheia-jax alone; avamerg:
+    whether some of it was given as AvaMERG.
+    """
+
+    said: str
+    ours: bool
+    avamerg: bool
+
+
+def data_of(config: Experiment, run: Run) -> Data:
+    """What a run, and what it began from, learned from. Nothing is taken for ours that is not known to be."""
+    said, ours, avamerg = [], True, False
+    if config.start:
+        start = weights.open_start(config.start)
+        shipped = weights.SHIPPED in start.folder.parents
+        said.append(f"the trained leaves `{config.start}`: {start.facts.get('note') or 'their origin is not noted'}")
+        ours = shipped
+    if config.networks.adapter:
+        said.append(f"what `{config.networks.adapter}` had learned from, which it began from")
+        ours = False
+    if run.trained_stages():
+        name = TOY_SETS.get(_made_by(Path(config.data.path)))
+        debug = config.data.path == "debug"
+        avamerg = not (name or debug)
+        made_up = "the words of the toy dialogues with made-up features"
+        said.append(name or (made_up if debug else "AvaMERG"))
+        ours = ours and name is not None
+    return Data("; then ".join(said), ours, avamerg)
+
+
+def _made_by(folder: Path) -> str:
+    """Whose dialogues a set holds that `data_pipeline.toy` made; "" for every other folder."""
+    path = folder / "made_by.json"
+    return str(read_json_object(path, "how a toy set was made").get("dialogues", "toy")) if path.is_file() else ""
+
+
+def licence_key(data: Data, base: Licence) -> str:
+    """The key of the release's licence on the hub. Only what is known to be ours alone is not for non-commercial use alone."""
+    if not data.ours:
+        return "cc-by-nc-4.0"
+    return "apache-2.0" if base.hub in PERMISSIVE else base.hub
+
+
+def _is_repository(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name
+
+
+def metadata(base: Base, licence: Licence, name: str, data: Data) -> str:
+    """The YAML block of the hub, which refuses a base that is no name of a model there."""
     lines = [
         "language: [en]",
-        "license: cc-by-nc-4.0",
+        f"license: {licence_key(data, licence)}",
         "library_name: transformers",
         "pipeline_tag: text-generation",
-        f"base_model: {json.dumps(base.name)}",
-        "base_model_relation: adapter",
         "tags: [empathetic-dialogue, multimodal, peft, lora, text-to-speech, talking-head, empatheia]",
-        "datasets: [AvaMERG, EmpatheticDialogues]",
         f"model_name: {json.dumps(name)}",
     ]
-    if licence.hub not in ("apache-2.0", "mit"):
+    repository = licence.repository or base.name
+    if _is_repository(repository):
+        lines += [f"base_model: {json.dumps(repository)}", "base_model_relation: adapter"]
+    if data.avamerg:
+        lines.append("datasets: [AvaMERG, EmpatheticDialogues]")
+    if licence.hub not in PERMISSIVE:
         lines.append(f"license_details: {json.dumps('base: ' + licence.name)}")
     return "---\n" + "\n".join(lines) + "\n---\n"
 
 
+def _terms(data: Data, base: Licence) -> str:
+    """Under which terms the release is given, and why."""
+    if data.ours:
+        return (
+            f"What was trained here is given under {base.name if base.hub not in PERMISSIVE else 'Apache-2.0'}: it learned from "
+            f"dialogues of empatheia-jax alone. A training on AvaMERG would change that: {DATA_TERMS}"
+        )
+    return f"What was trained here is given under CC BY-NC 4.0, because of the data. {DATA_TERMS}"
+
+
 def stages(run: Run) -> str:
-    """How each stage went, as a table."""
+    """How each stage went, as a table; "" where there is none."""
+    if not run.trained_stages():
+        return ""
     rows = ["| stage | steps | first loss | last loss |", "|---|---|---|---|"]
     logged = {row["stage"]: row for row in stage_rows(run, run.metrics())}
     for stage in run.trained_stages():
@@ -94,9 +172,9 @@ def card(
     missing = "\n".join(f"- `{part}`: {why}" for part, why in left_out.items())
     notices = "\n".join(f"- {name}: {each.notice}" for name, each in licences.values() if each.notice)
     terms = "\n".join(f"| {key} | {name} | {each.name} | {each.source} |" for key, (name, each) in licences.items())
-    ours = "toy" in config.data.path or config.data.path == "debug"
+    data, base_licence = data_of(config, run), licences["networks.llm"][1]
     values = {
-        "metadata": metadata(base, licences["networks.llm"][1], config.name),
+        "metadata": metadata(base, base_licence, config.name, data),
         "name": config.name,
         "files": files,
         "missing": f"Not in this release:\n\n{missing}\n" if missing else "",
@@ -113,8 +191,9 @@ def card(
         "targets": ", ".join(config.lora.targets),
         "stages": ", ".join(run.trained_stages()) or f"those of the trained leaves `{config.start}`",
         "losses": stages(run),
-        "data": "the toy dialogues of empatheia-jax" if ours else "AvaMERG",
-        "data_terms": DATA_TERMS,
+        "base_source": base_licence.source,
+        "data": data.said.rstrip("."),
+        "licence": _terms(data, base_licence),
         "results": results(run),
         "terms": terms,
         "notices": f"{notices}\n" if notices else "",

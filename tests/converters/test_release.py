@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from huggingface_hub import HfApi, ModelCard
 
 from benchmarks import release_parity
 from configs import debug
@@ -20,7 +21,7 @@ from converters import convert, inspect
 from converters.convert import to_release
 from converters.registry import find_conversion
 from converters.release import __main__ as commands
-from converters.release import export, hub, import_run, layout, licences, trained
+from converters.release import card, export, hub, import_run, layout, licences, trained
 from converters.sources import open_source
 from empatheia_jax import assemble, tiny, weights
 from empatheia_jax.errors import UserError
@@ -125,6 +126,11 @@ def test_the_base_with_its_tokens_and_lora_alone_give_our_logits(made, ids, logi
     base = transformers.AutoModelForCausalLM.from_pretrained(made.release / "base_with_tokens", dtype="float32")
     model = peft.PeftModel.from_pretrained(base, made.release / "lora").eval()
     assert not any("token_adapter" in key for key in tensors(made.release / "lora"))
+    # what servers beside PEFT are strict about
+    config = json.loads((made.release / "lora" / "adapter_config.json").read_text())
+    assert (
+        isinstance(config["lora_alpha"], int) and config["modules_to_save"] is config["trainable_token_indices"] is None
+    )
     np.testing.assert_allclose(their_logits(model, ids), logits, atol=1e-4)
 
 
@@ -262,6 +268,10 @@ def test_a_fresh_run_starts_from_a_release_by_one_key(made, model, tmp_path):
     for path, value in weights.flatten(started.model).items():
         np.testing.assert_array_equal(value, expected[path], err_msg=path)
     assert started.hashes["adapter"] == weights.describe(tmp_path / "w")["sha256"]
+    other = dataclasses.replace(config, seed=config.seed + 1)  # a core of the same sizes with other weights
+    with pytest.raises(UserError, match="w was trained on other weights of the language model") as refused:
+        assemble.empatheia(other, local_mesh(1, 1, 1))
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("started", [False, True])
@@ -319,6 +329,20 @@ def test_a_newer_format_and_lost_files_are_refused_in_one_line(copy, tmp_path, c
     assert "adapter_model.safetensors does not exist" in refusal(capsys, copy, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "adapter/adapter_model.safetensors", "config.json", "form.safetensors", "stages.json"]
+)
+def test_a_damaged_file_of_a_release_is_named_and_never_read_as_other_numbers(copy, tmp_path, capsys, name):
+    content = bytearray((copy / name).read_bytes())
+    place = content.rindex(b"1") if name.endswith(".json") else len(content) - 5
+    content[place] ^= 2  # a number becomes another one
+    (copy / name).write_bytes(content)
+    assert f"the SHA-256 of {name} differs" in refusal(capsys, copy, tmp_path)
+    if name != layout.FORM_FILE:  # which a run makes anew
+        assert commands.main(["run", f"--input={copy}", f"--workdir={tmp_path / 'run'}"]) == 2
+        assert f"the SHA-256 of {name} differs" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
 def test_a_lost_shard_is_named(made, tmp_path, capsys):
     base = trained.base_of(made.config)
     values = weights.config_from_dict(find_conversion("empatheia").config_class, read_ours(made.release))
@@ -374,11 +398,13 @@ def test_a_destination_that_is_not_empty_is_refused(made, tmp_path):
         import_run.run(made.release, tmp_path / "out")
 
 
-def test_what_a_licence_forbids_is_left_out_or_refused_where_it_is_asked_for(made, monkeypatch):
+def test_what_a_licence_forbids_is_left_out_or_refused_where_it_is_asked_for(made, monkeypatch, tmp_path):
     forbidden = licences.KNOWN["dreamtalk"]
     with pytest.raises(UserError, match="merged would hold .*networks.llm=x, whose licence .* forbids") as refused:
         licences.require_allowed("merged", "networks.llm", "x", forbidden)
     assert "\n" not in str(refused.value)
+    convert.main([f"--input={made.base}", f"--output={tmp_path / 'w'}", "--redistribution=forbidden"])
+    assert licences.licence_of("w", weights.describe(tmp_path / "w")).redistribution is False
     flagged = {"provenance": {"source": "kokoro", "redistribution": "forbidden"}}
     assert licences.licence_of("kokoro", flagged).redistribution is False
     assert licences.licence_of("kokoro", {"provenance": {"source": "kokoro"}}).redistribution is True
@@ -506,6 +532,49 @@ def test_the_card_says_terms_files_and_how_each_stage_went(made):
     assert {"config.json", "README.md", "merged/model.safetensors"} <= set(sums)
 
 
+def the_card(config, run, licence):
+    base = trained.Base("llama", tiny.LLM, {}, None, "a core")
+    names = {f"networks.{name}": ("x", licences.OURS) for name in ("llm", "tts")} | {
+        "networks.llm": (base.name, licence)
+    }
+    return ModelCard(card.card(config, run, base, "0" * 64, ["config.json"], names, {}))
+
+
+@pytest.mark.parametrize("data", ["avamerg", "toy", "corpus", "start", "toy from a release"])
+def test_the_metadata_are_read_by_the_hub_and_say_whose_data_it_learned_from(made, tmp_path, data):
+    if data.split()[0] in ("toy", "corpus"):
+        stamp = {"face": "drawn-face-1"} | ({"dialogues": data} if data == "corpus" else {})
+        (tmp_path / "made_by.json").write_text(json.dumps(stamp))
+    config = dataclasses.replace(made.config, data=dataclasses.replace(made.config.data, path=str(tmp_path)))
+    if data == "start":
+        config, run = dataclasses.replace(config, start="starter"), Run(tmp_path / "nothing trained")
+    else:
+        run = made.run
+    if data.endswith("a release"):
+        config = dataclasses.replace(config, networks=dataclasses.replace(config.networks, adapter="somebody's"))
+    smollm2 = licences.KNOWN["smollm2"]
+    found = the_card(config, run, smollm2)
+    assert found.data.library_name == "transformers" and found.data.language == ["en"]
+    assert found.data.base_model == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    ours = data in ("toy", "corpus", "start")
+    assert found.data.license == ("apache-2.0" if ours else "cc-by-nc-4.0")
+    assert found.data.datasets == (["AvaMERG", "EmpatheticDialogues"] if data == "avamerg" else None)
+    assert ("for non-commercial use" in found.text) and (("dialogues of empatheia-jax alone" in found.text) == ours)
+    of_llama = the_card(config, run, licences.KNOWN["vicuna-7b-v1.5"])
+    assert of_llama.data.license == ("llama2" if ours else "cc-by-nc-4.0")
+    # a base that has no name on the hub is not given as one: the hub would refuse the whole card
+    assert ModelCard((made.release / "README.md").read_text()).data.base_model is None
+
+
+def test_the_tables_of_the_runs_evaluation_stand_in_the_card(made, tmp_path):
+    run = Run(shutil.copytree(made.run.folder, tmp_path / "run"))
+    run.evaluation.mkdir()
+    (run.evaluation / "tables.md").write_text("| system | accuracy |\n|---|---|\n| empatheia | 40.0 |\n")
+    text = the_card(made.config, run, licences.UNKNOWN).text
+    assert "| empatheia | 40.0 |" in text.partition("## Evaluation")[2].partition("## ")[0]
+    assert "was not evaluated" not in text
+
+
 # ---------------------------------------------------------------------------------------------------- the hub
 
 
@@ -532,6 +601,25 @@ def test_an_upload_sends_what_has_a_checksum_and_a_dry_run_nothing(made, capsys)
     assert set(api.told[1][2]["allow_patterns"]) == on_disk and api.told[0][2]["private"]
     assert commands.main(["push", f"--input={made.release}", "--repository=me/empatheia", "--dry-run"]) == 0
     assert f"would upload {len(found)} files" in capsys.readouterr().out
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(made, capsys, monkeypatch):
+    monkeypatch.setattr(hub, "HfApi", lambda: HfApi(endpoint="http://127.0.0.1:9", token=False))
+    assert commands.main(["push", f"--input={made.release}", "--repository=me/empatheia"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "me/empatheia: " in line and "run the same command again, which goes on where it stopped" in line
+
+
+def test_what_the_hub_refuses_is_one_line(made, capsys):
+    class Refusing(Hub):
+        def upload_folder(self, **settings):
+            raise ValueError('Invalid metadata in README.md.\n- "base_model" is not valid.')
+
+    with pytest.raises(
+        UserError, match='me/empatheia: Invalid metadata in README.md. - "base_model" is not valid'
+    ) as e:
+        hub.push(made.release, "me/empatheia", api=Refusing())
+    assert "\n" not in str(e.value)
 
 
 def test_what_is_damaged_or_has_no_name_is_not_uploaded(copy):
