@@ -211,29 +211,30 @@ def empatheia(config: Experiment, mesh: Mesh, *, draw: bool = True) -> Assembly:
     if is_debug(config):
         made_up = tiny.made_up(lambda: whole(config, core(config, mesh), sizes), config.seed)
         tokenizer = tiny.tokenizer(words_of(made_up.core))
-        hashes = {"llm": f"{config.networks.llm}-{config.seed}", **start_adapter(config, made_up)}
+        hashes = {"llm": f"{config.networks.llm}-{config.seed}"}
+        hashes |= start_adapter(config, made_up, hashes)
         hashes |= start_from(config, made_up, hashes)
         return Assembly(made_up, tokenizer, hashes, sizes)
     made = whole if draw or config.networks.frozen_int8 else undrawn  # int8 is computed from the core's values
     model = made(config, core(config, mesh), sizes)
     path = folder(config, "llm")
     hashes = {network: weights.describe(folder(config, network))["sha256"] for network in NETWORKS}
-    hashes |= start_adapter(config, model)
+    hashes |= start_adapter(config, model, hashes)
     hashes |= start_from(config, model, hashes)
     return Assembly(model, Tokenizer.load(path, words=words_of(model.core)), hashes, sizes)
 
 
-def start_adapter(config: Experiment, model: Empatheia) -> dict[str, str]:
+def start_adapter(config: Experiment, model: Empatheia, hashes: Mapping[str, str]) -> dict[str, str]:
     """Starts the core's adapter from `config.networks.adapter`, in place; its hash, nothing where none is named. A release
     starts everything that it trained.
 
-    Raises: UserError where it does not fit the core or `config.lora`.
+    Raises: UserError where it does not fit the core or `config.lora`, or a release was trained on other weights of the core.
     """
     if not config.networks.adapter:
         return {}
     place = adapter_folder(config)
     if weights.describe(place)["kind"] == RELEASE_KIND:
-        start_whole(model, model.core, place, lora_config(config))
+        start_whole(model, model.core, place, lora_config(config), hashes["llm"])
         return {"adapter": weights.describe(place)["sha256"]}
     left_out = start(model.core, place, lora_config(config))
     if left_out:

@@ -84,6 +84,8 @@ def run(source: Path, workdir: Path) -> Run:
     flat = read(source)
     config = read_json_object(source / layout.TRAINING_FILE, "the configuration of the training, which a release has")
     records = read_json_object(source / layout.STAGES_FILE, "the stages of the training, which a release has")
+    for name in (layout.TRAINING_FILE, layout.STAGES_FILE):
+        layout.require_file(source, name)
     if not records:
         raise UserError(
             f"{source} says of no stage how it was trained, so no run can be made of it; convert it, and start "

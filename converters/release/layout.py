@@ -8,6 +8,7 @@ from typing import Any
 from converters.huggingface import hf_config
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import require_regular
+from empatheia_jax.weights import sums
 
 KIND = "empatheia"
 FORMAT = 1
@@ -42,8 +43,10 @@ def require_complete(folder: Path) -> None:
 
 
 def require_file(folder: Path, name: str) -> Path:
-    """The path of a file of a release. Raises UserError where it is not there."""
+    """The path of a file of a release. Raises UserError where it is not there, or differs from its checksum."""
     require_regular(folder / name, f"a file of the release {folder}; copy the release again")
+    if name != sums.SUMS_FILE:
+        sums.check_file(folder, name)
     return folder / name
 
 

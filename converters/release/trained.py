@@ -23,6 +23,7 @@ from empatheia_jax.bridge.style_disentangler import CLASSES
 from empatheia_jax.conversation import answer, labels, prompt
 from empatheia_jax.conversation.policy import PromptPolicy
 from empatheia_jax.conversation.schema import Profile
+from empatheia_jax.core import adapter_folder
 from empatheia_jax.core.lora import adapters
 from empatheia_jax.core.tokenizer import Tokenizer
 from empatheia_jax.dialogue.writer import form_of
@@ -262,6 +263,7 @@ def release_config(
         layout.FORMAT_KEY: layout.FORMAT,
         "base_model_name_or_path": base.name,
         "base_sha256": base_sha256,
+        adapter_folder.BASE_KEY: _hashes(config, base)["llm"],
         "base_vocab_size": tokenizer.vocab_size,
         "added_tokens": [*tokenizer.added_tokens, *tokenizer.words],
         "signals": SIGNALS,

@@ -153,12 +153,16 @@ def _open(path: Path) -> Source:
 
 
 def _config(path: Path, source: Source) -> TrainedConfig:
-    return weights.config_from_dict(TrainedConfig, layout.read_config(path)[layout.OURS])
+    found = layout.read_config(path)
+    layout.require_file(path, "config.json")
+    return weights.config_from_dict(TrainedConfig, found[layout.OURS])
 
 
 def _files(path: Path, source: Source) -> dict[str, str | Path | bytes]:
     names = (*TOKENIZER_FILES, *layout.RECORDS)
-    found: dict[str, str | Path | bytes] = {name: path / name for name in names if (path / name).is_file()}
+    found: dict[str, str | Path | bytes] = {
+        name: layout.require_file(path, name) for name in names if (path / name).is_file()
+    }
     found["source_config.json"] = path / "config.json"
     return found
 

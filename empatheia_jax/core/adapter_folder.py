@@ -20,10 +20,13 @@ from empatheia_jax import weights
 from empatheia_jax.core.language_model import LanguageModel
 from empatheia_jax.core.lora import LoRAConfig
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import read_json_object
 
 PEFT_KIND, BASELINE_KIND, RELEASE_KIND = "lora-adapter", "avamerg-baseline", "empatheia"
 _PREFIXES = {PEFT_KIND: "", BASELINE_KIND: "core."}
 _TABLES = ("embed_tokens.embedding", "lm_head.kernel")
+SAID_FILE, BASE_KEY = "source_config.json", "base_weights_sha256"
+"""Where a converted release says which weights its language model had: the hash of their weights folder."""
 
 
 def start(network: LanguageModel, folder: Path, lora: LoRAConfig, name: str = "default") -> list[str]:
@@ -77,7 +80,21 @@ def _require_fit(folder: Path, values: Mapping[str, Any], network: LanguageModel
             )
 
 
-def start_whole(model: nnx.Module, network: LanguageModel, folder: Path, lora: LoRAConfig) -> None:
+def _require_base(folder: Path, base: str | None) -> None:
+    """Raises UserError where a release was trained on other weights than `base`; a release of before says of none."""
+    if base is None or not (folder / SAID_FILE).is_file():
+        return
+    trained = read_json_object(folder / SAID_FILE, "what a release says of itself").get(BASE_KEY)
+    if trained not in (None, base):
+        raise UserError(
+            f"networks.adapter: {folder} was trained on other weights of the language model (SHA-256 {trained!s:.16}…, found "
+            f"{base:.16}…); set networks.llm to the weights that it was trained on"
+        )
+
+
+def start_whole(
+    model: nnx.Module, network: LanguageModel, folder: Path, lora: LoRAConfig, base: str | None = None
+) -> None:
     """Puts everything that a converted release trained into `model`, in place: adapter, added rows, projections and bridge.
 
     Args:
@@ -85,11 +102,13 @@ def start_whole(model: nnx.Module, network: LanguageModel, folder: Path, lora: L
       network: its language model, with the adapter on it.
       folder: weights folder of kind `empatheia`.
       lora: the run's own sizes, which must be the folder's.
+      base: SHA-256 of the language model's weights folder; None compares nothing.
 
-    Raises: UserError where the folder belongs to another language model, or to a bridge of other sizes.
+    Raises: UserError where the folder belongs to another language model, to other weights of it, or to a bridge of other sizes.
     """
     _, values, flat = weights.load(folder)
     _require_fit(folder, values, network, lora)
+    _require_base(folder, base)
     ours = weights.flatten(model)
     wrong = sorted(p for p, v in flat.items() if p not in ours or tuple(ours[p].shape) != tuple(v.shape))
     wrong += sorted(p for p in ours if p not in flat and (not p.startswith("core.") or ".lora." in p))
