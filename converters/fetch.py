@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from converters.convert import to_weights
+from converters.huggingface import network_errors
 from converters.registry import find_conversion
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError, main_guard
@@ -147,7 +148,7 @@ class Hub:
 
         try:
             info = HfApi().model_info(release.repository, revision=release.revision, files_metadata=True)
-        except _network_errors() as error:
+        except network_errors() as error:
             raise UserError(
                 f"{release.repository} at {release.revision} cannot be listed: {_first_line(error)}; without a network take "
                 "the files from a folder with --from=FOLDER"
@@ -162,19 +163,10 @@ class Hub:
 
         try:
             hf_hub_download(release.repository, name, revision=release.revision, local_dir=folder)
-        except _network_errors() as error:
+        except network_errors() as error:
             raise UserError(
                 f"{name} of {release.repository}: the download stopped: {_first_line(error)}; run it again"
             ) from error
-
-
-def _network_errors() -> tuple[type[BaseException], ...]:
-    """What the hub's client raises. Its HTTP library has changed from release to release; its own error derives from that
-    library's.
-    """
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return (OSError, *HfHubHTTPError.__bases__)
 
 
 def _first_line(error: BaseException) -> str:

@@ -48,3 +48,12 @@ def hf_files(path: Path, source: Source, names: tuple[str, ...] = TOKENIZER_FILE
     if (folder / "config.json").is_file():
         files["source_config.json"] = folder / "config.json"
     return files
+
+
+def network_errors() -> tuple[type[BaseException], ...]:
+    """What the hub's client raises. Its HTTP library has changed from release to release; its own error derives from that
+    library's.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (OSError, *HfHubHTTPError.__bases__)

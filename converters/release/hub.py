@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from converters.huggingface import network_errors
 from converters.release import layout
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
@@ -57,7 +58,9 @@ def push(
         # Until huggingface_hub 1 the resumable upload was a function of its own.
         upload = getattr(api, "upload_large_folder", None) or api.upload_folder
         upload(repo_id=repository, folder_path=folder, repo_type="model", allow_patterns=list(found))
-    except (HfHubHTTPError, OSError) as error:
+    except ValueError as error:  # of the hub's check of the card's metadata, before anything is sent
+        raise UserError(f"{repository}: {' '.join(str(error).split())[:300]}") from None
+    except network_errors() as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{repository}: {reason}; run the same command again, which goes on where it stopped") from None
     return found

@@ -372,7 +372,7 @@ def released_config(
         "peft_type": "LORA",
         "task_type": task,
         "r": settings.rank,
-        "lora_alpha": settings.alpha,
+        "lora_alpha": int(settings.alpha) if float(settings.alpha).is_integer() else settings.alpha,
         "lora_dropout": settings.dropout,
         "use_rslora": settings.rslora,
         "target_modules": targets,
