@@ -11,7 +11,8 @@ At the end all checksums are compared, and every matrix of one layer of `merged/
 here. Everything is written below a temporary folder and removed at the end.
 
 `--sparse` draws the first slice of every parameter of the base and leaves the others 0: the folder is compressed, so it takes
-little disk, and what is read, merged and written is as large as ever. Free disk that is needed: the base's bytes for each part.
+little disk, and what is read, merged and written is as large as ever. Free disk that is needed: the base's bytes for each part
+(7b: 13.5 GB), and once more without `--sparse`.
 """
 
 from __future__ import annotations

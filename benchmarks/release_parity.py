@@ -9,7 +9,10 @@ float32.
 
 Prints how many prompts, token sequences and classes are equal, and the largest difference of each tensor: of the bridge's outputs
 and logits as it is, of the language model's states (which reach 38 in SmolLM2) as a part of their largest value. Exits with 1
-above 1e-4. The release is then read back here, and what the run stores is compared with it bit by bit.
+above 1e-4. The release is then read back here, and what the run stores is compared with it bit by bit. At last a training goes
+on from the run, and another one from the release: the losses of their next steps, with dropout, and the parameters after them
+must be equal bit for bit. A training of the starter goes on with the stage `coe`, one of a run with `joint`; the words are
+those of the toy dialogues, the features are made up (`data.path=debug`).
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ TOLERANCE = 1e-4
 STATES = ("response_states", "signal_states")
 """r^t, and r^s with r^v: sums over hundreds of channels and many layers, whose rounding grows with them."""
 PHONEMES, FRAMES = 40, 30
+STEPS, EXAMPLES = 2, 2
+"""Of the training that goes on: how many steps, of how many examples."""
 TOGETHER = 10
 """Dialogues that PyTorch answers in one batch, padded on the left; here they are answered one by one."""
 LISTENER = {"age": "young", "gender": "female", "tone": "mild"}
@@ -166,6 +171,55 @@ def comes_back(config: Any, workdir: Path, release: Path) -> dict[str, int]:
     return {"leaves": len(kept), "bit_identical": same}
 
 
+def goes_on(config: Any, workdir: Path, release: Path, folder: Path) -> dict[str, Any]:
+    """The next losses of a training that goes on from a run (or from the starter), and of one that goes on from its release.
+
+    parameters: how many are trained on; bit_identical: how many of them are equal after the steps.
+    """
+    import jax
+
+    from converters.convert import to_weights
+    from converters.registry import find_conversion
+    from converters.release import import_run
+    from data_pipeline import loader
+    from empatheia_jax import assemble
+    from empatheia_jax.parallel.mesh import batch_part, local_mesh
+    from empatheia_jax.runs.run import Run
+    from empatheia_jax.training import partition, schedule, stages
+
+    run, mesh = Run(workdir), local_mesh(1, 1, 1)
+    stage = "joint" if run.trained_stages() else "coe"
+    small = dataclasses.replace(config[stage], batch=EXAMPLES, accumulation=1)
+    data = dataclasses.replace(config.data, path="debug", workers=0)
+    config = dataclasses.replace(config, **{stage: small}, data=data)
+    if run.trained_stages():
+        first = second = config
+        again = import_run.run(release, folder / "run-of-the-release")
+    else:
+        place = to_weights(find_conversion("empatheia"), release, folder / "of-the-release", overwrite=True)
+        networks = dataclasses.replace(config.networks, adapter=str(place.absolute()))
+        first, second, again = config, dataclasses.replace(config, networks=networks, start=""), run
+    step, batches, found = None, [], []
+    for each, source in ((first, run), (second, again)):
+        assembly = assemble.empatheia(each, mesh)
+        source.load_into(assembly.model)
+        cut = partition.split(assembly.model, stages.TRAINABLE[stage])
+        if step is None:
+            step = schedule.build_step(config, stage, cut, mesh)
+            stream = loader.make(config, stage, "train", assembly.tokenizer, assembly.widths, batch_part(mesh))
+            batches = [step.place_batch(next(stream)) for _ in range(STEPS)]
+        state, frozen, losses = step.init(cut.trainable, config.seed), step.place_frozen(cut.frozen), []
+        for batch in batches:
+            state, metrics = step(state, frozen, batch)
+            losses.append(float(metrics["loss"]))
+        found.append((losses, jax.device_get(state.trainable)))
+        del assembly, cut, state, frozen
+    (losses, trained), (others, again_trained) = found
+    same = sum(trained[path].tobytes() == again_trained[path].tobytes() for path in trained)
+    said = {"stage": stage, "losses": losses, "losses_from_the_release": others}
+    return {**said, "parameters": len(trained), "bit_identical": same}
+
+
 # ------------------------------------------------------------------------------------------------ in PyTorch
 
 
@@ -180,6 +234,7 @@ def compare(release: Path, base: Path, path: Path) -> dict[str, Any]:
     import torch
     from transformers import AutoModel, AutoProcessor
 
+    torch.set_num_threads(1)  # on busy cores its threads wait for each other, at full load
     stored = np.load(path)
     asked = json.loads(stored["asked"].tobytes())
     model = AutoModel.from_pretrained(release, trust_remote_code=True, base=str(base))
@@ -294,9 +349,11 @@ def main() -> int:
     here = time.monotonic() - began
     base = base_folder(config, options.folder / "base")
     found = in_a_fresh_process(release, base, options.folder / "answers.npz")
-    back = comes_back(config, workdir, release)
+    print(json.dumps(found), file=sys.stderr, flush=True)
+    back, then = comes_back(config, workdir, release), goes_on(config, workdir, release, options.folder)
     done = passes(found) and back["leaves"] == back["bit_identical"]
-    found |= {"seconds_here": round(here, 1), "comes_back": back, "passes": done}
+    done = done and then["losses"] == then["losses_from_the_release"] and then["parameters"] == then["bit_identical"]
+    found |= {"seconds_here": round(here, 1), "comes_back": back, "goes_on": then, "passes": done}
     print(json.dumps(found, indent=1))
     return 0 if done else 1
 

@@ -15,8 +15,10 @@ release's chat template and the reader's tokenizer make the prompt, and the read
 | llama.cpp: the file in `gguf/` as it is | nothing, since it rounds activations to bfloat16, too; the difference is shown |
 
 llama.cpp is asked where the package `xllamacpp` is installed. Exits with 1 where a prompt or an answer differs that must not, or
-where a logit of PEFT or transformers lies more than 1e-4 from ours. That is asked of float64, in which both sides compute the
-first answers once more: in float32 either side is rounded ("their_rounding", "our_rounding": how far from its own float64).
+where a logit of PEFT or transformers lies too far from ours: more than 1e-4 in float64, in which both sides compute the first
+answers once more, or more than 5e-6 of the largest logit in float32, in which either side is rounded ("their_rounding",
+"our_rounding": how far from its own float64). "their_float32_from_our_float64" says how far what the reader gives lies from our
+logits without our rounding.
 "parted" lists where an answer leaves ours, and how far our scores of the two tokens lie apart there.
 """
 
@@ -40,6 +42,8 @@ LENGTH = 64
 """Most tokens of an answer."""
 TOLERANCE = 1e-4
 """Of the logits, where both sides compute in float64."""
+FLOAT32_PART = 5e-6
+"""Of the logits in float32, as a part of the largest one: 42 times the relative step 2^-23 of float32."""
 IN_FLOAT64 = 4
 """How many of the first answers are computed so, too."""
 PARTS = "merged,base_with_tokens,gguf"
@@ -369,6 +373,9 @@ def compare(answers: Sequence[Answer], ours: Sequence[Answer], end: int) -> dict
         found["float64_differ"] = max(float(np.abs(each.in_float64 - own.in_float64).max()) for each, own in wide)
         found["their_rounding"] = max(float(np.abs(each.in_float64 - each.logits).max()) for each, _ in wide)
         found["our_rounding"] = max(float(np.abs(own.in_float64 - own.logits).max()) for _, own in wide)
+        found["their_float32_from_our_float64"] = max(
+            float(np.abs(each.logits - own.in_float64).max()) for each, own in wide
+        )
     return {**found, "parted": parted}
 
 
@@ -377,7 +384,7 @@ def passes(reader: Reader, found: Mapping[str, Any]) -> bool:
     right = found["prompts_equal"] == found["answers"]
     if reader.exact:
         right = right and found["answers_equal"] == found["answers"] and found.get("float64_differ", 0.0) <= TOLERANCE
-    return right
+    return right and found.get("logits_differ", 0.0) <= FLOAT32_PART * found.get("largest_logit", 0.0)
 
 
 # ------------------------------------------------------------------------------------------------ the command
