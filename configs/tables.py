@@ -58,6 +58,23 @@ ROWS: Mapping[str, Row] = {
     ),
 }
 """Row of the tables → its run."""
+WITHOUT_STARTER: Mapping[str, Any] = {
+    "start": "",
+    "coe.steps": 35,
+    "coe.learning_rate": 2e-3,
+    "coe.eval_every": 35,
+}
+"""Beside a base that begins from the starter: what a row without the chain changes too. The starter has learned the chain, so
+such a row begins from the bare language model, and learns as `configs/quickstart.py:bare` does.
+"""
+
+
+def values_of(row: Row, start: str) -> Mapping[str, Any]:
+    """All that a row changes of a base that begins from `start`."""
+    without_chain = row.values.get("data.chain_of_empathy") is False
+    return {**row.values, **WITHOUT_STARTER} if start and without_chain else row.values
+
+
 BASELINES = ("kemp", "cem", "case")
 """Rows with a config of their own, `configs/baselines.py`, and learn from the same dialogues; of the base the seed counts."""
 SMALL_BASELINE: Mapping[str, Any] = {

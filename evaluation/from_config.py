@@ -21,7 +21,7 @@ from typing import Any
 from absl.flags import FlagValues
 from ml_collections import ConfigDict
 
-from configs.tables import BASELINES, EMBEDDED, ROWS, Row, small_baseline
+from configs.tables import BASELINES, EMBEDDED, ROWS, Row, small_baseline, values_of
 from data_pipeline.layout import SPLITS, Tree
 from empatheia_jax import settings
 from empatheia_jax.conversation.reply_folder import MANIFEST, Manifest
@@ -44,16 +44,16 @@ def as_flags(values: Mapping[str, Any]) -> list[str]:
     return [f"--config.{key}={'' if value is None else value}" for key, value in values.items()]
 
 
-def overrides(row: Row) -> list[str]:
-    """A row's values as flags."""
-    return as_flags(row.values)
+def overrides(base: ConfigDict, row: Row) -> list[str]:
+    """What a row changes of the base, as flags."""
+    return as_flags(values_of(row, base.start))
 
 
 def config_of(base: ConfigDict, row: Row) -> settings.Experiment:
     """The settings of a row."""
     values = ConfigDict(base.to_dict())
     values.unlock()
-    values.update_from_flattened_dict(dict(row.values))
+    values.update_from_flattened_dict(dict(values_of(row, base.start)))
     return settings.resolve(values)
 
 
@@ -211,8 +211,8 @@ def run(
                 for stage, donor in share(config, place, trained).items():
                     print(f"{row}: the stage {stage} is that of {donor}")
             if config.data.path != "debug":
-                step(f"features for {row}", [launcher, *flags, *overrides(ROWS[row]), "--mode=extract"])
-            step(f"train {row}", [launcher, *flags, *overrides(ROWS[row]), f"--workdir={place.folder}"])
+                step(f"features for {row}", [launcher, *flags, *overrides(base, ROWS[row]), "--mode=extract"])
+            step(f"train {row}", [launcher, *flags, *overrides(base, ROWS[row]), f"--workdir={place.folder}"])
         if place.folder not in [each.folder for each in trained]:
             trained.append(place)
     for row in wanted:
@@ -221,7 +221,14 @@ def run(
         if answered(replies, turns):
             continue
         values = ROWS[ROWS[row].of or row]
-        command = [launcher, *flags, *overrides(values), "--mode=reply", f"--input={split}", f"--output={replies}"]
+        command = [
+            launcher,
+            *flags,
+            *overrides(base, values),
+            "--mode=reply",
+            f"--input={split}",
+            f"--output={replies}",
+        ]
         command += [f"--workdir={folder_of(row)}"] + ([f"--limit={limit}"] if limit else [])
         command += [f"--config.data.path={data}"] if elsewhere else []
         command += ["--modalities=text"] if ROWS[row].text else []

@@ -42,6 +42,16 @@ def test_every_ablation_of_the_paper_is_a_row():
         config_of(joint.get_config(), row)
 
 
+def test_a_row_without_the_chain_does_not_begin_from_the_starter_that_has_learned_it():
+    base = quickstart.get_config()
+    for row in ("pipeline", "without-coe"):
+        bare = config_of(base, ROWS[row])
+        assert bare.start == "" and bare.coe == settings.resolve(quickstart.get_config("bare")).coe
+        assert {"--config.start=", "--config.coe.steps=35"} <= {*from_config.overrides(base, ROWS[row])}
+    assert config_of(base, ROWS["without-cs"]).start == "starter"
+    assert "--config.start=" not in from_config.overrides(debug.get_config(), ROWS["pipeline"])
+
+
 def test_one_command_trains_answers_and_evaluates_and_goes_on(data, asked, full, tmp_path):
     base = debug.get_config()
     base.data.path = str(data)
