@@ -20,6 +20,8 @@ class CrisisAnswer:
     @property
     def notice(self) -> str:
         """The line to show beside the text."""
+        if self.kind == "hurtful":  # a text without numbers
+            return "This is a fixed text, not an answer of the model."
         return f"This is a fixed text, not an answer of the model. Its numbers: {self.verified_at}."
 
 
@@ -38,9 +40,9 @@ class CrisisAnswers:
         """What is said instead of an answer to these words of the user; None where the model may answer."""
         return self._answer(check(said, self.locale))
 
-    def after(self, written: str) -> CrisisAnswer | None:
-        """What is said instead of these words of the model; None where they may be said."""
-        return self._answer(check_reply(written, self.locale))
+    def after(self, written: str, said: str = "") -> CrisisAnswer | None:
+        """What is said instead of these words of the model, after these of the user; None where they may be said."""
+        return self._answer(check_reply(written, self.locale, said=said))
 
     def notices(self) -> dict[str, str | int]:
         """What a user is told at the start, and before a recording is taken (`Texts.notices`)."""

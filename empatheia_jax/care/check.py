@@ -30,8 +30,8 @@ _WEAK_NOT = re.compile(
 class Finding:
     """What was found.
 
-    kind: self-harm, violence, abuse, danger-to-a-child; of a reply also diagnosis. reason: what the words mean. matched: the
-    words, as the rules read them; they are the user's, so a log must not hold them.
+    kind: self-harm, violence, abuse, danger-to-a-child; of a reply also diagnosis and hurtful. reason: what the words mean.
+    matched: the words, as the rules read them; they are the user's, so a log must not hold them.
     """
 
     kind: Kind
@@ -50,10 +50,25 @@ def check(text: str, locale: str = "en") -> Finding | None:
     return _first(text, rules.RULES)
 
 
-def check_reply(text: str, locale: str = "en") -> Finding | None:
-    """Whether what the model wrote must not be said: it encourages harm, makes a diagnosis, or itself speaks of a danger."""
+def check_reply(text: str, locale: str = "en", *, said: str = "") -> Finding | None:
+    """Whether what the model wrote must not be said: it encourages harm, makes a diagnosis, itself speaks of a danger, or is
+    a mistake that hurts.
+
+    Args:
+        text: the reply.
+        locale: of the user, as of `check`.
+        said: the user's words of the dialogue; what they hold may be said back.
+    """
     del locale
-    return _first(text, rules.REPLY_RULES)
+    return _first(text, rules.REPLY_RULES) or _hurtful(text[-LONGEST:], said[-LONGEST:])
+
+
+def _hurtful(text: str, said: str) -> Finding | None:
+    reply, words = wording.plain(text), wording.plain(said)
+    for rule in rules.HURTFUL:
+        if matched := rule.found(reply, words):
+            return Finding("hurtful", rule.reason, matched)
+    return None
 
 
 def _first(text: str, tried: Iterable[Rule]) -> Finding | None:

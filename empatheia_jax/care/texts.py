@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 
 from empatheia_jax.care.rules import KINDS, Kind
 from empatheia_jax.errors import UserError
@@ -19,6 +20,8 @@ FILE = "texts.toml"
 DEFAULT = "en"
 VERIFIED, AI, RECORDING = "verified_at", "ai", "recording"
 KEYS = (VERIFIED, *KINDS, AI, RECORDING)
+LATER: Kind = "hurtful"
+"""A text that files of institutions may not have yet; then ours is said, which holds no number."""
 LONGEST = 2_000
 """Characters of one text: it is spoken whole."""
 NOTICE_EVERY = 3 * 3600
@@ -45,7 +48,7 @@ class Texts:
             source = resources.files(__package__).joinpath(FILE)
             return cls(_checked(source.read_bytes(), f"{__package__}/{FILE}"))
         require_regular(path, "a file of crisis texts (TOML)")
-        return cls(_checked(Path(path).read_bytes(), str(path)))
+        return cls(_checked(Path(path).read_bytes(), str(path), {LATER: cls.read().text(LATER)}))
 
     @property
     def locales(self) -> tuple[str, ...]:
@@ -81,7 +84,8 @@ class Texts:
         return tuple(dict.fromkeys((*exact, language, DEFAULT)))
 
 
-def _checked(content: bytes, name: str) -> dict[str, dict[str, str]]:
+def _checked(content: bytes, name: str, ours: Mapping[str, str] = MappingProxyType({})) -> dict[str, dict[str, str]]:
+    """The texts by locale. ours: English ones that the file may leave out."""
     try:
         value = tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -100,6 +104,8 @@ def _checked(content: bytes, name: str) -> dict[str, dict[str, str]]:
                 f'{name}: [{locale}] lacks {VERIFIED}; write who read its numbers and when, or "not verified by an institution"'
             )
         locales[locale] = {key: " ".join(text.split()) for key, text in texts.items()}
+    if DEFAULT in locales:
+        locales[DEFAULT] = {**ours, **locales[DEFAULT]}
     if missing := [key for key in KEYS if key not in locales.get(DEFAULT, {})]:
         raise UserError(f"{name}: [{DEFAULT}] lacks {', '.join(missing)}; every text must be there in English")
     return locales

@@ -330,7 +330,7 @@ class Engine:
             job.mark("first_step")
             self._deliver(job, ChainStep(generation=job.generation, name=name, value=value))
         if words:
-            if self._care is not None and (crisis := self._care.after(job.answer.response)) is not None:
+            if self._care is not None and (crisis := self._care.after(job.answer.response, job.said)) is not None:
                 self._replace(job, crisis)
                 return
             job.mark("first_text")

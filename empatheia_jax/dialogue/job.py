@@ -66,6 +66,11 @@ class Job:
         return Question(history, media, self.listener)
 
     @property
+    def said(self) -> str:
+        """The user's words of the dialogue, one utterance a line."""
+        return "\n".join(each.text for each in self.question.history if each.role == "speaker")
+
+    @property
     def can_act(self) -> bool:
         """Whether the next step of its performance can be taken: there is something to say, and room for its frames."""
         return not self.stream.full and (not self.idle or bool(self.pieces) or self.text_ended)

@@ -55,6 +55,13 @@ def test_an_institution_s_file_takes_the_place_of_ours(tmp_path):
     assert texts.verified_at("self-harm") == "2026-11-20 by the clinic"
 
 
+def test_a_file_that_is_older_than_a_text_without_numbers_says_ours(tmp_path):
+    own = tmp_path / "ours.toml"
+    text = resources.files("empatheia_jax.care").joinpath(FILE).read_text(encoding="utf-8")
+    own.write_text(re.sub(r"(?m)^hurtful = .*\n", "", text), encoding="utf-8")
+    assert Texts.read(own).text("hurtful", "en-GB") == Texts.read().text("hurtful")
+
+
 @pytest.mark.parametrize(
     "content, message",
     [

@@ -100,6 +100,18 @@ def test_what_the_model_may_not_say_is_not_spoken_and_the_text_of_a_file_is(resp
         engine.close()
 
 
+def test_a_reply_that_hurts_by_mistake_is_replaced_unless_it_says_the_user_s_words_back(responder):
+    texts = ScriptedTexts(responder.model.core.config.hidden_size, "They hate you. What happened?")
+    engine, session = Engine(responder, texts=texts, care=scripted.care()), Session()
+    try:
+        reply = engine.reply(session, Request("I waited at the window.", modalities=TEXT))
+        assert (reply.instead, reply.answer.response) == ("hurtful", scripted.HELP)
+        assert engine.reply(session, Request("They all hate me there.", modalities=TEXT)).instead == ""
+        assert engine.reply(session, Request("Nothing else.", modalities=TEXT)).instead == ""  # said in the turn before
+    finally:
+        engine.close()
+
+
 def test_an_edited_step_is_checked_as_what_is_typed(responder):
     engine = Engine(responder, texts=ScriptedTexts(responder.model.core.config.hidden_size), care=scripted.care())
     try:

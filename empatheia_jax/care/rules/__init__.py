@@ -8,13 +8,26 @@ from __future__ import annotations
 
 from empatheia_jax.care.rules.abuse import ABUSE
 from empatheia_jax.care.rules.children import CHILDREN
+from empatheia_jax.care.rules.hurtful import HURTFUL, Hurtful
 from empatheia_jax.care.rules.innocent import HARMLESS, IDIOMS, STORY
 from empatheia_jax.care.rules.replies import NO_DIAGNOSIS, REPLIES
 from empatheia_jax.care.rules.rule import KINDS, Kind, Rule
 from empatheia_jax.care.rules.self_harm import SELF_HARM
 from empatheia_jax.care.rules.violence import VIOLENCE
 
-__all__ = ["HARMLESS", "IDIOMS", "KINDS", "NO_DIAGNOSIS", "REPLY_RULES", "RULES", "STORY", "Kind", "Rule"]
+__all__ = [
+    "HARMLESS",
+    "HURTFUL",
+    "IDIOMS",
+    "KINDS",
+    "NO_DIAGNOSIS",
+    "REPLY_RULES",
+    "RULES",
+    "STORY",
+    "Hurtful",
+    "Kind",
+    "Rule",
+]
 
 RULES: tuple[Rule, ...] = (*CHILDREN, *SELF_HARM, *VIOLENCE, *ABUSE)
 """What is looked for in what a user said."""

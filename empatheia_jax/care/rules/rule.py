@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["self-harm", "violence", "abuse", "danger-to-a-child", "diagnosis"]
-KINDS: tuple[Kind, ...] = ("danger-to-a-child", "self-harm", "violence", "abuse", "diagnosis")
+Kind = Literal["self-harm", "violence", "abuse", "danger-to-a-child", "diagnosis", "hurtful"]
+KINDS: tuple[Kind, ...] = ("danger-to-a-child", "self-harm", "violence", "abuse", "diagnosis", "hurtful")
 """In the order in which they count where a text has several: a child comes first."""
 
 
