@@ -12,6 +12,10 @@ import unicodedata
 _QUOTED = re.compile(r"[\"“„«]([^\"”“»]{1,300})[\"”“»]")
 _INVISIBLE = re.compile(r"[\u00ad\u200b-\u200f\u2060\ufeff]")
 
+_ENDLESS = re.compile(r"(\w{60})(?=\w)")
+"""No word of a phrase is that long. A pattern that begins with any word tries each letter of one, so that one word of 20,000
+letters took seconds."""
+
 _SPELLINGS = (
     (r"[’‘ʼ`´]", "'"),
     (r"\bsu[i1!*]c[i1!*]d", "suicid"),
@@ -55,6 +59,7 @@ _FILLERS = (
 def plain(text: str) -> str:
     """`text` in lower case, without fillers and stammers, its short forms written out: "I'm gonna" → "i am going to"."""
     text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).lower()
+    text = _ENDLESS.sub(r"\1 ", text)
     for pattern, spelling in (*_SPELLINGS, *_CONTRACTIONS):
         text = re.sub(pattern, spelling, text)
     text = re.sub(_FILLERS, "", text)

@@ -5,6 +5,8 @@ The floors are the numbers of docs/care.md: a change of the rules may only raise
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from empatheia_jax.care.check import check, check_reply
@@ -71,6 +73,14 @@ def test_a_child_counts_before_everything_else():
 def test_a_diagnosis_is_found_in_what_the_model_wrote_and_not_in_what_a_user_said():
     text = "I have depression and you have depression."
     assert check_reply("You have depression.").kind == "diagnosis" and check(text) is None
+
+
+@pytest.mark.parametrize("letter", ["a", "я", "我"])
+def test_a_word_without_end_is_read_in_no_time_and_hides_nothing_behind_it(letter):
+    began = time.process_time()
+    assert check(letter * 5_000 + " I want to kill myself").kind == "self-harm"
+    assert check_reply(letter * 20_000) is None
+    assert time.process_time() - began < 1  # 2.7 s each where patterns begin at each of its letters
 
 
 @pytest.mark.parametrize("text", ["", "   ", "…", "\x00", "🙂", "a" * 20_000])
