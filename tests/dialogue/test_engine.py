@@ -104,10 +104,10 @@ def test_a_reply_that_hurts_by_mistake_is_replaced_unless_it_says_the_user_s_wor
     texts = ScriptedTexts(responder.model.core.config.hidden_size, "They hate you. What happened?")
     engine, session = Engine(responder, texts=texts, care=scripted.care()), Session()
     try:
-        reply = engine.reply(session, Request("I waited at the window.", modalities=TEXT))
-        assert (reply.instead, reply.answer.response) == ("hurtful", scripted.HELP)
-        assert engine.reply(session, Request("They all hate me there.", modalities=TEXT)).instead == ""
-        assert engine.reply(session, Request("Nothing else.", modalities=TEXT)).instead == ""  # said in the turn before
+        done = ended(list(engine.stream(session, Request("I waited at the window.", modalities=TEXT))))
+        assert (done.instead, done.answer.response) == ("hurtful", scripted.HELP)
+        for said in ("They all hate me there.", "Nothing else."):  # what was said in the turn before counts too
+            assert ended(list(engine.stream(session, Request(said, modalities=TEXT)))).instead == ""
     finally:
         engine.close()
 
