@@ -29,7 +29,7 @@ from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.schema import Conversation
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.files import write_bytes
-from empatheia_jax.media.audio import audio_info
+from empatheia_jax.media.audio import audio_info, read_audio
 
 PAPER: Mapping[str, Any] = {
     "dialogues, train": 24_696,
@@ -96,7 +96,8 @@ class Statistics:
             self.media["speech"] += clip.audio is not None
             if open_media and clip.audio is not None:
                 try:
-                    self.seconds.append(audio_info(clip.audio).seconds or 0.0)
+                    known = audio_info(clip.audio).seconds
+                    self.seconds.append(len(read_audio(clip.audio, 16_000)) / 16_000 if known is None else known)
                 except UserError:
                     self.media["unreadable"] += 1
 

@@ -33,6 +33,10 @@ _LOUDEST = 64.0
 # estimates, so a few per cent are no proof.
 _EXACT = ("wav", "flac", "aiff", "caf", "w64", "mov,mp4,m4a,3gp,3g2,mj2")
 _TRUNCATED_BELOW = 0.9
+# Bare streams have no header. libav guesses their length from the bit rate of their beginning, which is far off where a recording
+# begins with silence. An MP3 may begin with a table that says it.
+_GUESSED = ("aac", "mp3", "ac3", "eac3", "dts", "amr")
+_MP3_TABLES = (b"Xing", b"Info", b"VBRI")
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.AudioS
         yield container, stream
 
 
-def _header_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
+def _header_seconds(path: Path, container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
+    if container.format.name in _GUESSED and not (container.format.name == "mp3" and _mp3_table(path)):
+        return None
     if stream.duration is not None and stream.time_base is not None and stream.duration > 0:
         return float(stream.duration * stream.time_base)
     if container.duration is not None and container.duration > 0:
@@ -68,10 +74,24 @@ def _header_seconds(container: av.container.InputContainer, stream: av.AudioStre
     return None
 
 
+def _mp3_table(path: Path) -> bool:
+    """Whether the first frame of an MP3, which follows what ID3 says of it, holds a table with the count of all frames."""
+    with path.open("rb") as file:
+        tag = file.read(10)
+        size = (
+            10 + sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0)))
+            if tag[:3] == b"ID3"
+            else 0
+        )
+        file.seek(size)
+        first = file.read(512)
+    return any(name in first for name in _MP3_TABLES)
+
+
 def audio_info(path: str | os.PathLike) -> AudioInfo:
     """Reads length, rate and channel count from the headers, decoding nothing. Raises `UserError` as `read_audio`."""
     with _opened(Path(path)) as (container, stream):
-        return AudioInfo(_header_seconds(container, stream), stream.rate, stream.channels)
+        return AudioInfo(_header_seconds(Path(path), container, stream), stream.rate, stream.channels)
 
 
 def _too_long(path: Path, seconds: float, limit: float) -> UserError:
@@ -101,7 +121,7 @@ def read_audio(
     chunks: list[np.ndarray] = []
     decoded = 0
     with _opened(path) as (container, stream):
-        expected, exact = _header_seconds(container, stream), container.format.name in _EXACT
+        expected, exact = _header_seconds(path, container, stream), container.format.name in _EXACT
         if max_seconds is not None and expected is not None and expected > max_seconds:
             raise _too_long(path, expected, max_seconds)
         source_rate, channels = stream.rate, stream.channels

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.media import lossy
 from empatheia_jax.media.audio import WavWriter, audio_info, read_audio, to_pcm16, write_wav
 
 
@@ -101,6 +102,20 @@ def test_a_truncated_copy_is_refused(tmp_path, shared):
     cut = tmp_path / "cut.m4a"
     cut.write_bytes(whole[: len(whole) // 2])
     refusal(cut)
+
+
+def test_the_length_that_libav_guesses_of_a_bare_stream_is_not_believed(tmp_path):
+    rng = np.random.default_rng(0)
+    late = np.concatenate([np.zeros(9 * 24_000), 0.3 * rng.standard_normal(3 * 24_000)]).astype(np.float32)
+    for codec in (lossy.AAC, lossy.MP3):
+        path = tmp_path / f"late.{codec.container}"
+        path.write_bytes(lossy.encode(late, 24_000, codec, 64_000))
+        assert len(read_audio(path, 24_000, max_seconds=13.0)) / 24_000 == pytest.approx(12.0, abs=0.2)
+        assert audio_info(path).seconds is None or audio_info(path).seconds == pytest.approx(12.0, abs=0.2)
+    content = path.read_bytes()  # the MP3 says its length itself
+    assert audio_info(path).seconds is not None
+    path.write_bytes(content[: len(content) // 2])
+    assert "truncated" in refusal(path)
 
 
 def test_a_three_hour_utterance_is_refused_by_its_header(tmp_path, monkeypatch):
