@@ -45,7 +45,8 @@ class Hurtful:
 
 def _rule(reason: str, *patterns: str, said: str | None = None, needs: str | None = None) -> Hurtful:
     pattern = re.compile("|".join(patterns), re.DOTALL)
-    return Hurtful(reason, pattern, *(each and re.compile(each) for each in (said, needs)))
+    ground = None if said is None else re.compile(said)
+    return Hurtful(reason, pattern, ground, None if needs is None else re.compile(needs))
 
 
 HURTFUL: tuple[Hurtful, ...] = (
