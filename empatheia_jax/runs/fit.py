@@ -138,7 +138,10 @@ def require_start(start: Start, config: Experiment, *, prompts: bool = True) -> 
     Raises:
       UserError: naming every key that differs.
     """
-    globs = tuple(key for key in NETWORK + (PROMPT if prompts else ()) if not key.startswith("weights."))
+    left = ["weights."]
+    if not {"ccl", "sac"} & set(start.losses):
+        left.append("bridge.")  # its leaves are not among them: an ablation of the bridge begins from them too
+    globs = tuple(key for key in NETWORK + (PROMPT if prompts else ()) if not key.startswith(tuple(left)))
     wanted = json.loads(json.dumps(flat(plain(config))))
     found, wanted = ({k: v for k, v in each.items() if _matches(k, globs)} for each in (flat(start.config), wanted))
     if lines := list(_differences(found, wanted)):

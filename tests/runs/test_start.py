@@ -179,6 +179,13 @@ def test_the_shipped_starter_is_the_quickstarts_and_reads_as_settings():
     assert {path.split(".")[0] for path in leaves} >= {"core", "added", "speech_projection", "video_projection"}
 
 
+def test_an_ablation_of_the_bridge_begins_from_leaves_without_one(folder):
+    other, shipped = settings(**{"start": str(folder), "bridge.content_kind": "linear"}), weights.open_start(folder)
+    fit.require_start(shipped, other)
+    with pytest.raises(UserError, match="bridge.content_kind"):
+        fit.require_start(dataclasses.replace(shipped, losses=("emp", "ccl")), other)
+
+
 def test_the_starter_and_the_quickstart_have_the_same_networks():
     ours, shipped = (resolve(module.get_config()) for module in (quickstart, starter))
     assert dataclasses.asdict(ours.lora) == dataclasses.asdict(shipped.lora)
