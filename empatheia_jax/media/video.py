@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -78,16 +79,18 @@ class _Held:
     columns_reversed: bool = False
 
     @classmethod
-    def of(cls, frame: av.VideoFrame) -> _Held:
-        """By the frame's display matrix: quarter turns, and the mirror images that front cameras write. Other angles count as
-        the nearest quarter turn.
+    def of(cls, path: Path) -> _Held:
+        """By the display matrix of the first frame: quarter turns, and the mirror images that front cameras write. Other angles
+        count as the nearest quarter turn.
         """
-        side_data: Any = frame.side_data  # its types know names alone
-        found = side_data.get(SideData.DISPLAYMATRIX)
-        if found is None:
+        matrix = _display_matrix(path)
+        # A frame whose side data was asked for refers to itself. It would keep its picture and its decoder until Python looks for
+        # such circles: so one frame alone is asked, of a decoder without threads, and Python looks at what is new.
+        gc.collect(1)
+        if matrix is None:
             return cls()
         # (x, y) is shown at (a x + c y, b x + d y); y goes down.
-        a, b, _, c, d = np.frombuffer(bytes(found), np.int32)[:5].astype(np.int64)
+        a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].astype(np.int64)
         if abs(a) + abs(d) >= abs(b) + abs(c):
             return cls(False, bool(d < 0), bool(a < 0))
         return cls(True, bool(b < 0), bool(c < 0))
@@ -96,6 +99,17 @@ class _Held:
         """The picture as it is to be shown."""
         picture = picture.swapaxes(0, 1) if self.exchanged else picture
         return picture[:: -1 if self.rows_reversed else 1, :: -1 if self.columns_reversed else 1]
+
+
+def _display_matrix(path: Path) -> bytes | None:
+    """The display matrix of a film's first frame, if it has one."""
+    with _opened(path) as (container, stream):
+        stream.codec_context.thread_count = 1
+        for frame in container.decode(stream):
+            side_data: Any = frame.side_data  # its types know names alone
+            found = side_data.get(SideData.DISPLAYMATRIX)
+            return None if found is None else bytes(found)
+    return None
 
 
 @dataclass(frozen=True)
@@ -190,6 +204,7 @@ def read_frames(
     last = max(wanted)
     pictures: dict[int, np.ndarray] = {}
     sizes: set[tuple[int, int]] = set()
+    held = _Held.of(path)
     with _opened(path) as (container, stream):
         stream.thread_type, stream.codec_context.thread_count = "AUTO", THREADS
         for frame in container.decode(stream):
@@ -198,7 +213,6 @@ def read_frames(
             sizes.add((frame.height, frame.width))
             if len(sizes) > 1:
                 raise UserError(f"{path} changes its picture size midway ({sorted(sizes)}); re-encode it")
-            held = _Held.of(frame)
             if size is None:
                 height, width = _display(stream, frame.height, frame.width)
             else:

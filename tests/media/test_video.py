@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.video import VideoWriter, frames_for, read_frames, video_info
+from tests.media import hostile
 
 
 def ramp(count: int, height: int = 32, width: int = 48) -> np.ndarray:
@@ -151,3 +154,18 @@ def test_a_container_whose_picture_track_is_empty_is_refused(tmp_path):
         stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
         container.start_encoding()
     assert "no frames" in refusal(path) or "corrupt" in refusal(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="this system does not list threads")
+def test_films_that_were_read_leave_no_threads_behind(tmp_path):
+    path = hostile.film(tmp_path / "film.mp4")
+    read_frames(path, count=2)
+    before = threads()
+    for _ in range(5):
+        read_frames(path, count=2)
+    assert threads() <= before + 2
+
+
+def threads() -> int:
+    """Threads of this process, those of native code too."""
+    return len(list(Path("/proc/self/task").iterdir()))
