@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,26 @@ from empatheia_jax.errors import UserError
 
 def _no_files(path: Path, source: Source) -> dict[str, str | Path | bytes]:
     return {}
+
+
+def packaged(package: str, ending: str, install: str) -> Path:
+    """The file of weights inside an installed package, whose code is not imported: for `Conversion.default_input`.
+
+    Args:
+      package: as pip calls it.
+      ending: of the file's name.
+      install: the command that installs the package.
+
+    Raises: UserError where the package is not installed, or has not one such file.
+    """
+    try:
+        files = importlib.metadata.files(package) or ()
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(f"the package {package} is not installed; {install}") from None
+    found = [file for file in files if file.name.endswith(ending)]
+    if len(found) != 1:
+        raise UserError(f"the package {package} has {len(found)} files of weights; expected one: reinstall it")
+    return Path(str(found[0].locate()))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -122,10 +122,11 @@ def parse_json(text: str) -> Any:
         ValueError: it is no JSON, a name occurs twice, or a number has thousands of digits.
         RecursionError: it is nested too deeply.
     """
-    return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_once)
+    return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=unique_names)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names differ from each other, as `object_pairs_hook` of `json`. Raises `ValueError` otherwise."""
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]

@@ -14,6 +14,7 @@ import numpy as np
 
 from converters.formats.source import Source, checked_shape, entry
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import unique_names
 
 DTYPES = {
     "F64": np.dtype(np.float64),
@@ -37,16 +38,6 @@ DTYPES = {
 LONGEST_HEADER = 100_000_000  # bytes, as in the reference library
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose names differ from each other."""
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice!r} occurs twice")
-    return result
-
-
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
@@ -67,7 +58,7 @@ class SafetensorsSource(Source):
                 raise UserError(f"{path} is no safetensors file, or it is cut short inside its header")
             try:
                 text = file.read(length).decode()
-                header = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+                header = json.loads(text, object_pairs_hook=unique_names, parse_constant=_no_constant)
                 if not isinstance(header, dict):
                     raise ValueError("it is no object")
                 metadata = header.pop("__metadata__", {})

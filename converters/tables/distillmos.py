@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 
-from converters.conversion import Conversion
+from converters.conversion import Conversion, packaged
 from converters.formats.source import Source
 from converters.table import Ignore, Row, Table, conv2d, squeeze, transpose
 from converters.tables.syncnet import norm_rows as batch_norm_rows
 from converters.tables.transformer import linear_rows, norm_rows
-from empatheia_jax.errors import UserError
 from evaluation.distill_mos import KIND, DistillMos, DistillMosConfig
 
 _HEAD = "model.transformer_pool_attn"
@@ -49,17 +47,6 @@ def _config(path: Path, source: Source) -> DistillMosConfig:
     return DistillMosConfig.of_shapes(shapes)
 
 
-def _default_input() -> Path:
-    try:
-        files = importlib.metadata.files("distillmos") or ()
-    except importlib.metadata.PackageNotFoundError:
-        raise UserError("the package distillmos is not installed; pip install --no-deps distillmos") from None
-    found = [file for file in files if file.name.endswith(".pt")]
-    if len(found) != 1:
-        raise UserError(f"the package distillmos has {len(found)} files of weights; expected one: reinstall it")
-    return Path(str(found[0].locate()))
-
-
 CONVERSIONS = [
     Conversion(
         name=KIND,
@@ -71,6 +58,6 @@ CONVERSIONS = [
         recognizes=lambda path, source: f"{_HEAD}.pool.linear1.weight" in source,
         place=lambda key: (_FILE, tuple(key.split(".", 1))),
         config_class=DistillMosConfig,
-        default_input=_default_input,
+        default_input=lambda: packaged("distillmos", ".pt", "pip install --no-deps distillmos"),
     )
 ]

@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 
 import yaml
 
-from converters.conversion import Conversion
+from converters.conversion import Conversion, packaged
 from converters.formats.source import Source
 from converters.table import Ignore, Row, Table, conv1d
-from empatheia_jax.errors import UserError
 from empatheia_jax.provenance.perth import DEPTH, KIND, Perth, PerthConfig
 
 _STACKS = {
@@ -43,17 +41,6 @@ def _config(path: Path, source: Source) -> PerthConfig:
         return PerthConfig.from_source(yaml.safe_load(file))
 
 
-def _default_input() -> Path:
-    try:
-        files = importlib.metadata.files("resemble-perth") or ()
-    except importlib.metadata.PackageNotFoundError:
-        raise UserError("the package resemble-perth is not installed; pip install 'empatheia-jax[marks]'") from None
-    found = [file for file in files if file.name.endswith(".pth.tar")]
-    if len(found) != 1:
-        raise UserError(f"the package resemble-perth has {len(found)} files of weights; expected one: reinstall it")
-    return Path(str(found[0].locate()))
-
-
 CONVERSIONS = [
     Conversion(
         name=KIND,
@@ -64,6 +51,6 @@ CONVERSIONS = [
         table=table,
         recognizes=lambda path, source: path.is_file() and (path.parent / _HPARAMS).is_file() and "perth" in path.name,
         config_class=PerthConfig,
-        default_input=_default_input,
+        default_input=lambda: packaged("resemble-perth", ".pth.tar", "pip install 'empatheia-jax[marks]'"),
     )
 ]
