@@ -28,7 +28,7 @@ FILES = {
     "generation_config.json": "how an answer is decoded, and its fixed form",
     "form.safetensors": "the fixed form as arrays, for decoding",
     "tokenizer.json": "the base's tokenizer with the added tokens",
-    "modeling_empatheia.py": "the model in PyTorch (with configuration_, processing_ and generators_empatheia.py)",
+    "modeling_empatheia.py": "the model in PyTorch (with configuration_, bridge_, processing_ and generators_empatheia.py)",
     "merged": "the language model with LoRA and the added rows folded in (bfloat16)",
     "base_with_tokens": "the base with the added rows in its vocabulary, for `lora`",
     "lora": "LoRA alone, for servers that take no other adapter (on `base_with_tokens`)",

@@ -26,7 +26,7 @@ RECORDS = (ADAPTER_CONFIG, FORM_FILE, TRAINING_FILE, STAGES_FILE)
 PROGRESS_FILE = "progress.json"
 """Beside the folder of an export that is not complete; names what it belongs to and what is done."""
 PACKAGE = Path(__file__).parent / "package"
-CODE = tuple(f"{name}_empatheia.py" for name in ("configuration", "modeling", "processing", "generators"))
+CODE = tuple(f"{name}_empatheia.py" for name in ("configuration", "bridge", "modeling", "processing", "generators"))
 
 
 def code() -> dict[str, bytes]:
