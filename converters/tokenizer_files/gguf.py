@@ -113,9 +113,8 @@ def tokenizer_files(metadata: Mapping[str, Any]) -> dict[str, bytes]:
     _check(tokens, kinds, merges)
     pairs = [(left, right) for left, right in merges]
     rule = str(metadata.get("tokenizer.ggml.pre", "default"))
-    llama = (
-        rule == "llama-bpe"
-    )  # Llama 3: a word of the vocabulary is one token, whatever its merges give; a BOS unless denied
+    # Llama 3: a word of the vocabulary is one token, whatever its merges give; a BOS token stands first unless that is denied.
+    llama = rule == "llama-bpe"
     vocabulary = {token: i for i, token in enumerate(tokens)}
     backend = build("the GGUF file", lambda: tokenizers.Tokenizer(models.BPE(vocabulary, pairs, ignore_merges=llama)))
     if rule == "qwen2":

@@ -316,7 +316,8 @@ def trained(config: Experiment, run: Run | None, *, draw: bool = True) -> assemb
 def answering(config: Experiment, run: Run | None, *, draw: bool = True) -> assemble.Assembly:
     """As `trained`, for writing answers alone.
 
-    On a single device the adapters are folded into float32 weights, since a token would otherwise cost 420 small products more.
+    On a single device the adapters are folded into float32 weights, since each of them would otherwise cost two small products at
+    every token.
     Over several devices they are not: the last bits of the sum would depend on the mesh.
     """
     assembly = trained(config, run, draw=draw)
