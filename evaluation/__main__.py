@@ -69,7 +69,7 @@ def tables(argv: Sequence[str]) -> int:
     options.add_argument(
         "--judges",
         type=_names,
-        help="of dnsmos, distillmos, whisper, 'voice print', syncnet, face, landmarks; all that are there by default",
+        help="of dnsmos, distillmos, whisper, 'voice print', syncnet, face, landmarks, person; all that are there by default",
     )
     options.add_argument("--face-judge", type=Path, help="folder of a trained judge of drawn faces")
     options.add_argument("--cases", type=_names, default=[], help="turns of Figure 8")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from evaluation import cells, emotions, paper, text
+from evaluation import cells, emotions, face_judges, paper, text
 from evaluation.cells import Cell
 from evaluation.consistency_scores import wanted
 from evaluation.measures import collect
@@ -69,8 +70,36 @@ def _face(ev: Evaluation, s: System) -> Cell:
     return cells.share([found[name] == each for name, each in shown.items()])  # type: ignore[comparison-overlap]
 
 
+def _as_asked(key: str, read: Callable[[Any], str]) -> Callable[[Evaluation, System], Cell]:
+    """Share of films whose face is of the listener's age or gender; `read` makes a word of what the judge saw."""
+
+    def cell(ev: Evaluation, s: System) -> Cell:
+        found = collect(ev.values[s.row], f"face_{key}")
+        asked = {name: wanted(ev, s, name).get(key) for name in found}
+        return cells.share([read(found[name]) == each for name, each in asked.items() if each is not None])
+
+    return cell
+
+
+def descriptor(ev: Evaluation, row: str, name: str) -> Sequence[float] | None:
+    """The descriptor of the face of one reply's film, or None."""
+    return ev.values[row][name].get("face_descriptor")
+
+
+def _face_distance(ev: Evaluation, s: System) -> Cell:
+    pairs = {name: (descriptor(ev, s.row, name), descriptor(ev, "ground-truth", name)) for name in ev.questions}
+    found = {
+        name: face_judges.distance(ours, theirs)
+        for name, (ours, theirs) in pairs.items()
+        if ours is not None and theirs is not None
+    }
+    return cells.mean(found, ev.dialogues)
+
+
 LANDMARKS = ("face_seen", "flmd", "mlmd", "lips_path", "brows_path", "head_path", "silent_lips", "opening_confidence")
 """Columns of `landmarks`."""
+PERSON = ("age_as_asked", "gender_as_asked", "face_distance")
+"""Columns of `face_judges`."""
 CELLS: Mapping[str, Callable[[Evaluation, System], Cell]] = {
     "accuracy": lambda ev, s: emotions.named_right(ev, s, "exact"),
     "accuracy_mapped": lambda ev, s: emotions.named_right(ev, s, "mapped"),
@@ -97,6 +126,9 @@ CELLS: Mapping[str, Callable[[Evaluation, System], Cell]] = {
     "copied": _copied,
     "verbatim": _verbatim,
     "face": _face,
+    "age_as_asked": _as_asked("age", face_judges.age_group),
+    "gender_as_asked": _as_asked("gender", str),
+    "face_distance": _face_distance,
 }
 """Every column by key."""
 JUDGE_OF = {
@@ -109,6 +141,7 @@ JUDGE_OF = {
     "voice_similarity": "voice print",
     "face": "face",
     **dict.fromkeys(LANDMARKS, "landmarks"),
+    **dict.fromkeys(PERSON, "person"),
 }
 _SPEECH = {
     "dnsmos",
@@ -122,8 +155,8 @@ _SPEECH = {
     "seconds",
 }
 _FILM = {"cpbd", "ssim", "ssim_uniform7", "lips_confidence", "lips_offset", "film_minus_speech", "face"}
-_FILM |= {"sync_confidence", "sync_offset", "sync_distance", *LANDMARKS}
-_REFERENCE = {"ssim", "ssim_uniform7", "voice_similarity", "flmd", "mlmd"}
+_FILM |= {"sync_confidence", "sync_offset", "sync_distance", *LANDMARKS, *PERSON}
+_REFERENCE = {"ssim", "ssim_uniform7", "voice_similarity", "flmd", "mlmd", "face_distance"}
 
 
 def cell(evaluation: Evaluation, system: System, column: str) -> Cell:

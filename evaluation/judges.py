@@ -14,6 +14,7 @@ from empatheia_jax import weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.media import face_landmarks, tflite
 from evaluation import distill_mos, films, landmarks, lip_sync
+from evaluation.face_judges import PersonReader
 from evaluation.frames import nearest_in_time
 from evaluation.speech_judges import Absent, Opinion, VoicePrint, Whisper
 
@@ -112,6 +113,7 @@ class Judges:
                 "voice print": VoicePrint,
                 "face": lambda: _Face(self.face_folder),
                 "landmarks": _Landmarks,
+                "person": PersonReader,
             }
             try:
                 self.opened[name] = makers[name]()

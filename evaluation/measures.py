@@ -171,6 +171,14 @@ def _distances(clip: Clip, reference: Clip | None, judge: Any) -> Values:
     return dict(zip(("flmd", "mlmd"), landmarks.distances(ours, theirs)))
 
 
+def _person(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    found = judge(clip.frames)
+    if found is None:
+        return {}
+    numbers = [round(float(each), 5) for each in found.descriptor]
+    return {"face_age": found.age, "face_gender": found.gender, "face_descriptor": numbers}
+
+
 def _face(clip: Clip, reference: Clip | None, judge: Any) -> Values:
     return {"face_emotion": judge(clip.frames)}
 
@@ -204,12 +212,8 @@ MEASURES = (
         judge="landmarks",
     ),
     Measure("landmark distances", ("flmd", "mlmd"), ("film", "reference film"), _distances, judge="landmarks"),
+    Measure("person", ("face_age", "face_gender", "face_descriptor"), ("film",), _person, judge="person"),
 )
-
-NOT_BUILT = {
-    "age and gender of the face, identity kept": "no network that reads them is among the extras",
-}
-"""Companions that the evaluation does not measure, and why; printed in every report."""
 
 
 # ---------------------------------------------------------------- all of them on one reply

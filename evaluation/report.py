@@ -11,7 +11,6 @@ from empatheia_jax.files import write_bytes, write_text
 from evaluation import emotions, figures, films, results, run, tables
 from evaluation.cells import Cell
 from evaluation.figures import Case, Figure
-from evaluation.measures import NOT_BUILT
 from evaluation.paper import Column
 from evaluation.run import Evaluation
 from evaluation.systems import System
@@ -150,8 +149,8 @@ def facts(evaluation: Evaluation) -> dict[str, str]:
     found |= {name: "; ".join(of_system(each).values()) for name, each in _named(evaluation).items()}
     found["media"] = f"{results.MEDIA} {films.versions()}."
     absent = [f"{name}: {why}" for name, why in evaluation.judges.absent.items()]
-    absent += [f"{name}: {why}" for name, why in NOT_BUILT.items()]
-    found["not measured"] = ". ".join(absent)
+    if absent:
+        found["not measured"] = ". ".join(absent)
     return {**found, **evaluation.facts}
 
 

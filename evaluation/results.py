@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from evaluation import breakdowns, comparisons, films, paper
-from evaluation.columns import table
+import numpy as np
+
+from empatheia_jax.conversation import labels
+from evaluation import breakdowns, comparisons, consistency, face_judges, films, paper
+from evaluation.columns import descriptor, table
 from evaluation.consistency_scores import consistency_table
 from evaluation.latency import latency
 from evaluation.paper import Column, PaperTable
@@ -63,6 +66,24 @@ def paper_tables(evaluation: Evaluation) -> list[Table]:
     ]
 
 
+def _about_persons(evaluation: Evaluation) -> list[str]:
+    """What the columns of who is seen mean, and how far apart the faces of two recordings lie that are of two dialogues."""
+    bounds = ", ".join(f"{name} from {years}" for name, years in zip(labels.AGES, face_judges.FIRST_YEARS))
+    notes = [
+        f"Read in {face_judges.FRAMES} frames of each film that shows a face. As asked: as the listener's profile says. "
+        f"Ages in years: {bounds}. Distance: of photographs of one person below {face_judges.SAME_PERSON} as a rule; "
+        f"drawn faces lie nearer. {MEDIA}"
+    ]
+    if evaluation.system("ground-truth") is None:
+        return notes
+    pairs = consistency.partner(list(evaluation.questions), evaluation.dialogues).items()
+    prints = [[descriptor(evaluation, "ground-truth", each) for each in pair] for pair in pairs]
+    apart = [face_judges.distance(ours, theirs) for ours, theirs in prints if ours is not None and theirs is not None]
+    if apart:
+        notes.append(f"Recordings of two dialogues lie {np.mean(apart):.2f} apart (mean of {len(apart)} pairs).")
+    return notes
+
+
 def companions(evaluation: Evaluation) -> list[Table]:
     """What needs no people: the text, the speech, the film, and who agrees with whom."""
     text_columns = [
@@ -105,6 +126,11 @@ def companions(evaluation: Evaluation) -> list[Table]:
         Column("silent_lips", "lips/s in silence", 0, 0),
         Column("opening_confidence", "opening with loudness"),
     ]
+    person_columns = [
+        Column("age_as_asked", "age as asked, %", 0),
+        Column("gender_as_asked", "gender as asked, %", 0),
+        Column("face_distance", "distance to the recording's face", 2, -1),
+    ]
     tables = [
         table(
             evaluation,
@@ -130,6 +156,9 @@ def companions(evaluation: Evaluation) -> list[Table]:
         )
         tables.append(
             table(evaluation, "landmarks", "Beside Table 3: points of the face", landmark_columns, film, [points])
+        )
+        tables.append(
+            table(evaluation, "person", "Beside Table 3: who is seen", person_columns, film, _about_persons(evaluation))
         )
     return tables
 
