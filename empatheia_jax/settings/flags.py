@@ -42,14 +42,30 @@ USED_BY: Mapping[str, tuple[str, ...]] = {
 """Which modes a flag is for; `--config`, `--mode` and `--workdir` are for all."""
 
 
+_MAY_BE_EMPTY = ("text", "withhold", "origins", "names")
+"""Flags of which nothing at all is a value; in the others it is mostly a variable of the shell that is not set."""
+
+
 def require_used(values: flags.FlagValues) -> None:
-    """Raises `UserError` with a line for each flag that was given and that the mode would take no notice of."""
+    """Raises `UserError` with a line for each flag that was given and that the mode would take no notice of.
+
+    That a flag is empty is said, too: `--speech=$FILE` without `FILE` would answer as if no recording had been given, and
+    `--token=$TOKEN` would open the port to all.
+    """
     idle = [name for name, modes in USED_BY.items() if values[name].present and values.mode not in modes]
     if idle:
         raise UserError.of(
             [
                 f"--{name} is not for --mode={values.mode}; expected it with {' or '.join(USED_BY[name])}"
                 for name in idle
+            ]
+        )
+    empty = [name for name in USED_BY if values[name].value == "" and name not in _MAY_BE_EMPTY]
+    if empty:
+        raise UserError.of(
+            [
+                f"--{name} is empty; leave it out, or give it a value (is a variable of the shell not set?)"
+                for name in empty
             ]
         )
 

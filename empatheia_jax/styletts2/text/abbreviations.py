@@ -12,6 +12,7 @@ _DOTTED_TITLES = {
     "Rev": "Reverend",
     "Hon": "Honorable",
     "Capt": "Captain",
+    "Cpt": "Captain",
     "Lt": "Lieutenant",
     "Col": "Colonel",
     "Gen": "General",
@@ -62,6 +63,7 @@ _BEFORE_A_NUMBER |= {
     "rm": "room",
     "ext": "extension",
     "Hwy": "Highway",
+    "Gr": "Grade",
 }
 _BEFORE_A_NUMBER |= {"Rt": "Route", "Rte": "Route", "Ste": "Suite", "Vit": "Vitamin", "vit": "vitamin"}
 # Their full stop may be the sentence's as well.
@@ -111,6 +113,13 @@ _ABBREVIATIONS = {
     "Bros.": "Brothers",
     "Univ.": "University",
     "a.k.a.": "also known as",
+    "a.k.a": "also known as",
+    "A.k.a.": "Also known as",
+    "OB/GYN": "O B G Y N",
+    "OB/Gyn": "O B G Y N",
+    "ob/gyn": "O B G Y N",
+    "ob-gyn": "O B G Y N",
+    "OB-GYN": "O B G Y N",
     "aka": "also known as",
     "AKA": "also known as",
     "p.s.": "P S",
@@ -264,6 +273,7 @@ _CHAT = {
     "cya": "see you",
     "iykyk": "if you know, you know",
     "obvs": "obviously",
+    "ymmv": "your mileage may vary",
 }
 # Written small only: in capitals they are something else.
 _SMALL_CHAT = {
@@ -291,7 +301,12 @@ _SMALL_CHAT = {
     "y": "why",
     "k": "okay",
     "kk": "okay",
-    "ok": "okay",
+    "nite": "night",
+    "tonite": "tonight",
+    "shld": "should",
+    "cld": "could",
+    "wld": "would",
+    "b-day": "birthday",
     "abt": "about",
     "msg": "message",
     "sth": "something",
@@ -442,6 +457,12 @@ RULES: tuple[Rule, ...] = (
         r"(?P<kind>St|Ave|Blvd|Rd|Ln)\b(?P<stop>\.?)(?!\w)",
         _street,
     ),
+    rule(
+        r"(?P<name>\b\d+(?:st|nd|rd|th)\s+)(?P<kind>St|Ave|Blvd|Rd|Ln)\b(?P<stop>\.?)(?!\w)",
+        _street,
+    ),
+    rule(r"(?<=\d(?:st|nd|rd|th))\s[Ff]l\b(\.?)", lambda m: " floor" + ("." if m[1] and ends_sentence(m) else "")),
+    rule(r"(?<=\dth)\s?c\.(?=\s[a-z]|\s(?:BCE?|AD|CE)\b)", " century"),
     rule(r"\bSts\.", "Saints"),
     rule(r"\bSt\.(?=\s+[A-Z])", "Saint"),
     rule(rf"\bSt(?= (?:{_SAINTS})\b)", "Saint"),
@@ -475,7 +496,9 @@ RULES: tuple[Rule, ...] = (
     rule(r"\b(have|has|having|with) DID\b", r"\1 D I D"),
     rule(rf"\b({words(_NUMBERED)})\.\s?(?=[\dIVX])", lambda match: _NUMBERED[match[1]] + " "),
     rule(r"\b(Ph\.?\s?D|Psy\.?D|Ed\.D|[BM]\.?Sc)s?\b\.?", _degree),
+    rule(r"(?<=\d)(-| ?)min\.(?=\s[a-z])", r"\1min"),
     rule(rf"(?<![\w.])({words(_ABBREVIATIONS)})(?![\w/])", _abbreviation),
+    rule(r"(?<![\w.'/&-])ok(?![\w'/&-])", "okay"),
     rule(rf"(?<![\w.'/&])({words(_CHAT_SPELLINGS)})(?![\w'/&])", _chat),
     rule(rf"(?<![\w.'/&#@-])((?![A-Z]{{2,3}}\b)(?i:{words(_BARE)}))(?![\w'/&-])", _bare),
     rule(
@@ -484,6 +507,11 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(rf"(\b(?:{_BEFORE_TO}) )2 (?=(?:{_AFTER_TO})\b)", r"\1to "),
     rule(r"^2 (?=b\b|be\b)", "To "),
+    rule(
+        r"(?i)(\b(?:its|it's|is|was|way|far|i'm|im|m|ur|you're|r|are|never|not) )2 "
+        r"(?=(?:late|much|far|soon|bad|tired|sad|young|old|early|long|busy|scared|hard|weak|loud|fast|slow)\b(?! [a-z]+s\b))",
+        r"\1too ",
+    ),
     rule(r"(?<!\w)((?:[Tt]o|gonna|wanna|will|can|cant|should|would|must) )b(?= [a-z])", r"\1be"),
     rule(
         r"(?i)(\b(?:thanks|thank you|thx|ty|tysm|so much|sorry|wait|waiting|here|there|good|bad|love|sad|happy|time) )4 "

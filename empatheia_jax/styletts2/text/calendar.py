@@ -71,7 +71,14 @@ def _short_date(match: re.Match[str]) -> str:
     preposition = match["before"] is not None
     feast = re.search(
         r"\b(?:birthday|anniversary|wedding|born|due|funeral)\b", match.string[: match.start()][-60:], re.I
-    )
+    ) or re.search(r"\b(?:week|wk) of $", match.string[: match.start("month")][-12:])
+    if (
+        preposition
+        and 12 < month <= 31
+        and 1 <= day <= 12
+        and match["before"].strip().lower() not in ("is", "was", "of")
+    ):
+        return match["before"] + _date(month, day, None)  # till 31/12, as Europe writes it
     if not _valid(day, month) or day in (16, 32) and not preposition:
         return match[0]
     if day > 12 or (preposition and (match["before"].strip().lower() == "on" or feast)):
@@ -254,6 +261,7 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     rule(rf"(\b[Bb]etween (?:about )?{NUMBER}(?::\d\d)?\s?(?:%|[ap]m)?)\s?[-–—]\s?(?=\d)", r"\1 and "),
+    rule(r"(?<=:\d\d)\s?/(km|mi)\b", lambda match: " per kilometer" if match[1] == "km" else " per mile"),  # 9:30/mi
     # --- times of day ---------------------------------------------------------------------------------------------
     rule(r"\b(noon|midday|midnight)\s?[-–—]\s?(?=\d|noon|midnight)", r"\1 to "),
     rule(r"(?<=[\dmM.])\s?[-–—]\s?(?=(?:noon|midday|midnight)\b)", " to "),

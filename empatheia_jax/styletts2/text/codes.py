@@ -33,6 +33,8 @@ _HABITS = {
     "720p": "seven twenty p",
     "WWII": "World War two",
     "WWI": "World War one",
+    "WWIII": "World War three",
+    "WW3": "World War three",
     "WW2": "World War two",
     "WW1": "World War one",
     "ELI5": "explain like I'm five",
@@ -52,6 +54,13 @@ def _star_code(match: re.Match[str]) -> str:
     before = match.groupdict().get("before") or ""
     keys = [_KEYS[key] for key in match["keys"]]
     return before + " ".join([*keys, digits(match["number"]), *(["pound"] if match["end"] else [])])
+
+
+_DURATIONS = {"d": "day", "w": "week", "m": "month"}
+
+
+def _two_numbers(match: re.Match[str]) -> str:
+    return " ".join(cardinal(int(part)) for part in re.split("[/:]", match[0]))
 
 
 _EVERY = {"b": "twice", "t": "three times", "q": "four times"}
@@ -101,7 +110,7 @@ def in_a_name(match: re.Match[str]) -> str:
         said = year(int(number))
     else:
         said = hundreds(int(number))
-    return f" {said} "
+    return f" {said}" if match.string.startswith("'s", match.end()) else f" {said} "
 
 
 STAR_CODES: tuple[Rule, ...] = (
@@ -136,9 +145,29 @@ RULES: tuple[Rule, ...] = (
         lambda m: f"season {cardinal(int(m[2]))}, episode {cardinal(int(m[3]))}",
     ),
     rule(r"\b((?:[Pp]re-?)?K)-(12|[2-8])\b", lambda match: f"{match[1]} through {cardinal(int(match[2]))}"),
+    rule(r"\b([Gg]rades?|[Yy]ears?) K\s?[-–]\s?(?=\d{1,2}\b)", r"\1 K to "),
+    rule(r"\b(([A-Z]{1,2})\d{1,3})\s?[-–—]\s?(?=\2\d{1,3}\b)", r"\1 to "),  # Q1-Q3, C5–C6
     rule(r"\bA-Z\b", "A to Z"),
     rule(r"(?i)(\b(?:day|week|session|page|round|step|part) \d{1,3})/(?=\d{1,3}\b)", r"\1 of "),
     rule(r"\bSAT(?=s? (?:score|test|exam|prep|tutor|result)s?\b| \d)", "S A T"),
+    rule(
+        r"(?<=\bthe )(SAT|ACT)(?=s?\b(?:[.,;!?)]|\s*$| (?:and|or|is|was|in|last|this|next|again|twice)\b))",
+        lambda m: " ".join(m[1]),
+    ),
+    rule(r"\bACT(?=s? (?:score|test|exam|prep|tutor|result)s?\b| \d)", "A C T"),
+    rule(r"(\b[Aa]n |\b(?:MD|DO|NP|BSN|LPN|CNA),? ?(?:and |or |/ ?)?)RN\b", r"\1R N"),
+    rule(r"\bRN(?=s\b|, (?:BSN|MSN|NP|MD)\b)", "R N"),
+    rule(
+        r"(\b(?:[Aa]|[Tt]he|[Mm]y|our|another|first|next|last|charity|local|fun) (?:first |last |next |local |charity )?)"
+        r"(5|10)[kK]\b"
+        r"(?=[.,;!?)]|\s*$|\s(?:on|for|with|and|this|next|last|is|was)\b)",
+        lambda m: f"{m[1]}{cardinal(int(m[2]))} K",
+    ),
+    rule(
+        r"(\b(?:[Rr]an|[Rr]un|[Rr]unning|[Jj]ogged|[Ww]alked) (?:a |an |my |the )?)(\d{1,3})[kK]"
+        r"(?= in (?:\d|under|about|the rain))",
+        lambda m: f"{m[1]}{cardinal(int(m[2]))} K",
+    ),
     rule(r"\b(\d{1,2})[kK](?=\s(?:race|run|walk|jog)\b)", lambda match: f"{cardinal(int(match[1]))} K"),
     rule(
         r"(?<![\w.,])10{1,2}(?:,?0{3})*s\b(?= of\b)|(?<![\w.,])1(?:,?0{3})+s\b(?= of\b)|(?<![\w.,])(?<!\bthe )100s\b",
@@ -186,6 +215,14 @@ RULES: tuple[Rule, ...] = (
         rf"{_DOSE}(?P<often>{words(_HOW_OFTEN)}|{words(key.upper() for key in _HOW_OFTEN)})\b(?!')",
         lambda match: match["dose"] + _HOW_OFTEN[match["often"].lower()],
     ),
+    rule(
+        r"(?i)(?<=[a-z]) x ?(\d{1,2}) ?(d|days?|wks?|weeks?|months?)\b",
+        lambda m: f" for {cardinal(int(m[1]))} {_DURATIONS[m[2][0].lower()]}{'' if m[1] == '1' else 's'}",
+    ),
+    rule(r"\b(\d{1,3})(?:U|IU|iu)\b", r"\1 units"),
+    rule(r"\b(\d[\d,.]*) (?:IU|iu)\b", r"\1 units"),
+    rule(r"\b(\d[\d,]*)(?:IU|iu)\b", r"\1 units"),
+    rule(r"\b(16/8|18/6|20/4|14/10|5:2)(?=,? (?:fast(?:ing)?|IF|intermittent|diet|plan|schedule)\b)", _two_numbers),
     rule(r"\b(?:PRN|prn|p\.r\.n\.)(?!\w)", "as needed"),
     rule(r"(?<=\w)\s?/\s?(12|24|36|48|72)\s?(?:h|hrs?|hours?)\b", lambda match: f" in {cardinal(int(match[1]))} hours"),
     rule(r"(?<![\w.,/])(?P<stone>\d{1,2})\s?st(?:\.?,?\s?(?P<pounds>\d{1,2})\s?(?:lbs?|pounds?)\b|\b)", _stone),

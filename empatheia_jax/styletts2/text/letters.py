@@ -42,8 +42,8 @@ _CODA_IMPOSSIBLE = re.compile(r"[bcdfgjkpqtvxz][bcdfgjlmnpqrvwxz]$|[aeiouy][^aei
 def _relaxed(match: re.Match[str]) -> str:
     """A stretched word as it is in the dictionary: goood → good, sooo → so, hmmmm → hmm."""
     word = match[0]
-    if re.fullmatch(r"[IVXLCDM]+s?", word) or (word.isupper() and len(word) == 3):
-        return word
+    if re.fullmatch(r"(?:WW)?[IVXLCDM]+(?:'?s)?", word) or (word.isupper() and len(word) == 3):
+        return word  # a roman numeral says another number without its last strokes: XXIII's, WWIII
     lower = word.lower()
     parts = [(run[0][0], len(run[0])) for run in re.finditer(r"(.)\1*", lower)]
     choices = [(1, 2) if count > 2 else (count,) for _, count in parts]
@@ -118,6 +118,10 @@ def _spaced_small(match: re.Match[str]) -> str:
     return " ".join(letters.upper()) + ("'s" if letters != match[0] else "")
 
 
+def _is_pronounceable(word: str) -> bool:
+    return bool(_ONSETS.match(word)) and not re.match(r"[Yy][^AEIOUaeiou]", word) and not _CODA_IMPOSSIBLE.search(word)
+
+
 def _spell_or_say(match: re.Match[str]) -> str:
     """A word in capitals: letters if it is a known abbreviation or cannot be pronounced, else the word, emphasised or not."""
     word = match[0]
@@ -141,12 +145,7 @@ def _spell_or_say(match: re.Match[str]) -> str:
         spell = word.rstrip("s") not in _SHORT_WORDS or word in ("US",)
     else:
         capitals = word.rstrip("s")
-        spell = (
-            word in _SPELLED
-            or capitals in _SPELLED
-            or not _ONSETS.match(capitals)
-            or bool(_CODA_IMPOSSIBLE.search(capitals))
-        )
+        spell = word in _SPELLED or capitals in _SPELLED or not _is_pronounceable(capitals)
     if spell:
         return _spaced(word)
     return word.capitalize() if start or word in _NAMES else word.lower()
@@ -240,13 +239,18 @@ def calm(text: str) -> str:
     def spelled(word: str) -> bool:
         return word in _SPELLED and word not in _WORDS_TOO
 
+    def letters(word: str) -> bool:
+        return spelled(word) or (  # DWP and HMRC are no cry
+            word.isupper() and len(word) > 2 and not _is_pronounceable(word) and word.lower() not in _HUMMED.values()
+        )
+
     def sentence(match: re.Match[str]) -> str:
-        found = [word for word in re.findall(r"[A-Za-z']{2,}", match[0]) if not spelled(word)]
+        found = [word for word in re.findall(r"[A-Za-z']{2,}", match[0]) if not letters(word)]
         shouted = sum(word.isupper() for word in found)
         if shouted < 3 or shouted < 0.8 * len(found):
             return match[0]
         lower = re.sub(
-            r"[A-Za-z]+(?:'[A-Za-z]+)*", lambda word: word[0] if spelled(word[0]) else word[0].lower(), match[0]
+            r"[A-Za-z]+(?:'[A-Za-z]+)*", lambda word: word[0] if letters(word[0]) else word[0].lower(), match[0]
         )
         lower = re.sub(r"\bi\b", "I", lower)
         return re.sub(r"^(\W*)([a-z])", lambda first: first[1] + first[2].upper(), lower)
@@ -257,6 +261,7 @@ def calm(text: str) -> str:
 ELONGATION: tuple[Rule, ...] = (rule(r"\b[A-Za-z']*([A-Za-z])(?i:\1){2,}[A-Za-z']*\b", _relaxed),)
 
 RULES: tuple[Rule, ...] = (
+    rule(r"\b(dm|pm)(?= (?:me|him|her|them|us|you)\b)", lambda match: " ".join(match[1].upper())),
     rule(r"(?<![\w/])([A-Z])/([A-Z])(?![\w/])", r"\1 \2"),  # A/V, A/B test
     rule(r"\b(?P<letters>(?:[A-Z]\.){2,})(?P<possessive>'s)?", _initials),
     rule(r"\b([A-Z]{1,3})&([A-Z])(s?)\b", _and),

@@ -202,6 +202,11 @@ def _coded(first: str | None, last: str, scale: str | None, code: str) -> str:
     return f"{said} {CODES[code][first is not None or scale is not None or last != '1']}"
 
 
+# What is counted by millions: beside these "m" is no meter.
+_MANY = (
+    "(?:yen|won|dollars|euros|pounds|rupees|pesos|people|persons|users|followers|subscribers|subs|views|likes|viewers|listeners|voters|votes"
+    "|customers|copies|deaths|refugees|children|kids|women|men|workers|jobs|homes|streams|downloads|hits|tweets|posts)"
+)
 _AMOUNT = rf"(?P<amount>{NUMBER})(?:\s?(?P<scale>{_SCALE})\b)?"
 _PER = rf"(?:\s?/\s?(?P<per>{words(PER)})\b)?"
 _SPANS = {
@@ -219,6 +224,12 @@ _PLUS = r"(?P<plus>\+(?=\s|[.,;:!?)/]|$))?"
 _UP_TO = rf"(?:\s?(?:[-–—]|\bto\b)\s?{SIGN}?(?P<last>{NUMBER})(?:\s?(?P<end>{_SCALE})\b)?)?"
 
 RULES: tuple[Rule, ...] = (
+    rule(rf"(?<![\w+)])\+\s?(?={SIGN}\s?\d)", "plus "),
+    rule(r"(?<![\w/])(\d{1,2})/(?=[$€£]\d)", r"\1 for "),  # 3/£10
+    rule(  # 1.2m yen; but 3m from here
+        rf"(?<![\w.,])({NUMBER})\s?(m|mn|bn|tn|b)\s(?={_MANY}\b)",
+        lambda match: f"{decimal(match[1])} {_SCALES[match[2]]} ",
+    ),
     rule(  # as Britain writes it: £850pcm, £12 p/h
         rf"(?<={SIGN})(\s?{NUMBER}k?)\s?({words(_SPANS)}|p/[hdwma]|p\.[hdwma]\.)(?![\w/])",
         lambda m: f"{m[1]}/{_SPANS[re.sub('[./]', '', m[2])]}",

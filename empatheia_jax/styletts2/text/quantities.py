@@ -189,7 +189,8 @@ def _bare_temperature(match: re.Match[str]) -> str:
 def _measure(match: re.Match[str]) -> str:
     number, (one, many) = match["number"].replace(",", ""), UNITS[match["unit"]]
     describing = match["describing"] or ""
-    singular = number == "1" or (describing and match["described"] is not None)
+    hyphened = re.search(r"\d-[a-z]", match[0]) is not None  # a 12-hr shift, 2-wk notice
+    singular = number == "1" or ((describing or hyphened) and match["described"] is not None)
     if match["unit"] == "K" and describing and match["described"] is not None:
         return f"{describing}{decimal(number)} K"  # a 5K run
     per = f" per {PER[match['per']]}" if match["per"] else ""
@@ -219,6 +220,7 @@ def _degrees(match: re.Match[str]) -> str:
     return minus + _quantity(match[2], "degree", "degree" if describing else "degrees") + _TEMPERATURE[match[3]]
 
 
+_LENGTHS = "mm|cm|km|m|ft|in|yds?|mi"
 _TIMES_OF = rf"\d[\d.,]*(?:\s?[-–]\s?\d+)?\s?(?:[xX×]|times?)|\d[\d.,]*\s?(?:%|{words(UNITS)})"
 _PERIOD = "day|night|week|wk|month|mo|year|yr|hour|hr|minute|min|second|sec"
 
@@ -229,6 +231,7 @@ RATES: tuple[Rule, ...] = (
         r"(?<![\w/])(?<!\d )(mg|mcg|g|kg|mL|ml|mmol|ng)/(dL|dl|L|l|kg|mL|ml|day|hr|h|min)(?![\w/])",
         lambda match: f"{UNITS[match[1]][1]} per {PER[match[2]]}",
     ),
+    rule(r"(?<=\bmmol)/mol\b", " per mole"),
     rule(r"(?<!\d)(?<!\d )\b(km|mi)/(?:h|hr)\b", lambda match: f"{UNITS[match[1]][1]} per hour"),
     rule(rf"(?<![\w.,/])(?P<what>{_TIMES_OF})\s?/\s?(?P<per>{words(PER)}|d|w)(?![\w/'])", _per),
     rule(
@@ -255,6 +258,11 @@ COMPARED: tuple[Rule, ...] = (
 """Signs before an amount of any kind; they come before what reads the amount."""
 
 RULES: tuple[Rule, ...] = (
+    rule(  # 5 000 km
+        rf"(?<![\w.,-])(?<!\d )\d{{1,3}}(?: \d{{3}})+(?=\s?(?:{words(UNITS)})\b)",
+        lambda match: match[0].replace(" ", ""),
+    ),
+    rule(r"\b(GMT|UTC)\s?[-−–]\s?(?=\d)", r"\1 minus "),
     # --- ranges and ratios ----------------------------------------------------------------------------------------
     rule(rf"(?<![\w.])({NUMBER})\s?%\s?[-–—]\s?(?={NUMBER}\s?%)", r"\1 to "),
     rule(rf"(?<![\w.,])({NUMBER})\s?({words(UNITS)})\s?[-–—]\s?({NUMBER})\s?\2\b", r"\1-\3 \2"),
@@ -268,6 +276,10 @@ RULES: tuple[Rule, ...] = (
     rule(r"(?<![\w.,/-])(\d\d?)\s?[-–]\s?(?=\d\d?/(?:5|10|100)\b)", r"\1 to "),
     rule(
         rf"(?<![\w.,])({NUMBER})\s?[-–]\s?({NUMBER})[xX×](?!\w)", lambda m: f"{decimal(m[1])} to {decimal(m[2])} times"
+    ),
+    rule(
+        rf"(?<![\w.,])({NUMBER}\s?(?:{_LENGTHS}))\s?[x×]\s?(?={NUMBER}\s?(?:{_LENGTHS})\b)",
+        r"\1 by ",
     ),
     rule(rf"(?<![\w.,])({NUMBER})\s?[x×]\s?(?={NUMBER}\s?(?:mg|mcg|g|ml|mL)\b)", lambda m: f"{decimal(m[1])} times "),
     rule(rf"(?<![\w.,])({NUMBER})\+\s?({words(UNITS)})(?![\w/])", lambda m: f"{decimal(m[1])} plus {UNITS[m[2]][1]}"),

@@ -19,7 +19,8 @@ _SERVICES = (
 _SERVICE = rf"(?:{words((*_ALWAYS, *_SERVICES.split()))})"
 _CALLING = r"""call(?:s|ed|ing)?|dial(?:s|l?ed|l?ing)?|text(?:s|ed|ing)?|phon(?:e|es|ed|ing)|ring(?:s|ing)?|rang|tele?phone|
     hotline|helpline|lifeline|hopeline|linea|notruf|(?:telefon)?seelsorge|SAMU|CVV|NCMH|SOS|
-    NHS|crisis\ line|emergenc(?:y|ies)|Samaritans|ambulance|police""".replace("\n    ", "")
+    NHS|(?:crisis|suicide|support|help|advice|talk|listening|abuse|rape|youth|child)\ line|
+    emergenc(?:y|ies)|Samaritans|ambulance|police""".replace("\n    ", "")
 _AFTER_CALLING = re.compile(rf"\b(?:{_CALLING})\b", re.I | re.X)
 # "112 is the number", "the number here is 112", "France: 3114".
 _IS_THE_NUMBER = re.compile(
