@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 from pathlib import Path
 
 from empatheia_jax.errors import UserError
@@ -46,11 +47,16 @@ class Options:
                 f"{self.host} can be reached from other machines; set a token in {TOKEN} (or --token), and put TLS in front"
             )
         if self.token is not None and (
-            len(self.token) < 16 or not self.token.isascii() or not self.token.isprintable()
-        ):
+            len(self.token) < 16 or not re.fullmatch("[!-~]+", self.token)
+        ):  # a blank would be lost at the end of a header
             raise UserError(
-                "the token is too short or holds other characters; expected 16 or more printable ASCII characters"
+                "the token is too short or holds other characters; expected 16 or more ASCII letters, digits and marks"
             )
+        for name in self.names:
+            if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", name):
+                raise UserError(
+                    f"{name!r} is no name of a host; expected for example avatar.lab.example, without a port"
+                )
         for origin in self.origins:
             if not origin.startswith(("http://", "https://")) or origin.rstrip("/").count("/") != 2:
                 raise UserError(f"{origin!r} is no web origin; expected for example https://lab.example")

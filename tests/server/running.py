@@ -15,12 +15,12 @@ SLOW = Measured(5.0, True)
 
 
 @contextlib.contextmanager
-def served(engine, folder, *, measured=SLOW, safeguards=None, **options):
+def served(engine, folder, *, measured=SLOW, safeguards=None, bound_to=None, **options):
     """Yields (address, house) while the server runs."""
     house = House(engine, Options(folder, port=0, **options), safeguards=safeguards)
     house.measured = measured
     server = uvicorn_server(house)
-    thread = threading.Thread(target=server.run, daemon=True)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": bound_to}, daemon=True)
     thread.start()
     ends = time.monotonic() + 20
     while not server.started and time.monotonic() < ends:

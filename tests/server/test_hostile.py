@@ -16,7 +16,10 @@ import httpx
 import numpy as np
 import pytest
 
+from empatheia_jax.errors import UserError
 from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.server import command
+from empatheia_jax.server.options import Options
 from tests.server.running import served
 from tests.server.scripted import ScriptedEngine
 
@@ -304,3 +307,21 @@ def test_a_request_that_is_not_http_is_closed(server, client):
         assert connection.getresponse().status in (400, 431)
     connection.close()
     assert json.loads(client.get("/healthz").text)["status"] == "ok"
+
+
+def test_a_port_that_is_taken_is_found_before_anything_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(command.commands, "responder", lambda *_: pytest.fail("weights were loaded"))
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError, match="in use"):
+        command.serve(None, tmp_path, Options(tmp_path, port=taken.getsockname()[1]), None)
+    with pytest.raises(UserError, match="no such address"):
+        command.serve(None, tmp_path, Options(tmp_path, host="no.such.host.invalid", token=TOKEN), None)
+    with pytest.raises(UserError, match="no such address"):  # of documentation, so nobody's
+        command.serve(None, tmp_path, Options(tmp_path, host="192.0.2.1", token=TOKEN), None)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_server_answers_on_the_sockets_that_were_bound_for_it(tmp_path, host):
+    with command.bound(Options(tmp_path, host=host, port=0)) as sockets:
+        four = [each for each in sockets if each.family == socket.AF_INET]
+        with served(ScriptedEngine(), tmp_path, bound_to=four) as (address, _):
+            assert httpx.get(f"{address}/healthz").status_code == 200
