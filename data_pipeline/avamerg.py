@@ -93,11 +93,7 @@ class Avamerg(tfds.core.GeneratorBasedBuilder):
         return Tree(self.source)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        tree = self._tree()
-        names = tree.splits()
-        if not names:
-            raise UserError(f"{self.source} has no train.json, valid.json or test.json; expected the released layout")
-        return {split: self._generate_examples(split) for split in names}
+        return {split: self._generate_examples(split) for split in _splits(self._tree())}
 
     def _entries(self, split: str) -> list[tuple[int, str]]:
         """(position, released JSON) of each well-formed conversation whose recordings are files."""
@@ -184,10 +180,18 @@ def _clip(tree: Tree, conversation: Conversation, said: schema.Utterance) -> dic
     return record
 
 
+def _splits(tree: Tree) -> list[str]:
+    names = tree.splits()
+    if not names:
+        raise UserError(f"{tree.root} has no train.json, valid.json or test.json; expected the released layout")
+    return names
+
+
 def build(source: str | Path, data_dir: str | Path, *, beam: bool = False, limit: float = 0.01) -> Avamerg:
     """Prepares the data set below `data_dir`. Raises `UserError` as `Avamerg`, or where Beam is not installed."""
     if beam and _beam_function() is object:
         raise UserError("apache-beam is not installed; install it with `pip install 'empatheia-jax[beam]'`")
+    _splits(Tree(source))  # before folders are made
     builder = Avamerg(source=source, beam=beam, limit=limit, data_dir=str(data_dir))
     options = {}
     if beam:

@@ -22,7 +22,6 @@ A batch is a function of the seed and its number alone, so a run that was stoppe
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -40,7 +39,7 @@ from empatheia_jax.dreamtalk.settings import DenoiserTraining, RendererTraining
 from empatheia_jax.dreamtalk.speech import SpeechFeatures
 from empatheia_jax.dreamtalk.training import FrameBatch, MotionBatch
 from empatheia_jax.errors import UserError
-from empatheia_jax.files import replacing, write_json
+from empatheia_jax.files import read_json_object, replacing, write_json
 from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.video import read_frames, video_info
 from empatheia_jax.parallel.mesh import WHOLE, Part
@@ -110,7 +109,7 @@ def _cached(cache: Path, media: Path, hashes: ContentHashes, make: Callable[[Pat
 def _same_source(folder: Path, source: dict[str, Any]) -> None:
     """Refuses a cache that was computed by something else."""
     note = folder / "source.json"
-    if note.is_file() and (found := json.loads(note.read_text())) != source:
+    if note.is_file() and (found := read_json_object(note, "what the features beside it were computed by")) != source:
         raise UserError(f"{folder} was computed by {found}; expected {source}; remove it or choose another --workdir")
     if not note.is_file():
         folder.mkdir(parents=True, exist_ok=True)

@@ -125,6 +125,14 @@ def parse_json(text: str) -> Any:
     return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=unique_names)
 
 
+def parse_line(line: str | bytes) -> Any:
+    """Decodes a line of JSON. Raises ValueError for whatever is wrong with it: no JSON, no UTF-8, too deeply nested."""
+    try:
+        return json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object whose names differ from each other, as `object_pairs_hook` of `json`. Raises `ValueError` otherwise."""
     found = dict(pairs)

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import parse_line
 from evaluation import cells
 from evaluation.cells import Cell
 from evaluation.paper import Column
@@ -73,12 +74,12 @@ class Judge:
         request = urllib.request.Request(address, json.dumps(body).encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-                text = json.loads(answer.read())["choices"][0]["message"]["content"]
+                text = parse_line(answer.read())["choices"][0]["message"]["content"]
         except (urllib.error.URLError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise UserError(
                 f"the judge at {address} gave no answer ({error}); it must speak OpenAI's chat completions"
             ) from None
-        found = _VERDICT.search(text or "")
+        found = _VERDICT.search(text) if isinstance(text, str) else None
         if found is None:
             raise UserError(f'the judge answered {text!r:.80}; expected {{"better": "A"}}, B or tie')
         verdict = found.group(1)

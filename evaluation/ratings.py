@@ -69,7 +69,10 @@ class Ratings:
             raise UserError(
                 f"{path} holds no ratings of version {VERSION}; expected a file of `python -m evaluation collect`"
             )
-        return cls([_rating(path, each) for each in values.get("ratings", [])], str(path))
+        ratings = values.get("ratings", [])
+        if not isinstance(ratings, list):
+            raise UserError(f"{path} holds ratings {ratings!r:.60}; expected a list of them")
+        return cls([_rating(path, each) for each in ratings], str(path))
 
     def write(self, path: Path) -> None:
         """Into a file."""

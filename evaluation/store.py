@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from empatheia_jax.files import parse_line
+
 
 def key_of(**parts: Any) -> str:
     """The key of a value: a hash of everything that it depends on."""
@@ -45,8 +47,8 @@ class Store:
         for path in sorted(self._folder.glob("values-*.jsonl")):
             for line in path.read_bytes().splitlines():
                 try:
-                    value = json.loads(line)
-                    self._values[value["key"]] = value["value"]
+                    value = parse_line(line)
+                    self._values[value["key"]] = dict(value["value"])
                 except (ValueError, KeyError, TypeError):
                     continue
 

@@ -8,7 +8,6 @@ are listed.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from empatheia_jax.conversation.reply_folder import LINES, SUFFIXES, Manifest
 from empatheia_jax.errors import UserError
-from empatheia_jax.files import read_json_object
+from empatheia_jax.files import parse_line, read_json_object
 from evaluation import paper
 from evaluation.questions import Question
 
@@ -117,8 +116,8 @@ def _lines(folder: Path) -> dict[str, dict[str, Any]]:
         return found
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
-            value = json.loads(line)
-            name = value.get("id") or f"{value['conversation_id']}_{value['turn_id']}"
+            value = parse_line(line)
+            name = str(value.get("id") or f"{value['conversation_id']}_{value['turn_id']}")
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{path}, line {number}: expected a reply as a JSON object with its id") from None
         if name in found:

@@ -152,6 +152,19 @@ def test_a_reply_takes_the_runs_own_config_and_the_flags_alone(tmp_path, capsys,
     assert "trained with other settings (lora.rank: 4 there, 16 here)" in said and said.count("\n") == 1
 
 
+@pytest.mark.parametrize("mode", ["reply", "chat", "serve", "export"])
+def test_a_run_that_is_a_file_or_is_not_there_is_one_line_and_leaves_nothing(mode, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    asked = ["--text=hello"] if mode == "reply" else ["--bind=127.0.0.1:0"] if mode == "serve" else []
+    command = ["launch.py", DEBUG, f"--mode={mode}", f"--output={tmp_path / 'out'}", *asked]
+    (tmp_path / "file").write_text("no run")
+    for workdir, message in (("file", "is a file; expected the folder of a run"), ("absent", "train first")):
+        assert launch.main([*command, f"--workdir={tmp_path / workdir}"]) == 2
+        said = capsys.readouterr().err
+        assert message in said and said.startswith("error: ") and said.count("\n") == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_sample_that_fails_ends_the_run_with_its_report_and_code_0(tmp_path, capsys, monkeypatch):
     from empatheia_jax.dialogue import commands
 

@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from data_pipeline.annotation.models import Answerer, AnswerFile, Endpoint, Question, Unanswered, prompt_text
+from data_pipeline.annotation.models import Answerer, AnswerFile, Endpoint, Question, Unanswered, prompt_text, said
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax.conversation import labels, schema
 from empatheia_jax.conversation.schema import CHAIN_KEYS, ChainOfEmpathy, Conversation, Profile, Turn, Utterance
 from empatheia_jax.errors import UserError, main_guard
-from empatheia_jax.files import write_json
+from empatheia_jax.files import parse_line, write_json
 
 TOPICS = ("work", "school", "family", "friends", "love", "health", "animals", "money", "travel", "home", "hobbies")
 TRIES = 3
@@ -73,7 +73,7 @@ def parse_json(answer: str) -> dict[str, Any]:
     """The JSON object in an answer, with or without words or a fence around it. Raises `UserError` without one."""
     found = re.search(r"\{.*\}", answer, re.DOTALL)
     try:
-        value = json.loads(found.group(0) if found else "")
+        value = parse_line(found.group(0) if found else "")
     except ValueError:
         value = None
     if not isinstance(value, dict):
@@ -93,11 +93,12 @@ class Journal:
             kept = whole[: whole.rfind(b"\n") + 1]  # the last line of a killed run may be cut
             if len(kept) < len(whole):
                 self.path.write_bytes(kept)
-            for number, line in enumerate(kept.decode().splitlines(), 1):
+            for number, line in enumerate(kept.splitlines(), 1):  # of text, also at marks that JSON writes as they are
                 try:
-                    entry = json.loads(line)
+                    entry = parse_line(line)
+                    said(entry["answer"])
                     self.known[entry["key"]] = entry
-                except (ValueError, KeyError) as error:
+                except (ValueError, KeyError, TypeError) as error:
                     raise UserError(f"{self.path}, line {number} is broken ({error}); remove it") from None
         self.asked = 0
 

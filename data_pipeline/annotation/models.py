@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import parse_line, require_regular
 
 FOLDER = Path(__file__).parent / "prompts"
 """One file per version of a prompt. A released version is never edited: a change gets a new number."""
@@ -100,17 +101,27 @@ class AnswerFile:
 @cache
 def _read_answers(path: str) -> dict[str, dict[str, str]]:
     answers = {}
+    require_regular(path, "lines of key and answer")
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = (
+            Path(path).read_bytes().splitlines()
+        )  # of text, it would also split at marks that JSON writes as they are
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); expected lines of key and answer") from None
     for number, line in enumerate(lines, 1):
         try:
-            entry = json.loads(line)
-            answers[entry["key"]] = {"answer": entry["answer"]}
+            entry = parse_line(line)
+            answers[entry["key"]] = {"answer": said(entry["answer"])}
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path}, line {number} is no {{key, answer}} object; mend or remove it") from None
     return answers
+
+
+def said(answer: Any) -> str:
+    """An answer's words. Raises ValueError where it is something else: servers send null where a model was cut off."""
+    if not isinstance(answer, str):
+        raise ValueError(f"the answer is {answer!r:.60}; expected words")
+    return answer
 
 
 @dataclass(frozen=True)
@@ -155,7 +166,7 @@ class Endpoint:
                 wait *= 2
             try:
                 with urllib.request.urlopen(request, timeout=self.seconds) as response:
-                    return json.loads(response.read())["choices"][0]["message"]["content"]
+                    return said(parse_line(response.read())["choices"][0]["message"]["content"])
             except urllib.error.HTTPError as error:
                 reason = f"HTTP {error.code} {error.reason}"
                 if error.code != 429 and error.code < 500:

@@ -24,7 +24,7 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from empatheia_jax.baselines import words
 from empatheia_jax.baselines.settings import Kind
 from empatheia_jax.errors import UserError
-from empatheia_jax.files import require_regular
+from empatheia_jax.files import parse_line, require_regular
 
 RELATIONS = ("xIntent", "xNeed", "xWant", "xEffect", "xReact")
 """What COMET is asked of an utterance: the speaker's intent, what came before, what follows, and what the speaker feels."""
@@ -115,7 +115,7 @@ def _inferences(path: Path) -> dict[tuple[str, ...], dict[str, tuple[tuple[str, 
     expected = 'lines of JSON with "utterance" and a list of phrases for each of ' + ", ".join(RELATIONS)
     for number, line in _lines(path, expected):
         try:
-            value = json.loads(line)
+            value = parse_line(line)
             phrases = {name: [words.split(each) for each in value[name]][:INFERENCES] for name in RELATIONS}
             utterance = tuple(words.split(value["utterance"]))
         except (ValueError, KeyError, TypeError, AttributeError):

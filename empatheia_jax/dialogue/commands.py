@@ -62,8 +62,8 @@ def responder(config: Experiment, workdir: Path | None, *, draw: bool = False) -
       UserError: weights or checkpoints are missing.
     """
     decoding, networks, run = config.decoding, config.networks, None if workdir is None else Run(workdir)
-    if workdir is not None:
-        keep_programs(workdir)
+    if run is not None and (config.start or run.trained_stages()):  # what cannot answer leaves nothing behind
+        keep_programs(run.folder)
     assembly = answering(config, run, draw=draw)
     animator = assemble.animator(config)
     drawn = photo.is_drawn(animator.config.rest_pose)

@@ -23,7 +23,17 @@ def keep_programs(workdir: str | os.PathLike) -> None:
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
     path = Path(workdir).absolute() / "compilation_cache"
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError:  # a run of somebody else's, or a full disk: what is there is read
+        if not path.is_dir():
+            return
+        never = 1e9  # JAX would warn of each program that it cannot write
+        jax.config.update("jax_compilation_cache_dir", str(path))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", never)
+        return
     jax.config.update("jax_compilation_cache_dir", str(path))
     # Small programs too: a reply loads some 120 of them, which together take seconds to compile.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -162,6 +162,8 @@ def as_trained(config: Experiment, workdir: str | os.PathLike, overrides: Collec
       overrides: dotted keys that the command line set.
     """
     run = Run(workdir)
+    if run.folder.exists() and not run.folder.is_dir():
+        raise UserError(f"--workdir={workdir} is a file; expected the folder of a run")
     if not run.config_path.is_file():
         return config
     values, asked = ConfigDict(run.config()), flat(plain(config))

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.files import write_text
+from empatheia_jax.files import write_bytes
 from empatheia_jax.runs.metrics import parse
 
 MFU_RULE = (
@@ -72,10 +72,10 @@ class Metrics:
             return
         kept = [
             line
-            for line in self.path.read_text().splitlines()
+            for line in self.path.read_bytes().splitlines()
             if (entry := parse(line)) is not None and not (entry["stage"] == stage and entry["step"] > step)
         ]
-        write_text(self.path, "".join(line + "\n" for line in kept))
+        write_bytes(self.path, b"".join(line + b"\n" for line in kept))
 
     def write(self, stage: str, step: int, values: Mapping[str, Any]) -> None:
         """One line; values are numbers (arrays of one element are converted)."""

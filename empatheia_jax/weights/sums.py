@@ -33,7 +33,10 @@ def cache_folder() -> Path:
     own = os.environ.get(CACHE_VARIABLE)
     if own:
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "empatheia-jax"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "empatheia-jax"
+    except RuntimeError:  # a user without a home, as containers run them: nothing is kept
+        return Path(os.devnull) / "empatheia-jax"
 
 
 def _files(folder: Path) -> list[str]:

@@ -37,13 +37,13 @@ def collect(key: Path, files: Sequence[Path], missed: float = MISSED) -> tuple[R
         raise UserError(
             f"{key} is no key of a study of version {VERSION}; expected the key.json that was written with the pages"
         )
-    codes = study["codes"]
+    codes = _codes(key, study)
     kept: list[Rating] = []
     left_out: dict[str, str] = {}
     seen: dict[str, Path] = {}
     for path in files:
         found = _csv(path) if path.suffix.lower() == ".csv" else _json(path)
-        if found["study"] != study["study"]:
+        if found["study"] != study.get("study"):
             raise UserError(f"{path} answers the study {found['study']!r}; the key is that of {study['study']!r}")
         name = found["rater"]
         if name in seen:
@@ -60,15 +60,26 @@ def collect(key: Path, files: Sequence[Path], missed: float = MISSED) -> tuple[R
             if each.get("broken"):
                 left_out[f"{name}, {each.get('code')}"] = "the film or sound could not be played"
                 continue
-            what = codes.get(each.get("code"))
+            what = codes.get(str(each.get("code")))
             if what is None:
-                raise UserError(f"{path} rates {each.get('code')!r}, which the study does not have")
+                raise UserError(f"{path} rates {each.get('code')!r:.60}, which the study does not have")
             for scale, value in each["values"].items():
                 kept.append(Rating(name, what["system"], what["item"], scale, value))
     if not kept:
         why = "; ".join(f"{name}: {each}" for name, each in left_out.items())
         raise UserError(f"no rating is left ({why or 'no file holds one'})")
     return Ratings(kept), left_out
+
+
+def _codes(key: Path, study: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Code → the system and the item that it stands for."""
+    codes = study.get("codes")
+    if not isinstance(codes, dict) or not all(
+        isinstance(each, dict) and all(isinstance(each.get(name), str) for name in ("system", "item"))
+        for each in codes.values()
+    ):
+        raise UserError(f"{key} lacks the codes of the study; expected the key.json that was written with the pages")
+    return codes
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -95,6 +106,8 @@ def _csv(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is no CSV file ({error}); expected the file that the page saves") from None
     if not rows or set(_COLUMNS) - set(rows[0]):
         raise UserError(f"{path} lacks columns; expected {', '.join(_COLUMNS)}")
+    if cut := next((place for place, row in enumerate(rows, 2) if None in row or None in row.values()), None):
+        raise UserError(f"{path}, line {cut} has not the columns of the first; the file is cut or was edited")
     names, studies = {each["rater"].strip() for each in rows}, {each["study"] for each in rows}
     if len(names) != 1 or len(studies) != 1:
         raise UserError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import http.server
 import json
+import os
 import re
 import threading
 
@@ -50,6 +51,45 @@ class Counted:
             raise KeyboardInterrupt
         self.asked += 1
         return self.answers(question)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 100_000,
+        b'\xff\xfe{"key"',
+        b'{"key": "a", "answer": null}',
+        b'{"key": ["a"], "answer": "b"}',
+        b"9" * 5000,
+        b'{"key": "a"',
+    ],
+)
+def test_a_file_of_answers_that_breaks_readers_of_json_is_one_line(content, tmp_path):
+    (tmp_path / "answers.jsonl").write_bytes(content)
+    with pytest.raises(UserError, match="line 1 is no"):
+        models.AnswerFile.open(tmp_path / "answers.jsonl")
+    (tmp_path / "journal.jsonl").write_bytes(content + b"\n")
+    with pytest.raises(UserError, match="line 1 is broken"):
+        annotate.Journal(tmp_path / "journal.jsonl", Counted())
+
+
+def test_a_file_of_answers_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe"):
+        models.AnswerFile.open(tmp_path / "pipe")
+
+
+def test_a_journal_keeps_answers_with_marks_at_which_texts_are_split(tmp_path):
+    class Odd:
+        name = "odd"
+
+        def __call__(self, question):
+            return "one\u2028two\x85three"
+
+    question = models.Question("profiles-1", "Who speaks?")
+    annotate.Journal(tmp_path / "j.jsonl", Odd()).ask(question, str)
+    again = annotate.Journal(tmp_path / "j.jsonl", Counted(0))
+    assert again.ask(question, str)[0] == Odd()(question) and again.asked == 0
 
 
 @pytest.mark.parametrize("killed_after", [1, 5, 11])

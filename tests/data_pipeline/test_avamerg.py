@@ -87,7 +87,10 @@ def test_too_many_malformed_conversations_stop_the_preparation(tmp_path):
 def test_the_command_says_what_it_needs(tmp_path, capsys):
     assert avamerg.main([f"--data_dir={tmp_path}"]) == 2
     assert "nothing to do" in capsys.readouterr().err
-    assert avamerg.main([f"--data_dir={tmp_path}", f"--source={tmp_path / 'absent'}"]) == 2
+    for source in ("absent", "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        assert avamerg.main([f"--data_dir={tmp_path / 'made'}", f"--source={tmp_path / source}"]) == 2
+        assert not (tmp_path / "made").exists()  # nothing half-made
 
 
 @pytest.mark.skipif(importlib.util.find_spec("apache_beam") is None, reason="needs the extra `beam`")

@@ -153,12 +153,28 @@ def rated(study, value):
         (lambda s: {"a": spoiled(s, study="another")}, "answers the study 'another'"),
         (lambda s: {"a": spoiled(s, rater=" ")}, "no rater"),
         (lambda s: {"a": spoiled(s, answers=[{"code": "bogus", "values": {"Emp": 3}}])}, "does not have"),
+        (lambda s: {"a": spoiled(s, answers=[{"code": ["a"], "values": {"Emp": 3}}])}, "does not have"),
         (lambda s: {"a": spoiled(s, answers=[])}, "no rating is left"),
     ],
 )
 def test_answers_that_cannot_be_right_are_refused(files, message, study, tmp_path):
     with pytest.raises(UserError, match=message):
         collect.collect(study[0] / "key.json", saved(tmp_path, **files(study)))
+
+
+def test_answers_that_are_cut_and_keys_that_lack_parts_are_one_line(study, tmp_path):
+    whole = csv_of(answers(study, 0, "Ann"))
+    for cut in (whole[: whole.rindex(",")], whole[: whole.rindex(",Ann,")], whole + "1,2,3,4,5,6,7,8,9,10\n"):
+        (tmp_path / "a.csv").write_text(cut)
+        with pytest.raises(UserError, match="has not the columns of the first"):
+            collect.collect(study[0] / "key.json", [tmp_path / "a.csv"])
+    values = json.loads((study[0] / "key.json").read_text())
+    code = next(iter(values["codes"]))
+    for spoilt in ({}, {"codes": [1]}, {"codes": {code: 5}}, {"codes": {code: {"system": "alpha"}}}):
+        key = {name: value for name, value in values.items() if name != "codes"} | spoilt
+        (tmp_path / "key.json").write_text(json.dumps(key))
+        with pytest.raises(UserError, match="lacks the codes"):
+            collect.collect(tmp_path / "key.json", saved(tmp_path, a=answers(study, 0, "Ann")))
 
 
 def test_a_rater_who_misses_attention_checks_is_left_out_and_said(matched, tmp_path):
@@ -175,6 +191,9 @@ def test_ratings_of_another_version_or_rated_twice_are_refused(tmp_path):
     path = tmp_path / "r.json"
     path.write_text(json.dumps({"format": "empatheia-ratings", "version": 9, "ratings": []}))
     with pytest.raises(UserError, match="version 1"):
+        ratings.Ratings.read(path)
+    path.write_text(json.dumps({"format": "empatheia-ratings", "version": 1, "ratings": 5}))
+    with pytest.raises(UserError, match="expected a list"):
         ratings.Ratings.read(path)
     one = {"rater": "a", "system": "s", "item": "1_0", "scale": "SEA", "value": 3}
     path.write_text(

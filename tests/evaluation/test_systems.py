@@ -92,6 +92,34 @@ FAULTS = {
 }
 
 
+LINES = {
+    "nested too deeply": b"[" * 100_000,
+    "an id that is a list": b'{"id": ["1_0"], "response": "Yes."}\n{"id": ["1_0"], "response": "Yes."}',
+    "no UTF-8": b'{"id": "\xff", "response": "Yes."}',
+    "a number of 5,000 digits": b'{"id": ' + b"9" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("fault", LINES)
+def test_lines_that_break_readers_of_json_are_one_line(fault, asked, tmp_path):
+    Manifest("Lines", tuple(asked)).write(tmp_path)
+    (tmp_path / "replies.jsonl").write_bytes(LINES[fault])
+    with pytest.raises(UserError, match=r"replies\.jsonl, line \d: "):
+        match([tmp_path], asked)
+
+
+def test_damaged_lines_of_what_was_measured_are_passed_over(tmp_path):
+    Store(tmp_path).put("a", {"value": 1.0})
+    with (tmp_path / "values-0.jsonl").open("ab") as file:
+        file.write(
+            b"[" * 100_000 + b'\n{"key": "b", "value": 5}\n\xff\0\n{"key": ["c"], "value": {}}\n{"key": "d", "va'
+        )
+    found = Store(tmp_path)
+    assert found.get("a") == {"value": 1.0} and found.get("b") is None
+    found.put("e", {"value": 2.0})
+    assert Store(tmp_path).get("e") == {"value": 2.0}
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_refused_in_its_own_words(fault, folder, truth, asked):
     break_it, message = FAULTS[fault]

@@ -291,11 +291,14 @@ def test_too_little_space_is_said_before_anything_is_written(built, whole, tmp_p
     assert checkpoint.steps_on_disk(tmp_path / "checkpoints" / "coe") == []
 
 
-def test_metrics_survive_a_line_that_a_kill_cut_short(tmp_path):
+def test_metrics_survive_a_line_that_a_kill_cut_short_or_a_disk_damaged(tmp_path):
     log = Metrics(tmp_path)
     log.write("coe", 1, {"loss": 2.0})
-    with log.path.open("a") as file:
-        file.write('{"stage": "coe", "st')
+    with log.path.open("ab") as file:
+        # what a disk gives back after a loss of power, and what breaks readers of JSON
+        file.write(b"\0" * 40 + b"\n\xff\xfe\n" + b"[" * 100_000 + b"\n" + b"9" * 5000 + b"\n")
+        file.write(b'{"stage": "coe", "st')
+    assert [entry["loss"] for entry in metrics.read(log.path, "coe")] == [2.0]
     log.resume("coe", 1)
     log.write("coe", 2, {"loss": 1.0})
     assert [entry["loss"] for entry in metrics.read(log.path, "coe")] == [2.0, 1.0]
