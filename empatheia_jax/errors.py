@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import sys
@@ -17,6 +18,21 @@ EXIT_BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE ended
 EXIT_FILE = "EMPATHEIA_EXIT_FILE"
 """Variable of the environment: a file for the exit code of the process of a run that ends first (`note_exit`)."""
 
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Numbers of the errors that mean that there is no room for a file."""
+_OF_A_PATH = {
+    errno.ENOENT: "does not exist",
+    errno.EEXIST: "is there already, and is no folder",
+    errno.ENOTDIR: "is a file, or lies below one; expected a folder",
+    errno.EISDIR: "is a folder; expected a file",
+    errno.ENAMETOOLONG: "has too long a name",
+    errno.ELOOP: "is a link that leads to itself",
+    errno.EACCES: "may not be used by this user",
+    errno.EPERM: "may not be changed by this user",
+    errno.EROFS: "lies on a disk that cannot be written",
+}
+"""What the system says of a path that a user chose. Others (a disk that fails, a server that is gone) are no user's mistake."""
+
 
 class UserError(Exception):
     """Bad input, configuration or file. The message says what was found, what was expected and what to do."""
@@ -30,7 +46,8 @@ class UserError(Exception):
 def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:
     """Decorates a command's `main`: a `UserError` becomes one line on stderr and exit code 2.
 
-    A message may hold several lines only where several things are wrong at once (one line each).
+    A message may hold several lines only where several things are wrong at once (one line each). A path that the system
+    refuses is such an error too, where no reader or writer has found better words for it; and so is a full disk.
     """
 
     @functools.wraps(main)
@@ -45,11 +62,34 @@ def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:
         except BrokenPipeError:  # `… | head` has read enough: what is still to be printed goes nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_BROKEN_PIPE
+        except OSError as error:
+            if (said := _of_the_system(error)) is None:
+                raise
+            print(f"error: {visible(said)}", file=sys.stderr)
+            return EXIT_USER_ERROR
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return EXIT_INTERRUPTED
 
     return guarded
+
+
+def _of_the_system(error: OSError) -> str | None:
+    """A line for a path that cannot be used, or a disk without room; None for what is no mistake of a user."""
+    if error.errno in DISK_FULL:
+        return f"{_name(error) or 'a file'} cannot be written: {error.strerror}; make room, then run it again"
+    if error.errno in _OF_A_PATH and (name := _name(error)):
+        return f"{name} {_OF_A_PATH[error.errno]}; choose another path"
+    return None
+
+
+def _name(error: OSError) -> str:
+    """The path of an error, shortened; empty where it has none."""
+    path = error.filename2 if error.filename2 is not None else error.filename
+    if not isinstance(path, str | bytes | os.PathLike):
+        return ""
+    name = os.fsdecode(path)
+    return name if len(name) <= 200 else f"{name[:200]}…"
 
 
 def note_exit(code: int, why: str = "") -> None:

@@ -12,10 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from empatheia_jax.errors import UserError
-
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""Numbers of the errors that mean that there is no room for a file."""
+from empatheia_jax.errors import DISK_FULL, UserError
 
 
 def require_regular(path: str | os.PathLike, expected: str, *, may_be_empty: bool = False) -> os.stat_result:

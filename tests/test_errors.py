@@ -1,0 +1,77 @@
+"""The last net below every command: what the system refuses of a user's path is one line, and a fault of ours is not hidden."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from empatheia_jax.errors import UserError, main_guard
+
+
+def ended(action, capsys):
+    """(exit code, what was said) of a command that does this."""
+    code = main_guard(action)()
+    return code, capsys.readouterr().err
+
+
+PATHS = {
+    "a file where a folder is made": (
+        lambda at: (at / "file").mkdir(exist_ok=True),
+        "is there already, and is no folder",
+    ),
+    "below a file": (lambda at: (at / "file" / "below").mkdir(parents=True), "lies below one"),
+    "too long a name": (lambda at: (at / ("x" * 300)).is_dir(), "has too long a name"),
+    "a link to itself": (lambda at: (at / "loop").read_text(), "leads to itself"),
+    "a folder as a file": (lambda at: at.read_text(), "is a folder; expected a file"),
+    "nothing": (lambda at: (at / "absent").read_text(), "does not exist"),
+    "a rename into nowhere": (lambda at: os.rename(at / "file", at / "absent" / "file"), "does not exist"),
+}
+
+
+@pytest.mark.parametrize("what", PATHS)
+def test_a_path_that_the_system_refuses_is_one_line(what, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    action, message = PATHS[what]
+    code, said = ended(lambda: action(tmp_path), capsys)
+    assert code == 2 and said.startswith("error: ") and said.count("\n") == 1 and message in said and len(said) < 500
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_what_a_user_may_not_touch_is_one_line(number, capsys):
+    def denied():
+        raise OSError(number, os.strerror(number), "/run/of/others")
+
+    code, said = ended(denied, capsys)
+    assert code == 2 and said.startswith("error: /run/of/others ") and said.count("\n") == 1
+
+
+def test_a_full_disk_is_one_line_with_and_without_a_name(capsys):
+    for name in ((), ("/disk/file",)):
+
+        def full(name=name):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *name)
+
+        code, said = ended(full, capsys)
+        assert code == 2 and "No space left" in said and said.count("\n") == 1
+
+
+def test_what_is_no_mistake_of_a_user_keeps_its_traceback(tmp_path):
+    def failing_disk():
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(tmp_path))
+
+    def without_a_path():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    for action in (failing_disk, without_a_path):
+        with pytest.raises(OSError):
+            main_guard(action)()
+
+
+def test_an_error_of_a_user_is_said_as_it_is(capsys):
+    def wrong():
+        raise UserError("found 1; expected 2")
+
+    assert ended(wrong, capsys) == (2, "error: found 1; expected 2\n")
