@@ -64,6 +64,12 @@ _BEFORE_A_NUMBER |= {
     "ext": "extension",
     "Hwy": "Highway",
     "Gr": "Grade",
+    "bldg": "building",
+    "Bldg": "Building",
+    "para": "paragraph",
+    "Para": "Paragraph",
+    "eq": "equation",
+    "Eq": "Equation",
 }
 _BEFORE_A_NUMBER |= {"Rt": "Route", "Rte": "Route", "Ste": "Suite", "Vit": "Vitamin", "vit": "vitamin"}
 # Their full stop may be the sentence's as well.
@@ -91,6 +97,8 @@ _ABBREVIATIONS = {
     "Dept.": "Department",
     "est.": "established",
     "misc.": "miscellaneous",
+    "incl.": "including",
+    "excl.": "excluding",
     "min.": "minimum",
     "max.": "maximum",
     "temp.": "temperature",
@@ -301,6 +309,9 @@ _SMALL_CHAT = {
     "y": "why",
     "k": "okay",
     "kk": "okay",
+    "hrs": "hours",
+    "yrs": "years",
+    "wks": "weeks",
     "nite": "night",
     "tonite": "tonight",
     "shld": "should",
@@ -461,7 +472,7 @@ RULES: tuple[Rule, ...] = (
         r"(?P<name>\b\d+(?:st|nd|rd|th)\s+)(?P<kind>St|Ave|Blvd|Rd|Ln)\b(?P<stop>\.?)(?!\w)",
         _street,
     ),
-    rule(r"(?<=\d(?:st|nd|rd|th))\s[Ff]l\b(\.?)", lambda m: " floor" + ("." if m[1] and ends_sentence(m) else "")),
+    rule(r"(?<=\d(?:st|nd|rd|th))\s[Ff]lr?\b(\.?)", lambda m: " floor" + ("." if m[1] and ends_sentence(m) else "")),
     rule(r"(?<=\dth)\s?c\.(?=\s[a-z]|\s(?:BCE?|AD|CE)\b)", " century"),
     rule(r"\bSts\.", "Saints"),
     rule(r"\bSt\.(?=\s+[A-Z])", "Saint"),
@@ -508,13 +519,14 @@ RULES: tuple[Rule, ...] = (
     rule(rf"(\b(?:{_BEFORE_TO}) )2 (?=(?:{_AFTER_TO})\b)", r"\1to "),
     rule(r"^2 (?=b\b|be\b)", "To "),
     rule(
-        r"(?i)(\b(?:its|it's|is|was|way|far|i'm|im|m|ur|you're|r|are|never|not) )2 "
-        r"(?=(?:late|much|far|soon|bad|tired|sad|young|old|early|long|busy|scared|hard|weak|loud|fast|slow)\b(?! [a-z]+s\b))",
+        r"(?i)(\b(?:its|it's|is|was|way|far|i'm|im|m|ur|u r|so|you're|r|are|never|not) )2 "
+        r"(?=(?:late|much|far|soon|bad|tired|sad|young|old|early|long|busy"
+        r"|scared|hard|weak|loud|fast|slow|kind|cute|nice|stupid|dumb|weird|sick)\b(?! [a-z]+s\b))",
         r"\1too ",
     ),
     rule(r"(?<!\w)((?:[Tt]o|gonna|wanna|will|can|cant|should|would|must) )b(?= [a-z])", r"\1be"),
     rule(
-        r"(?i)(\b(?:thanks|thank you|thx|ty|tysm|so much|sorry|wait|waiting|here|there|good|bad|love|sad|happy|time) )4 "
+        r"(?i)(\b(?:thanks|thank you|thx|ty|tysm|so much|sorry|wait|waiting|here|there|good|bad|kind|love|sad|happy|time) )4 "
         r"(?=(?:u|ur|you|your|me|him|her|them|us|it|this|that|the|everything|listening|being|asking|reading|helping|now)\b)",
         r"\1for ",
     ),

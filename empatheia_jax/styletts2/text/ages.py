@@ -63,6 +63,10 @@ RULES: tuple[Rule, ...] = (
         lambda match: f"{match[1]} {cardinal(int(match[2]))} month old",
     ),
     rule(
+        r"\b(\d{1,2})\s?y,? (\d{1,2})\s?mo?s?\b(?! old)",
+        lambda m: f"{cardinal(int(m[1]))} year{'s' * (m[1] != '1')} {cardinal(int(m[2]))} month{'s' * (m[2] != '1')}",
+    ),
+    rule(
         r"(?<![\w.,$€£/])(\d{1,2})y\b(?![/-])", lambda m: f"{cardinal(int(m[1]))} {'year' if m[1] == '1' else 'years'}"
     ),
     rule(r"\b(\d{1,2})\s?(?:w|wks?)\s?(\d)\s?d\b", _weeks),
@@ -70,8 +74,8 @@ RULES: tuple[Rule, ...] = (
         r"(?<![\w.,$€£])(\d{1,2})w\b(?= (?:pregnant|along|old|ago|scan|ultrasound|baby|postpartum|pp)\b)",
         lambda m: f"{cardinal(int(m[1]))} {'week' if m[1] == '1' else 'weeks'}",
     ),
-    rule(r"(?<=\()(\d\d)\s?([FMf])(?=\))", lambda m: f"{cardinal(int(m[1]))}, {_SEXES[m[2]]}"),
-    rule(r"(?<=\()([FM])\s?(\d\d)(?=\))", lambda m: f"{_SEXES[m[1]]}, {cardinal(int(m[2]))}"),
+    rule(r"(?<=[(\[])(\d\d)\s?([FMf])(?=[)\]])", lambda m: f"{cardinal(int(m[1]))}, {_SEXES[m[2]]}"),
+    rule(r"(?<=[(\[])([FM])\s?(\d\d)(?=[)\]])", lambda m: f"{_SEXES[m[1]]}, {cardinal(int(m[2]))}"),
     rule(
         r"(\b(?:I|[Mm]e|[Mm]y(?: [a-z]+)+?) \()(\d\d)m(?=\))",
         lambda m: f"{m[1]}{cardinal(int(m[2]))}, male",

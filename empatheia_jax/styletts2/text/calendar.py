@@ -65,6 +65,10 @@ def _iso_date(match: re.Match[str]) -> str:
     return _date(day, month, match["year"]) if _valid(day, month) else match[0].replace("-", " ")
 
 
+# 12/20 is a mark, and no day in December.
+_MARKED = re.compile(r"\b(?:marks?|score[ds]?|graded?|got|exam|quiz|essay|points)\b(?! (?:on|due))[^.!?]*$", re.I)
+
+
 def _short_date(match: re.Match[str]) -> str:
     """12/25 is a day where its numbers can be nothing else, or where a word before it says so."""
     month, day = int(match["month"]), int(match["day"])
@@ -79,6 +83,9 @@ def _short_date(match: re.Match[str]) -> str:
         and match["before"].strip().lower() not in ("is", "was", "of")
     ):
         return match["before"] + _date(month, day, None)  # till 31/12, as Europe writes it
+    said_of_it = (match["before"] or "is").strip().lower() in ("is", "was")
+    if said_of_it and _MARKED.search(match.string[: match.start()][-40:]):
+        return match[0]
     if not _valid(day, month) or day in (16, 32) and not preposition:
         return match[0]
     if day > 12 or (preposition and (match["before"].strip().lower() == "on" or feast)):

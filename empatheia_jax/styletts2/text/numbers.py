@@ -116,6 +116,8 @@ RULES: tuple[Rule, ...] = (
         rf"\b((?:{_RULERS})(?: [A-Z][a-z]+)?) (?![CIL]\b)({_ROMAN})\b(?!\.\w)",
         lambda match: f"{match[1]} the {ordinal(roman(match[2])).capitalize()}",
     ),
+    rule(rf"\b((?:King|Queen|Tsar|Emperor) (?:{_RULERS})) I\b(?!')", r"\1 the First"),
+    rule(rf"\b((?:{_RULERS})) I(?=[,.;!?)](?!\w)|'s\b|\s*$)", r"\1 the First"),
     rule(
         rf"\b((?:{_NAMESAKES})(?: [A-Z][a-z]+)?) (?=[IVXL]{{2}})({_ROMAN})\b(?!\.\w)",
         lambda match: f"{match[1]} the {ordinal(roman(match[2])).capitalize()}",
@@ -128,9 +130,7 @@ RULES: tuple[Rule, ...] = (
     rule(rf"(?<=[a-z] )(?<!\bThe )({_HIGHER})\b(?='s|[,.;:!?)]|\s*$|\s[a-z])", _higher),
     rule(r"\bv(?:er(?:sion)?)?\.?\s?(?P<number>\d+(?:\.\d+)+)\b", lambda match: f"version {_version(match)}", re.I),
     rule(r"(?<![\w.,])(?P<number>\d+(?:\.\d+){2,})\b(?!\.\d)", _version),
-    rule(
-        r"(?<![\w.,])(\d{1,3}(?: \d{3})+)(?![\w,]|[.,]\d| \d)", lambda match: cardinal(int(match[1].replace(" ", "")))
-    ),
+    rule(r"(?<![\w.,])(\d{1,3}(?: \d{3})+)(?!\w|[.,]\d| \d)", lambda match: cardinal(int(match[1].replace(" ", "")))),
     rule(rf"({NUMBER})\s*[-−]\s*(?={NUMBER}\s*=)", lambda match: f"{decimal(match[1])} minus "),
     rule(rf"(?<![\w.])({NUMBER})\s?[-–—]\s?({NUMBER})(?![\w-])", _range),
     rule(

@@ -13,7 +13,8 @@ from empatheia_jax.styletts2.text.rules import NEAR, Rule, rule, words
 # Emergency and helpline numbers of three digits. Those of `_ALWAYS` are hardly ever amounts.
 _ALWAYS = ("911", "988", "3114", "14416")
 _SERVICES = (
-    "000 101 105 106 110 111 112 113 117 118 119 133 142 143 144 147 188 190 192 193 211 311 411 511 611 711 811 999 1098 1393"
+    "000 101 105 106 109"
+    " 110 111 112 113 117 118 119 133 135 142 143 144 147 188 190 192 193 211 311 411 511 611 711 811 999 1098 1393"
     " 1553 1577 1737 1767 3919"
 )
 _SERVICE = rf"(?:{words((*_ALWAYS, *_SERVICES.split()))})"
@@ -147,7 +148,31 @@ def _long_number(match: re.Match[str]) -> str:
     return match[0] if match[0].endswith("000") else _said(match[0])
 
 
+# Beside the name of a country, a number of a list of helplines; a year is none of these.
+_COUNTRIES = (
+    "Argentina|Australia|Austria|Belgium|Brazil|Bulgaria|Canada|Chile|China|Colombia|Croatia|Cyprus|Czechia|Denmark|Egypt|England"
+    "|Estonia|Finland|France|Germany|Ghana|Greece|Hungary|Iceland|India|Indonesia|Iran|Ireland|Israel|Italy|Japan|Kenya|Latvia"
+    "|Lithuania|Luxembourg|Malaysia|Malta|Mexico|Morocco|Nepal|Netherlands|(?:New )?Zealand|Nigeria|Norway|Pakistan|Peru"
+    "|Philippines|Poland|Portugal|Romania|Russia|Scotland|Serbia|Singapore|Slovakia|Slovenia|(?:South )?Africa|(?:South )?Korea"
+    "|Spain|Sweden|Switzerland|Taiwan|Thailand|Turkey|Uganda|Ukraine|Uruguay|Vietnam|Wales|EU|UK|US|USA|NZ"
+)
+
+
+def _of_a_country(match: re.Match[str]) -> str:
+    """Denmark 70 201 201, Brazil 188 or 192; but Brazil 2014 is a year, and Denmark 70 201 people an amount."""
+    number = match["number"]
+    if _IS_AMOUNT.match(match.string, match.end()):
+        return match[0]
+    long = re.fullmatch(r"[\d -]{7,}", number)
+    return match["before"] + (_said(number) if long else re.sub(r"\d+", lambda each: digits(each[0]), number))
+
+
 RULES: tuple[Rule, ...] = (
+    rule(
+        rf"(?P<before>\b(?:{_COUNTRIES})(?:,? is|:)? )(?P<number>\d{{2,4}}(?:[ -]\d{{2,4}}){{2,4}}"
+        rf"|{_SERVICE}(?: (?:or|and) {_SERVICE})*)(?![\w:/-]|[.,]\d| \d)",
+        _of_a_country,
+    ),
     rule(r"\bPorsche 911\b", "Porsche nine eleven"),
     rule(r"\b([Tt]el)(?:\.:?|:)? (?=[+(]?\d)", r"\1ephone "),
     rule(r"\b([Pp]h)[.:]{1,2} (?=[+(]?\d)", r"\1one "),
