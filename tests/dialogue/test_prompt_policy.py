@@ -71,7 +71,7 @@ SWITCHES = [
 
 
 def prompts(name: str, switches: dict):
-    """(training's prompt, reply's prompt, example) of every example of the toy set; every utterance has recordings."""
+    """(training's prompt, reply's prompt, example) of every example of the toy set."""
     settings = settings_for(name, **switches)
     tokenizer = tokenizer_for(name)
     examples = examples_of(toy.conversations("train"), Quarantine(0.0))
@@ -84,12 +84,15 @@ def prompts(name: str, switches: dict):
         settings_of(settings, "coe", training=False),
         Quarantine(1.0),
     )
-    policy = PromptPolicy.of(settings.data)
     for example in maker.examples:
-        trained = maker.encode(example)
-        media = {said.index: {kind: Path(kind) for kind in MODALITIES} for said in example.turn.history}
-        replied = prompt_of(policy, tokenizer, Question(example.turn.history, media, example.conversation.listener))
-        yield trained, replied, example
+        yield maker.encode(example), reply_to(example, settings, tokenizer), example
+
+
+def reply_to(example, settings, tokenizer):
+    """The reply's prompt; every utterance has recordings."""
+    media = {said.index: {kind: Path(kind) for kind in MODALITIES} for said in example.turn.history}
+    question = Question(example.turn.history, media, example.conversation.listener)
+    return prompt_of(PromptPolicy.of(settings.data), tokenizer, question)
 
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
@@ -106,11 +109,10 @@ def test_prompts_of_training_and_reply_are_equal_token_by_token(name, switches):
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("text", ["", "speech", "video", "speech,video"])
 def test_a_reply_hears_and_sees_what_the_modalities_say(name, text):
-    tokenizer = tokenizer_for(name)
-    for _, replied, example in prompts(name, {"modalities": text}):
-        said = min(
-            settings_for(name).data.utterances, len(prompt.speaker_indices(example.turn.history[replied.first :]))
-        )
+    tokenizer, settings = tokenizer_for(name), settings_for(name, modalities=text)
+    for example in examples_of(toy.conversations("train"), Quarantine(0.0)):
+        replied = reply_to(example, settings, tokenizer)
+        said = min(settings.data.utterances, len(prompt.speaker_indices(example.turn.history[replied.first :])))
         for run, kind in (("<Aud>", "speech"), ("<Vid>", "video")):
             places = int((replied.tokens == tokenizer.token_id(run)).sum())
             assert places == (SLOTS * said if kind in text else 0)

@@ -13,16 +13,14 @@ import torch
 from tests.fuzz.damage import Damaged, check, damaged
 from tests.fuzz.sandbox import Outcome, Sandbox
 
-
-def read(path: str) -> dict[str, np.ndarray]:
-    """Every tensor of a weights file."""
-    from converters.sources import open_source
-
-    source = open_source(path)
-    return {key: source.read(key) for key in source}
-
-
 ARRAYS = {"embed.weight": np.arange(48, dtype=np.float32).reshape(6, 8), "layer.0.bias": np.ones(5, np.float16)}
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    """Reads weights files in a process of its own."""
+    with Sandbox("tests.fuzz.weights_readers:read", megabytes=600) as made:
+        yield made
 
 
 def torch_file(zipped: bool) -> bytes:
@@ -54,7 +52,7 @@ def gguf_file(folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "gguf", "zip", "legacy", "npz"])
-def test_damage_gives_a_result_or_one_line(tmp_path, kind):
+def test_damage_gives_a_result_or_one_line(sandbox, tmp_path, kind):
     if kind == "npz":
         buffer = io.BytesIO()
         np.savez(buffer, **ARRAYS)
@@ -66,15 +64,14 @@ def test_damage_gives_a_result_or_one_line(tmp_path, kind):
         "npz": lambda: buffer.getvalue(),
     }[kind]()
     path = tmp_path / f"x.{kind if kind in ('safetensors', 'gguf', 'npz') else 'pt'}"
-    with Sandbox("tests.fuzz.test_weights_files:read", megabytes=600) as sandbox:
-        path.write_bytes(original)
-        whole = sandbox.call(path)
-        assert whole.digest is not None
+    path.write_bytes(original)
+    whole = sandbox.call(path)
+    assert whole.digest is not None
 
-        def claim(copy: Damaged) -> None:
-            path.write_bytes(copy.data)
-            found: Outcome = sandbox.call(path)
-            if found.digest is not None and kind in ("zip", "npz"):  # formats with checksums: never other numbers
-                assert found.digest == whole.digest
+    def claim(copy: Damaged) -> None:
+        path.write_bytes(copy.data)
+        found: Outcome = sandbox.call(path)
+        if found.digest is not None and kind in ("zip", "npz"):  # formats with checksums: never other numbers
+            assert found.digest == whole.digest
 
-        check(claim, damaged(original, head=0.7), examples=250)
+    check(claim, damaged(original, head=0.7), examples=250)

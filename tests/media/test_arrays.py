@@ -15,6 +15,7 @@ import scipy.io
 
 from empatheia_jax.dreamtalk import motion
 from empatheia_jax.errors import UserError
+from empatheia_jax.media import arrays
 from empatheia_jax.media.arrays import read_array, read_mat
 
 
@@ -94,13 +95,15 @@ def test_damaged_and_encrypted_members_of_an_archive_are_one_line(tmp_path):
 
 
 def test_what_unpacks_to_gigabytes_is_refused(tmp_path):
-    squeezed = zlib.compressobj()
-    bomb = b"".join(squeezed.compress(bytes(2**24)) for _ in range(40)) + squeezed.flush()
+    parts = arrays.LARGEST // 2**24 + 1
+    squeezed = zlib.compressobj(1)
+    bomb = b"".join(squeezed.compress(bytes(2**24)) for _ in range(parts)) + squeezed.flush()
     head = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H2s", 0x0100, b"IM")
     (tmp_path / "a.mat").write_bytes(head + struct.pack("<II", 15, len(bomb)) + bomb)
     assert "unpacks to more" in refusal(motion.read_mat, tmp_path / "a.mat")
-    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.npy", "w") as file:
-        for _ in range(40):
+    packed = zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+    with packed as archive, archive.open("a.npy", "w") as file:
+        for _ in range(parts):
             file.write(bytes(2**24))
     assert "unpacks to" in refusal(motion.read_expression, tmp_path / "a.npz")
 

@@ -233,9 +233,10 @@ def test_the_process_that_ended_first_decides_what_becomes_of_the_job(cluster, e
 
 
 WAITING_SRUN = """#!/usr/bin/env bash
+exec >/dev/null 2>&1  # so that the test does not wait for its end
 trap '%s' TERM
 echo $$ >"$LOG.srun"
-for _ in $(seq 50); do sleep 0.1; done  # the test waits for its end, too
+for _ in $(seq 50); do sleep 0.1; done
 """
 SCANCEL = """#!/usr/bin/env bash
 echo "scancel $*" >>"$LOG"
