@@ -12,6 +12,7 @@ import hashlib
 import resource
 import sys
 import time
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -49,7 +50,7 @@ class Slow(tiny.Batches):
 
 
 @main_guard
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("--steps", type=int, default=20)
@@ -60,7 +61,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--process", type=int, default=0)
     parser.add_argument("--port", type=int)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     keep_programs(options.folder)
     if options.processes > 1:
         distributed.initialize(
