@@ -9,7 +9,19 @@ a trained run for PyTorch; `preflight` says whether the run fits hardware that i
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+
+if __name__ == "__main__":  # the imports below take seconds; nothing is open yet, and Python would show where it was
+
+    def _end(*_: object) -> None:
+        os.write(2, b"interrupted\n")
+        os._exit(130)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored, as behind `nohup`
+        signal.signal(signal.SIGINT, _end)
+
 from pathlib import Path
 from typing import Any
 
@@ -148,4 +160,6 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on, `main` ends in order
     leave(main(sys.argv))

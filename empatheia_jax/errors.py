@@ -6,8 +6,11 @@ import contextlib
 import errno
 import functools
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable
+import threading
+import types
+from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 
 from empatheia_jax.terminal import visible
@@ -53,8 +56,9 @@ def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:
     @functools.wraps(main)
     def guarded(*args, **kwargs) -> int:
         try:
-            code = main(*args, **kwargs) or 0
-            sys.stdout.flush()  # so that a reader that left is noticed here, and not when the interpreter ends
+            with _noted_interrupts():
+                code = main(*args, **kwargs) or 0
+            _flush()  # so that a reader that left is noticed here, and not when the interpreter ends
             return code
         except UserError as error:
             print(f"error: {visible(str(error))}", file=sys.stderr)
@@ -67,11 +71,66 @@ def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:
                 raise
             print(f"error: {visible(said)}", file=sys.stderr)
             return EXIT_USER_ERROR
+        except RuntimeError as error:
+            if not str(error).startswith("Symlink loop"):  # what `Path.resolve` says of a link to itself
+                raise
+            print(f"error: {visible(str(error))}; choose another path", file=sys.stderr)
+            return EXIT_USER_ERROR
+        except ImportError:
+            if not _INTERRUPTS:
+                raise
+            print("interrupted", file=sys.stderr)
+            return EXIT_INTERRUPTED
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return EXIT_INTERRUPTED
+        finally:
+            _INTERRUPTS.clear()
 
     return guarded
+
+
+_INTERRUPTS: list[int] = []
+"""Interrupts that came while a command ran: libraries in C make an ImportError of one that comes while they are loaded."""
+
+
+@contextlib.contextmanager
+def _noted_interrupts() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield  # no other thread may say what a signal does; and where it is ignored, or a notebook's, it stays so
+        return
+
+    def interrupted(number: int, frame: types.FrameType | None) -> None:
+        _INTERRUPTS.append(number)
+        signal.default_int_handler(number, frame)
+
+    shown = sys.unraisablehook
+
+    def ignored(what: sys.UnraisableHookArgs) -> None:
+        """An interrupt that falls into JAX's work behind the garbage collector, or any `__del__`, is ignored: it comes again."""
+        if what.exc_type is not KeyboardInterrupt:
+            shown(what)
+            return
+        again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+        again.daemon = True
+        again.start()
+
+    signal.signal(signal.SIGINT, interrupted)
+    sys.unraisablehook = ignored
+    try:
+        yield
+    finally:
+        if sys.unraisablehook is ignored:
+            sys.unraisablehook = shown
+        if signal.getsignal(signal.SIGINT) is interrupted:
+            signal.signal(signal.SIGINT, before)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # a descriptor that was closed before the program began: `>&-`
+            stream.flush()
 
 
 def _of_the_system(error: OSError) -> str | None:
@@ -111,7 +170,6 @@ def leave(code: int) -> NoReturn:
     if code:
         note_exit(code)
     if code == EXIT_INTERRUPTED:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         os._exit(code)
     sys.exit(code)

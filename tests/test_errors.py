@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
 from empatheia_jax.errors import UserError, main_guard
+from tests.conftest import ROOT
 
 
 def ended(action, capsys):
@@ -25,6 +30,7 @@ PATHS = {
     "too long a name": (lambda at: (at / ("x" * 300)).is_dir(), "has too long a name"),
     "a link to itself": (lambda at: (at / "loop").read_text(), "leads to itself"),
     "a folder as a file": (lambda at: at.read_text(), "is a folder; expected a file"),
+    "a link to itself that is followed": (lambda at: (at / "loop").resolve(strict=True), "loop"),
     "nothing": (lambda at: (at / "absent").read_text(), "does not exist"),
     "a rename into nowhere": (lambda at: os.rename(at / "file", at / "absent" / "file"), "does not exist"),
 }
@@ -75,3 +81,60 @@ def test_an_error_of_a_user_is_said_as_it_is(capsys):
         raise UserError("found 1; expected 2")
 
     assert ended(wrong, capsys) == (2, "error: found 1; expected 2\n")
+
+
+def test_an_interrupt_while_a_library_is_loaded_is_an_interrupt(capsys):
+    def loading():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:  # as numpy and jaxlib do it in C: nothing of the interrupt is left
+            raise ImportError("numpy._core.multiarray failed to import") from None
+
+    handler = signal.getsignal(signal.SIGINT)
+    assert ended(loading, capsys) == (130, "interrupted\n") and signal.getsignal(signal.SIGINT) is handler
+
+    def lacking():
+        raise ImportError("no module")
+
+    with pytest.raises(ImportError):
+        main_guard(lacking)()
+
+
+def test_an_interrupt_that_falls_into_a_destructor_is_not_lost(capsys):
+    class Dropped:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def working():
+        Dropped()
+        time.sleep(20)
+
+    shown = sys.unraisablehook
+    assert ended(working, capsys) == (130, "interrupted\n") and sys.unraisablehook is shown
+
+
+def test_an_interrupt_that_is_ignored_stays_ignored():
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert main_guard(lambda: signal.raise_signal(signal.SIGINT) or 0)() == 0
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_output_that_was_closed_before_the_start_ends_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)  # as Python does for `>&-`
+    assert main_guard(lambda: 0)() == 0
+
+
+def test_a_program_that_is_interrupted_while_it_is_loaded_says_one_word():
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "launch.py", "--help"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        said: list[str] = []
+        for line in process.stderr or ():
+            if said or "| absl" in line:
+                if not said:
+                    process.send_signal(signal.SIGINT)
+                said.append(line)
+    rest = [line for line in said if not line.startswith("import time:")]
+    assert process.returncode == 130 and rest == ["interrupted\n"]
