@@ -26,8 +26,15 @@ from jaxtyping import Array, Float
 
 TILE = 4
 """Outputs of a tile. More would save more, and lose digits."""
-POINTS = (0, 1, -1, 2, -2, Fraction(1, 2))
-"""Where polynomials are evaluated, beside infinity; the first that suffice are taken. Small ones lose few digits."""
+POINTS = {
+    1: (0,),
+    2: (0, 1),
+    3: (0, 1, -1),
+    4: (0, Fraction(1, 2), -1, 2),
+    5: (0, Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction(-3, 2)),
+    6: (0, 1, -1, 2, Fraction(-1, 2), -2),
+}
+"""Where polynomials are evaluated, beside infinity, by their number: of the sets that we tried, those that lose fewest digits."""
 CHUNK = 1000
 """Positions that are worked on at once: their transforms stay in a core's cache."""
 
@@ -42,9 +49,9 @@ def matrices(tile: int, taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         ValueError: no points are known for so many products.
     """
     size = tile + taps - 1
-    if size - 1 > len(POINTS):
-        raise ValueError(f"a tile of {tile} and {taps} taps need {size - 1} points; {len(POINTS)} are known")
-    points = [Fraction(point) for point in POINTS[: size - 1]]
+    if size - 1 not in POINTS:
+        raise ValueError(f"a tile of {tile} and {taps} taps need {size - 1} points; {max(POINTS)} are known")
+    points = [Fraction(point) for point in POINTS[size - 1]]
 
     def evaluation(length: int) -> list[list[Fraction]]:
         at_infinity = [Fraction(int(power == length - 1)) for power in range(length)]
@@ -98,13 +105,13 @@ def correlate(x: Float[Array, "B T I"], kernel: Float[Array, "width I O"], dilat
     kernels = []  # of the parts, each (n, I, O)
     for first in range(0, width, taps):
         part = kernel[first : first + taps]
-        kernels.append(_combinations(weights[:, : len(part)], list(part)))
+        kernels.append(combinations(weights[:, : len(part)], list(part)))
 
     def piece(first):
         seen = lax.dynamic_slice_in_dim(x, first, length + parts * step, 1)
         seen = seen.reshape(batch, each + parts, TILE, dilation, channels)
         places = [seen[:, :-1, i] for i in range(TILE)] + [seen[:, 1:, i] for i in range(taps - 1)]
-        changed = _combinations(transform, places)  # (n, B, tiles, dilation, I)
+        changed = combinations(transform, places)  # (n, B, tiles, dilation, I)
         products = functools.reduce(
             jnp.add,
             (
@@ -113,7 +120,7 @@ def correlate(x: Float[Array, "B T I"], kernel: Float[Array, "width I O"], dilat
             ),
         )
         places = list(products.reshape(size, batch, each, dilation, features))
-        return jnp.moveaxis(_combinations(output, places), 0, 2).reshape(batch, length, features)
+        return jnp.moveaxis(combinations(output, places), 0, 2).reshape(batch, length, features)
 
     if chunks == 1:
         return piece(0)[:, :time]
@@ -125,7 +132,7 @@ def correlate(x: Float[Array, "B T I"], kernel: Float[Array, "width I O"], dilat
     return lax.fori_loop(0, chunks, write, jnp.zeros((batch, time, features), x.dtype))
 
 
-def _combinations(rows: np.ndarray, values: list[Array]) -> Array:
+def combinations(rows: np.ndarray, values: list[Array]) -> Array:
     """Sums of `values` with the factors of each row, stacked; zeros and ones cost nothing."""
 
     def combine(row):
