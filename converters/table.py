@@ -8,6 +8,7 @@ by `converters.interpreter`, so every transform carries its exact inverse and a 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -193,6 +194,7 @@ def match(pattern: re.Pattern[str], key: str) -> dict[str, int] | None:
     return None if found is None else {name: int(value) for name, value in found.groupdict().items()}
 
 
+@functools.cache  # a table has more patterns than Python's own memory for them holds
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """Regular expression of a pattern: `{name}` stands for a decimal index, `*` for any text, the rest for itself."""
     parts, seen, end = [], set(), 0

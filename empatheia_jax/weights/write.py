@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
 import os
 import shutil
 import uuid
@@ -26,10 +28,11 @@ from empatheia_jax.weights.sums import SUMS_FILE, seal
 from empatheia_jax.weights.tree import flatten
 
 CHUNK_BYTES = 32 << 20  # on disk: bounds the writer's memory, and lets a host read only its own part of a parameter
+TOGETHER_BYTES = 8 << 20  # of small arrays, which are written together: waiting for each takes longer than writing it
 
 
 class _StreamingHandler(type_handlers.NumpyHandler):
-    """Writes `Lazy` arrays one after the other, so that only one is in memory, and notes their hashes."""
+    """Writes `Lazy` arrays one after the other, so that only one, or few small ones, are in memory, and notes their hashes."""
 
     def __init__(self, hashes: dict[str, str]):
         super().__init__(deepcopy_host_arrays=False)
@@ -37,15 +40,27 @@ class _StreamingHandler(type_handlers.NumpyHandler):
 
     async def serialize(self, values, infos, args=None):
         args = args or [type_handlers.SaveArgs()] * len(values)
-        for value, info, arg in zip(values, infos, args):
-            await self._write(value, info, dataclasses.replace(arg, chunk_byte_size=CHUNK_BYTES))
+        batch, held = [], 0
+        for each in zip(values, infos, args):
+            array = each[0].array
+            size = math.prod(array.shape) * np.dtype(array.dtype).itemsize
+            if batch and held + size > TOGETHER_BYTES:
+                await self._write(batch)
+                batch, held = [], 0
+            batch.append(each)
+            held += size
+        if batch:
+            await self._write(batch)
         return []
 
-    async def _write(self, value, info, arg):  # a frame of its own: what it holds is free before the next one is read
-        array = np.ascontiguousarray(value.array.read()).reshape(value.array.shape)
-        self._hashes[value.path] = array_hash(value.path, array)
-        for written in await super().serialize([array], [info], [arg]):
-            written.result()
+    async def _write(self, batch):  # a frame of its own: what it holds is free before the next ones are read
+        values, infos, args = zip(*batch)
+        arrays = [np.ascontiguousarray(value.array.read()).reshape(value.array.shape) for value in values]
+        self._hashes.update({value.path: array_hash(value.path, array) for value, array in zip(values, arrays)})
+        chunked = [dataclasses.replace(arg, chunk_byte_size=CHUNK_BYTES) for arg in args]
+        with contextlib.ExitStack() as ends:  # all are waited for, even where one fails: nothing writes any longer then
+            for writing in await super().serialize(arrays, list(infos), chunked):
+                ends.callback(writing.result)
 
 
 @dataclasses.dataclass(frozen=True)
