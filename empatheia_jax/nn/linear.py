@@ -1,8 +1,7 @@
 """Linear maps, embeddings and norms whose parameters may carry a leading axis of stacked layers.
 
-A module built with `layers=L` holds the parameters of L equal layers, stacked on axis 0. Such a module is never
-called as
-it is: `nn.stack.run_layers` slices one layer out and calls that.
+A module built with `layers=L` holds the parameters of L equal layers, stacked on axis 0. Such a module is never called as it
+is: `nn.stack.run_layers` slices one layer out and calls that.
 """
 
 from __future__ import annotations
