@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,6 @@ from jax import lax
 from jaxtyping import Array, Float, UInt8
 
 from empatheia_jax.nn import toom_cook_2d as few
-
-if TYPE_CHECKING:
-    from flax import nnx
-
-    from evaluation.lip_sync import Head, Layer, Norm, SyncNet
 
 WINDOWS = 8
 """Windows of a program. With more its memory passes 32 MB, which the C library gives back and asks for again every time."""
@@ -38,9 +33,9 @@ Weights = dict[str, Any]
 
 
 class Towers:
-    """Both towers with transformed weights."""
+    """Both towers with transformed weights; of a `lip_sync.SyncNet`, whose layers, norms and heads the functions below take."""
 
-    def __init__(self, network: SyncNet):
+    def __init__(self, network: Any):
         first, *rest, last = network.lips
         kernel, bias = _folded(first)
         frames = [few.transform_kernel(each, 2) for each in kernel]
@@ -179,14 +174,14 @@ def _maximum(x: Array, axis: int, stride: int, padding: int = 0) -> Array:
     return jnp.maximum(jnp.maximum(a, b), c)
 
 
-def _scale(norm: Norm) -> tuple[np.ndarray, np.ndarray]:
+def _scale(norm: Any) -> tuple[np.ndarray, np.ndarray]:
     """Factor and summand of a batch norm, in float64."""
     scale, bias, mean, var = (np.asarray(x[...], np.float64) for x in (norm.scale, norm.bias, norm.mean, norm.var))
     factor = scale / np.sqrt(var + norm.eps)
     return factor, bias - mean * factor
 
 
-def _folded(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+def _folded(layer: Any) -> tuple[np.ndarray, np.ndarray]:
     """Kernel and bias of a convolution and its batch norm."""
     factor, summand = _scale(layer.norm)
     assert layer.conv.bias is not None
@@ -194,22 +189,22 @@ def _folded(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
     return kernel * factor, bias * factor + summand
 
 
-def _transformed(layer: Layer, stride: int) -> tuple[np.ndarray, np.ndarray]:
+def _transformed(layer: Any, stride: int) -> tuple[np.ndarray, np.ndarray]:
     kernel, bias = _folded(layer)
     return few.transform_kernel(kernel.reshape(kernel.shape[-4:]) if kernel.ndim == 5 else kernel, stride), bias
 
 
-def _flat(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+def _flat(layer: Any) -> tuple[np.ndarray, np.ndarray]:
     kernel, bias = _folded(layer)
     return kernel.reshape(-1, kernel.shape[-1]), bias
 
 
-def _head(head: Head) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+def _head(head: Any) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     factor, summand = _scale(head.norm)
     first, second = _linear(head.linear1), _linear(head.linear2)
     return (first[0] * factor, first[1] * factor + summand), second
 
 
-def _linear(linear: nnx.Linear) -> tuple[np.ndarray, np.ndarray]:
+def _linear(linear: Any) -> tuple[np.ndarray, np.ndarray]:
     assert linear.bias is not None
     return np.asarray(linear.kernel[...], np.float64), np.asarray(linear.bias[...], np.float64)

@@ -90,7 +90,7 @@ class SpeakerVoice:
         speech = self.speaker.say(text, voice=voice, seed=seed)
         names = {number: symbol for symbol, number in self.speaker.symbols.numbers.items()}
         symbols = [names.get(int(number), " ") for number in speech.token_ids]
-        return Spoken(speech.samples, symbols, [frames * 600 / RATE for frames in speech.durations])
+        return Spoken(speech.samples, symbols, np.diff(speech.ends, prepend=0) / RATE)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class DrawnFace:
     """The face that we draw (`empatheia_jax.dreamtalk.drawn_face`): one person per profile."""
 
     size: int = 128
-    name: str = "drawn-face-1"
+    name: str = "drawn-face-2"  # 2: the mouth moves when a phoneme is heard
 
     def __call__(self, spoken: Spoken, profile: Profile, emotion: str, intensity: float, seed: int):
         """See `Face`."""

@@ -11,7 +11,7 @@ from empatheia_jax.conversation import answer
 from empatheia_jax.conversation.answer import END, Answer
 from empatheia_jax.dialogue.events import Word
 from empatheia_jax.dialogue.request import CHAIN
-from empatheia_jax.styletts2.joins import FRAME, SAMPLE_RATE
+from empatheia_jax.styletts2.joins import SAMPLE_RATE
 from empatheia_jax.styletts2.speaker import FIRST_PIECE, Speech
 from empatheia_jax.styletts2.text import normalise
 
@@ -102,7 +102,7 @@ def word_times(text: str, spoken: Sequence[Speech], start: int) -> list[Word]:
     groups: list[tuple[int, int]] = []  # samples at which each spoken word begins and ends
     at = start
     for piece in spoken:
-        ends = at + FRAME * np.cumsum(piece.durations)
+        ends = at + piece.ends
         begins = np.concatenate([[at], ends[:-1]])
         for match in re.finditer(r"\S+", piece.phonemes):
             # Symbol i of the phonemes is token i + 1: a pad stands before them.

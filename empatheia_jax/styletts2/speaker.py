@@ -45,6 +45,12 @@ LONGEST_PIECE = 222
 FIRST_PIECE = 24
 """The first piece is complete with the sentence that reaches this many phonemes, so that sound starts early."""
 
+EARLY = 2 * joins.FRAME
+"""A token is heard so many samples (50 ms) before its frames begin. Measured with Kokoro's weights: in each of twelve sentences
+of our corpus, in four voices, loudness fits the kinds of the phonemes best with 45 to 65 ms. Kokoro's own package moves its
+word times by 75 ms.
+"""
+
 SPEEDS = (0.4, 2.5)
 PITCHES = (0.5, 2.0)
 
@@ -70,6 +76,12 @@ class Speech:
     @property
     def seconds(self) -> float:
         return len(self.samples) / SAMPLE_RATE
+
+    @property
+    def ends(self) -> Int[np.ndarray, " T_ph"]:
+        """The sample at which each token ends for a listener (`EARLY`); the last one ends with the sound."""
+        ends = joins.FRAME * np.cumsum(self.durations)
+        return np.concatenate([np.maximum(ends[:-1] - EARLY, 0), ends[-1:]])
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ _VISEMES = {
 }
 _BY_PHONEME = {symbol: np.asarray(shape, np.float32) for symbols, shape in _VISEMES.items() for symbol in symbols}
 _SILENCE = np.zeros(len(SPEECH_ACTIONS), np.float32)
-_MODIFIERS = "ˈˌːˑʰʲ̃"
+_STRESS, _LENGTH = "ˈˌ", "ːˑʰʲ̃"
 
 
 def from_phonemes(
@@ -42,16 +42,19 @@ def from_phonemes(
 ) -> dict[str, Float[np.ndarray, " frames"]]:
     """Actions of the mouth for IPA symbols and how long each lasts.
 
-    Stress marks and length marks keep the shape before them (their time counts), unknown symbols and punctuation are silence.
+    The time of a stress mark is the next symbol's, that of a length mark the one's before it, as one hears them. Unknown symbols
+    and punctuation are silence.
     Neighbouring shapes blend as speech does: each is held towards its middle and melts into the next over about 80 ms.
     """
     if len(phonemes) != len(seconds):
         raise ValueError(f"{len(phonemes)} phonemes and {len(seconds)} durations; one each is needed")
-    shapes, previous = [], _SILENCE
-    for symbol in phonemes:
-        if symbol not in _MODIFIERS:
-            previous = _BY_PHONEME.get(symbol, _SILENCE)
-        shapes.append(previous)
+    shapes = [_BY_PHONEME.get(symbol, _SILENCE) for symbol in phonemes]
+    for place in reversed(range(len(shapes))):
+        if phonemes[place] in _STRESS:
+            shapes[place] = shapes[place + 1] if place + 1 < len(shapes) else _SILENCE
+    for place, symbol in enumerate(phonemes):
+        if symbol in _LENGTH:
+            shapes[place] = shapes[place - 1] if place else _SILENCE
     ends = np.cumsum(np.asarray(seconds, np.float64)) if len(seconds) else np.zeros(1)
     frames = round(float(ends[-1]) * FRAMES_PER_SECOND) if frames is None else frames
     # Sample finely, blend, then take the frames.

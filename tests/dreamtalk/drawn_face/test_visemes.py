@@ -30,6 +30,8 @@ def test_stress_marks_and_unknown_symbols():
     plain, marked = visemes.from_phonemes("ɑ", [0.4]), visemes.from_phonemes("ɑː", [0.2, 0.2])
     np.testing.assert_allclose(plain["jaw_open"], marked["jaw_open"])
     assert visemes.from_phonemes("?", [0.4])["jaw_open"].max() == 0
+    whole, stressed = visemes.from_phonemes("tɑ", [0.2, 0.4]), visemes.from_phonemes("tˈɑ", [0.2, 0.2, 0.2])
+    np.testing.assert_allclose(whole["jaw_open"], stressed["jaw_open"])  # a vowel is heard from its stress mark on
     with pytest.raises(ValueError, match="2 phonemes and 1 durations"):
         visemes.from_phonemes("ab", [0.1])
 
