@@ -15,6 +15,14 @@ from empatheia_jax.errors import UserError, main_guard
 from tests.conftest import ROOT
 
 
+@pytest.fixture(autouse=True)
+def in_the_foreground():
+    """A shell starts what it puts in the background with interrupts ignored, and every process below it inherits that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def ended(action, capsys):
     """(exit code, what was said) of a command that does this."""
     code = main_guard(action)()
