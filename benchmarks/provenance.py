@@ -193,11 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {date.today()}"
     )
-    print(
-        ", ".join(
-            f"{name} {importlib.metadata.version(name)}" for name in ("jax", "av", "c2pa-python", "resemble-perth")
-        )
-    )
+    print(", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "av", "c2pa-python")))
     print(f"{len(bare)} replies of {seconds / len(bare):.1f} s; marking took {share:.3f} of that time\n")
     print("| what happens to the sound | found where marked | found where not | least score, marked | highest, not |")
     print("|---|---|---|---|---|")
