@@ -14,8 +14,6 @@ import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
-import tests.shapes
-
 # Most of the time of the suite is compiling small programs that run once, so code must be quick to make, not quick to run. LLVM's
 # passes, and how XLA turns its fusions into loops, do not change what is computed beyond the order of roundings; the benchmarks
 # and the commands of `converters.parity` run without these flags. Set XLA_FLAGS (to "", say) to test otherwise.
@@ -64,6 +62,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 # Shapes in signatures are checked wherever a network is called, so that a wrong axis fails where it happens.
 ROOMS = ("nn", "core", "encoders", "bridge")
+import tests.shapes  # noqa: E402  it imports JAX, which reads the variables above when it is imported
+
 install_import_hook(
     tests.shapes.modules(ROOT, *(f"empatheia_jax.{room}" for room in ROOMS)),
     "tests.shapes.checked",
