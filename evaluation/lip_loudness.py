@@ -8,8 +8,7 @@ mouth's pixels that the loudness explains:
 
 As with SyncNet, the *offset* is the shift of the largest score (negative: the sound is late), and the *confidence* is the
 largest minus the median over all shifts, here in per cent of the variance. It knows nothing of phonemes. It needs a mouth that
-stays in the lower
-middle of the picture: talking heads that are cropped to the face, as all of ours.
+stays in the lower middle of the picture: talking heads that are cropped to the face, as all of ours.
 """
 
 from __future__ import annotations
