@@ -76,23 +76,6 @@ conv2d = permute(2, 3, 1, 0, name="conv2d")  # (out, in, height, width) → (hei
 conv3d = permute(2, 3, 4, 1, 0, name="conv3d")  # (out, in, depth, height, width) → (depth, height, width, in, out)
 
 
-def _flipped(name: str, axes: tuple[int, ...], spatial: tuple[int, ...]) -> Transform:
-    base = permute(*axes, name=name)
-    inverse = tuple(int(k) for k in np.argsort(axes))
-    return _each(
-        name,
-        lambda a: np.flip(np.transpose(a, axes), spatial),
-        lambda a: np.transpose(np.flip(a, spatial), inverse),
-        lambda s: tuple(base.source_shapes([s])[0]),
-    )
-
-
-# PyTorch stores transposed convolutions as (in, out, *window) and applies the window mirrored with respect to
-# `jax.lax.conv_transpose(..., transpose_kernel=False)`, which `flax.nnx.ConvTranspose` calls; these two mirror it.
-conv_transpose1d = _flipped("conv_transpose1d", (2, 0, 1), (0,))
-conv_transpose2d = _flipped("conv_transpose2d", (2, 3, 0, 1), (0, 1))
-
-
 def reshape(source: Shape, target: Shape) -> Transform:
     """Reads a tensor of shape `source` as one of shape `target` (row-major, as `numpy.reshape`)."""
     source, target = tuple(source), tuple(target)

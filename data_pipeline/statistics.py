@@ -60,7 +60,6 @@ class Statistics:
     """Counts over a set."""
 
     splits: collections.Counter = field(default_factory=collections.Counter)
-    without_turns: int = 0
     words: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -152,7 +151,6 @@ def collect(root: Path, quarantine: Quarantine, open_media: bool = True) -> Stat
     for split in tree.splits():
         for conversation in read_conversations(tree.split_file(split), quarantine):
             found.add(split, conversation, tree.clips(conversation), open_media)
-    found.without_turns = quarantine.counts.get("no turns", 0)
     return found
 
 

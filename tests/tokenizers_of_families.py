@@ -13,9 +13,9 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from converters.tokenizer_files import gguf
 from converters.tokenizer_files.sentencepiece import CHATGLM, LLAMA, T5, Pieces, build
 from data_pipeline import toy
-from empatheia_jax.conversation.answer import build_target
 from empatheia_jax.core.tokenizer import Tokenizer
 from empatheia_jax.tokens import TAGS
+from tests.answers import target
 
 FAMILIES = ("byte-level", "llama", "chatglm", "t5", "gguf", "deepseek")
 CHATML = (
@@ -28,7 +28,7 @@ CHATML = (
 def _words() -> list[str]:
     dialogues = toy.conversations("train", 30)
     said = [each.text for dialogue in dialogues for each in dialogue.utterances()]
-    return said + [build_target(d.turns[-1].chain, d.turns[-1].response) for d in dialogues]
+    return said + [target(d.turns[-1].chain, d.turns[-1].response) for d in dialogues]
 
 
 def _sentencepiece(**settings) -> bytes:

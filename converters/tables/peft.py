@@ -9,10 +9,7 @@ where they are asked for, since they make a file of two whole tables and few ser
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,6 @@ import numpy as np
 from flax import nnx
 
 from converters import interpreter
-from converters.formats.safetensors_writer import write_safetensors
 from converters.sources import as_source, open_source
 from converters.table import Ignore, Row, Same, Shape, Table, Transform, transpose
 from empatheia_jax import weights
@@ -395,19 +391,3 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], Any]:
     if not present:
         raise UserError(f"{folder} has no {TENSOR_FILE}")
     return config, open_source(present[0])
-
-
-def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Path:
-    """Writes an adapter as `peft` reads it; the folder appears whole or not at all."""
-    if folder.exists():
-        raise UserError(f"{folder} exists already; remove it or choose another folder")
-    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
-    temporary.mkdir(parents=True)
-    try:
-        manifest = {key: {"shape": list(a.shape), "dtype": np.dtype(a.dtype).name} for key, a in tensors.items()}
-        write_safetensors(temporary, iter(tensors.items()), manifest, TENSOR_FILE)
-        (temporary / CONFIG_FILE).write_text(json.dumps(dict(config), indent=1) + "\n")
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder

@@ -72,7 +72,14 @@ def form(*, steps: bool = True, chain: bool = True) -> tuple[tuple[str | Slot, .
 
 
 def target_parts(chain: ChainOfEmpathy | None, response: str, *, steps: bool = True) -> tuple[list[Part], ...]:
-    """The answer to learn, in the three parts that are tokenised apart; the last one ends with the signal tokens."""
+    """The text that the model learns to write after the prompt, in three parts that are tokenised separately: what stands before
+    the reply, the reply, and what follows it up to the last signal token.
+
+    Args:
+        chain: the first four steps; None (an unlabelled dialogue) leaves them out.
+        response: the listener's reply.
+        steps: False = the ablation without the chain: `<emo> x </emo>` and the reply.
+    """
 
     def said(piece: str | Slot) -> Part:
         if isinstance(piece, str):
@@ -81,17 +88,6 @@ def target_parts(chain: ChainOfEmpathy | None, response: str, *, steps: bool = T
 
     before, reply, after = ([said(piece) for piece in part] for part in form(steps=steps, chain=chain is not None))
     return before, reply, [*after, ("".join(AUDIO_SIGNALS + VIDEO_SIGNALS), True)]
-
-
-def build_target(chain: ChainOfEmpathy | None, response: str, *, steps: bool = True) -> str:
-    """The text that the model learns to write after the prompt.
-
-    Args:
-        chain: the first four steps; None (an unlabelled dialogue) leaves them out.
-        response: the listener's reply.
-        steps: False = the ablation without the chain: `<emo> x </emo>` and the reply.
-    """
-    return "".join(text for part in target_parts(chain, response, steps=steps) for text, _ in part)
 
 
 @dataclass(frozen=True)
@@ -135,7 +131,7 @@ _SIGNAL_PATTERN = re.compile(r"\[(?:AUD|VID)\d+\]")
 
 
 def parse_reply(text: str) -> Answer:
-    """Reads an answer back into fields; the inverse of `build_target`. Never raises: what is absent is None or "".
+    """Reads an answer back into fields; the inverse of `target_parts`. Never raises: what is absent is None or "".
 
     The reply is what follows the fifth step's title (or, without steps, `</emo>`), up to `</response>`, or to the end
     where a model never closes it.

@@ -167,11 +167,6 @@ def prompt_parts(
     return parts
 
 
-def build_prompt(history: Sequence[Utterance], **how) -> str:
-    """The text of the prompt, for people to read; arguments and errors as of `prompt_parts`."""
-    return "".join(text for text, _ in prompt_parts(history, **how))
-
-
 @dataclass(frozen=True)
 class Encoded:
     """Tokens of a prompt, with or without its target. T tokens; masks are True at tokens to be predicted."""

@@ -4,12 +4,12 @@
     TextPiece*  the words of the response, as they are written
     Instead?    what was written so far does not count: the text of a file follows (`care`)
     SpeechPiece the sound of one piece of the response (a sentence, or several short ones)
-    Motion, Frames  the face to that sound; `start_s` goes on where the last event of the same kind ended
+    Motion, Frames  the face to that sound; `start` goes on where the last event of the same kind ended
     Done | Failed   exactly one of them, and always the last
 
 Text events may come between the others: the next sentence is written while the last one is spoken. Every event says which
-generation it belongs to, so that a receiver can drop what it no longer wants. All times are seconds from the beginning of
-the reply's sound. They are computed from counted samples and frames, so they do not drift.
+generation it belongs to, so that a receiver can drop what it no longer wants. `start` counts samples or frames from the
+beginning of the reply's sound, so positions do not drift; the times of words are seconds from there.
 """
 
 from __future__ import annotations
@@ -75,11 +75,6 @@ class SpeechPiece(Event):
     sentence: int
     start: int
 
-    @property
-    def start_s(self) -> float:
-        """Seconds at which the piece begins."""
-        return self.start / self.rate
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Motion(Event):
@@ -92,11 +87,6 @@ class Motion(Event):
     rate: int
     start: int
 
-    @property
-    def start_s(self) -> float:
-        """Seconds at which the first frame is shown."""
-        return self.start / self.rate
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frames(Event):
@@ -108,11 +98,6 @@ class Frames(Event):
     rgb: UInt8[np.ndarray, "T H W 3"]
     rate: int
     start: int
-
-    @property
-    def start_s(self) -> float:
-        """Seconds at which the first frame is shown."""
-        return self.start / self.rate
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,7 +1,7 @@
 """Symbol tables: phoneme string → the numbers that the text encoder was trained on.
 
-StyleTTS2's table is written in the order of its definition (yl4579/StyleTTS2 `text_utils.py`), Kokoro's keeps those
-numbers for the symbols it uses and gives eleven numbers to other symbols (its released `vocab` of `config.json`).
+StyleTTS2's table is written in the order of its definition (yl4579/StyleTTS2 `text_utils.py`). Kokoro's table is read from its
+weights folder (the released `vocab` of `config.json`).
 """
 
 from __future__ import annotations
@@ -22,11 +22,6 @@ _ORDER = (
     "ɑɐɒæɓʙβɔɕçɗɖðʤəɘɚɛɜɝɞɟʄɡɠɢʛɦɧħɥʜɨɪʝɭɬɫɮʟɱɯɰŋɳɲɴøɵɸθœɶʘɹɺɾɻʀʁɽʂʃʈʧʉʊʋⱱʌɣɤʍχʎʏʑʐʒʔʡʕʢǀǁǂǃ"
     "ˈˌːˑʼʴʰʱʲʷˠˤ˞↓↑→↗↘'̩'ᵻ"  # the apostrophe is listed twice: its second number counts
 )
-
-_KOKORO_KEEPS = (
-    ';:,.!?—…"“” IOQSTWYabcdefhijklmnopqrstuvwxyzɑɐɒæβɔɕçɖðʤəɚɛɜɟɡɥɨɪʝɯɰŋɳɲɴøɸθœɹɾɻʁɽʂʃʈʧʊʋʌɣɤχʎʒʔˈˌːʰʲ↓→↗↘ᵻ'
-)
-_KOKORO_OWN = {"(": 12, ")": 13, "\u0303": 17, "ʣ": 18, "ʥ": 19, "ʦ": 20, "ʨ": 21, "ᵝ": 22, "ꭧ": 23, "A": 24, "ᵊ": 42}
 
 # What comes nearest where a table lacks a symbol: "" = leave it out.
 _NEAREST = {
@@ -152,4 +147,3 @@ class SymbolTable:
 
 # The pad's own sign is no symbol of a text.
 STYLETTS2 = SymbolTable("StyleTTS2", {s: number for number, s in enumerate(_ORDER) if number}, closed=False, apart=True)
-KOKORO = SymbolTable("Kokoro", {symbol: STYLETTS2.numbers[symbol] for symbol in _KOKORO_KEEPS} | _KOKORO_OWN)

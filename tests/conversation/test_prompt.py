@@ -13,10 +13,15 @@ from empatheia_jax.conversation import answer, prompt
 from empatheia_jax.conversation.schema import ChainOfEmpathy, Profile, Utterance
 from empatheia_jax.errors import UserError
 from empatheia_jax.tokens import ADDED_TOKENS
+from tests.answers import target
 from tests.tokenizers_of_families import FAMILIES, tokenizer_of
 
 CHAIN = ChainOfEmpathy("anxious", "an exam tomorrow", "too little time to study", "calm and encourage")
 REPLY = "That sounds stressful: take one chapter at a time."
+
+
+def text_of(history, **how):
+    return "".join(text for text, _ in prompt.prompt_parts(history, **how))
 
 
 class Words:
@@ -49,12 +54,12 @@ def history(count):
 
 
 def test_the_answer_is_read_back_into_the_fields_it_was_built_from():
-    found = answer.parse_reply(answer.build_target(CHAIN, REPLY))
+    found = answer.parse_reply(target(CHAIN, REPLY))
     assert found.chain == CHAIN and found.response == REPLY and found.complete
     assert found.emotion32 == "anxious"
-    plain = answer.parse_reply(answer.build_target(CHAIN, REPLY, steps=False))
+    plain = answer.parse_reply(target(CHAIN, REPLY, steps=False))
     assert (plain.speaker_emotion, plain.response, plain.chain) == ("anxious", REPLY, None)
-    unlabelled = answer.parse_reply(answer.build_target(None, REPLY))
+    unlabelled = answer.parse_reply(target(None, REPLY))
     assert (unlabelled.speaker_emotion, unlabelled.response) == (None, REPLY)
 
 
@@ -128,10 +133,10 @@ def test_a_chat_template_gets_messages_that_alternate_and_the_profile_is_said():
         seen.extend(messages)
         return "\n".join(message["content"] for message in messages)
 
-    text = prompt.build_prompt(history(3), listener=Profile.of(6 * 3 + 3 + 0), template=template)
+    text = text_of(history(3), listener=Profile.of(6 * 3 + 3 + 0), template=template)
     assert [message["role"] for message in seen] == ["system", "user", "assistant", "user"]
     assert "You speak as an elderly woman with an emphatic tone." in text
-    default = prompt.build_prompt(history(3))
+    default = text_of(history(3))
     assert default.endswith("### Human: <Aud><Vid> utterance number 2 ends\n### Assistant:")
 
 
@@ -215,4 +220,4 @@ def test_a_template_that_takes_a_text_apart_is_refused(change):
         return "".join(change(message["content"]) for message in messages)
 
     with pytest.raises(UserError, match="chat_template"):
-        prompt.build_prompt(history(1), template=template)
+        text_of(history(1), template=template)

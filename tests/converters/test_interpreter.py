@@ -182,8 +182,6 @@ def test_prefixes_are_spellings():
     [
         (table.conv2d, (4, 3, 5, 2)),
         (table.conv3d, (4, 3, 5, 2, 6)),
-        (table.conv_transpose1d, (3, 4, 5)),
-        (table.conv_transpose2d, (3, 4, 5, 2)),
         (table.squeeze(1), (3, 1, 4)),
         (chain(transpose, table.reshape((5, 6), (5, 2, 3))), (6, 5)),
         (chain(table.split((4, 2)), transpose), (6, 3)),
@@ -195,14 +193,3 @@ def test_a_transform_has_an_exact_inverse_and_tells_the_source_shape(transform, 
     ours = transform.to_target([value])
     np.testing.assert_array_equal(transform.to_source(ours)[0], value)
     assert [tuple(s) for s in transform.source_shapes([v.shape for v in ours])] == [source]
-
-
-def test_transposed_convolution_kernels_serve_lax_conv_transpose():
-    import jax
-    import torch
-
-    x, w = RNG.standard_normal((1, 3, 6)).astype(np.float32), RNG.standard_normal((3, 4, 4)).astype(np.float32)
-    expected = torch.nn.functional.conv_transpose1d(torch.tensor(x), torch.tensor(w), stride=2).numpy()
-    kernel = np.ascontiguousarray(table.conv_transpose1d.to_target([w])[0])
-    ours = jax.lax.conv_transpose(x.transpose(0, 2, 1), kernel, (2,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
-    np.testing.assert_allclose(ours.transpose(0, 2, 1), expected, atol=1e-5)

@@ -18,6 +18,7 @@ from empatheia_jax import tiny, weights
 from empatheia_jax.assemble import CORES
 from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.lora import LoRAConfig, add_lora
+from tests import adapter_folders
 
 TARGETS = {"llama": ("q_proj", "down_proj"), "chatglm": ("query_key_value",), "t5": ("q", "v")}
 SIZES = {kind: sizes for kind, sizes in tiny.CORES.values()}
@@ -45,7 +46,7 @@ def case(request, tmp_path):
     weights.update(model, weights.flatten(model) | {k: jnp.asarray(v, jnp.float32) for k, v in noisy.items()})
     added = AddedTokens.for_model(model, rows, rngs=nnx.Rngs(2)) if rows else None
     table = find_conversion(kind).table(SIZES[name])
-    folder = peft.write_folder(tmp_path / "adapter", *peft.release(model, table, added, whole_tables=whole))
+    folder = adapter_folders.write(tmp_path / "adapter", *peft.release(model, table, added, whole_tables=whole))
     return name, base, folder, model, added
 
 

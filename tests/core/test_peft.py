@@ -19,6 +19,7 @@ from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.llama import Llama, LlamaConfig
 from empatheia_jax.core.lora import LoRAConfig, adapters, add_lora
 from empatheia_jax.errors import UserError
+from tests import adapter_folders
 from tests.core.test_llama import SOURCE
 from tests.core.test_lora import scramble
 
@@ -78,7 +79,7 @@ def trained(config=CONFIG, **settings):
 def test_an_adapter_of_ours_loads_in_peft_and_gives_our_logits(tmp_path, ids, rslora):
     peft = pytest.importorskip("peft")
     model = trained(rslora=rslora)
-    folder = tables.write_folder(tmp_path / "adapter", *tables.release(model, hf_table(CONFIG)))
+    folder = adapter_folders.write(tmp_path / "adapter", *tables.release(model, hf_table(CONFIG)))
     theirs = peft.PeftModel.from_pretrained(torch_model(model), folder)
     np.testing.assert_allclose(our_logits(model, None, ids), their_logits(theirs, ids), atol=1e-4)
     assert np.abs(our_logits(model, None, ids) - our_logits(jax_model(), None, ids)).max() > 1e-2
@@ -92,7 +93,7 @@ def test_added_rows_of_ours_load_in_peft_and_give_our_logits(tmp_path, ids, conf
     added = AddedTokens.for_model(model, 5, rngs=nnx.Rngs(2))
     config, tensors = tables.release(model, hf_table(config), added, whole_tables=whole)
     assert bool(config["modules_to_save"]) == whole != bool(config["trainable_token_indices"])
-    folder = tables.write_folder(tmp_path / "adapter", config, tensors)
+    folder = adapter_folders.write(tmp_path / "adapter", config, tensors)
     base = torch_model(model)
     base.resize_token_embeddings(66)
     theirs = peft.PeftModel.from_pretrained(base, folder)
@@ -209,11 +210,6 @@ def test_an_adapter_config_that_is_not_implemented_is_refused_by_name(change, sa
         tables.attach(jax_model(), hf_table(CONFIG), config | change, tensors)
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    config, tensors = tables.release(trained(), hf_table(CONFIG))
-    (tmp_path / "there").mkdir()
-    with pytest.raises(UserError, match="exists already"):
-        tables.write_folder(tmp_path / "there", config, tensors)
+def test_a_folder_without_an_adapter_is_refused(tmp_path):
     with pytest.raises(UserError, match="adapter_config"):
-        tables.read_folder(tmp_path / "there")
-    assert [p.name for p in tmp_path.iterdir()] == ["there"]
+        tables.read_folder(tmp_path)

@@ -11,8 +11,9 @@ from data_pipeline.corpus import __main__ as command
 from data_pipeline.corpus import reader, rules
 from data_pipeline.toy import media
 from empatheia_jax.conversation import labels, schema
-from empatheia_jax.conversation.answer import build_target, parse_reply
+from empatheia_jax.conversation.answer import parse_reply
 from empatheia_jax.errors import UserError
+from tests.answers import target
 
 DIALOGUE = """
 == travel; lost-ticket; Ymg > Efm; test
@@ -85,7 +86,7 @@ def test_it_is_large_enough_to_teach(everything):
 
 def test_every_turn_survives_target_and_parsing(everything):
     for _, turn in rules.turns(everything):
-        parsed = parse_reply(build_target(turn.chain, turn.response))
+        parsed = parse_reply(target(turn.chain, turn.response))
         assert parsed.chain == turn.chain and parsed.response == turn.response
         assert turn.chain.speaker_emotion in labels.EMOTIONS_32 and turn.ends_with_speaker
 

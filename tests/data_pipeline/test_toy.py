@@ -9,8 +9,9 @@ from data_pipeline import toy
 from data_pipeline.layout import Tree, file_hash
 from data_pipeline.toy import media
 from empatheia_jax.conversation import labels, schema
-from empatheia_jax.conversation.answer import build_target, parse_reply
+from empatheia_jax.conversation.answer import parse_reply
 from empatheia_jax.errors import UserError
+from tests.answers import target
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def test_every_turn_is_labelled_and_its_history_is_the_dialogue_so_far(everythin
         assert [each.role for each in said] == ["speaker", "listener"] * (len(said) // 2)
         for turn in conversation.turns:
             assert turn.history == said[: turn.response_index] and turn.response == said[turn.response_index].text
-            assert parse_reply(build_target(turn.chain, turn.response)).chain == turn.chain
+            assert parse_reply(target(turn.chain, turn.response)).chain == turn.chain
 
 
 def test_every_reply_is_written_once(everything):

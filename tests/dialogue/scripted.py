@@ -11,6 +11,7 @@ from empatheia_jax.conversation import answer
 from empatheia_jax.conversation.schema import ChainOfEmpathy
 from empatheia_jax.dialogue.writer import Written
 from empatheia_jax.tokens import SIGNALS
+from tests.answers import target
 
 CHAIN = ChainOfEmpathy("sad", "A loss.", "The keys are gone.", "Comfort.")
 REPLY = (
@@ -44,7 +45,7 @@ class ScriptedTexts:
         return len(self._texts) < self.places
 
     def begin(self, generation, question, request, steps):
-        text = answer.build_target(CHAIN, self.replies[len(self.began) % len(self.replies)], steps=not request.pipeline)
+        text = target(CHAIN, self.replies[len(self.began) % len(self.replies)], steps=not request.pipeline)
         self.began.append(generation)
         self.asked[generation] = [each.text for each in question.history]
         self._texts[generation] = [text[: text.index(answer.END) + len(answer.END)], 0]

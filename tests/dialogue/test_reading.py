@@ -12,6 +12,7 @@ from empatheia_jax.conversation.schema import ChainOfEmpathy
 from empatheia_jax.dialogue.reading import Reader, Sentences, word_times
 from empatheia_jax.dialogue.request import CHAIN
 from empatheia_jax.styletts2.speaker import Speech
+from tests.answers import target
 
 CHAIN_SAID = ChainOfEmpathy("sad", "A day at work. It was long.", "Nobody thanked her.", "Comfort her.")
 REPLY = 'Oh no! Dr. Lee said that on May 3rd? "Really, I am so sorry." You did $5.50 of good work, e.g. today. I see'
@@ -24,7 +25,7 @@ def pieces_of(text: str, cuts: list[int]) -> list[str]:
 
 @given(st.lists(st.integers(0, 400), max_size=12), st.booleans(), st.booleans())
 def test_however_a_text_comes_its_steps_and_words_are_the_same(cuts, steps, closed):
-    text = answer.build_target(CHAIN_SAID, REPLY, steps=steps)
+    text = target(CHAIN_SAID, REPLY, steps=steps)
     text = text[: text.index(answer.END)] + (answer.END if closed else "")
     reader, found, words = Reader(steps=steps), [], ""
     grown = pieces_of(text, cuts)

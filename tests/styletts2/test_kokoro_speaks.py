@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from kokoro_symbols import KOKORO
 
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
@@ -14,7 +15,6 @@ from empatheia_jax.styletts2.durations import whole_durations
 from empatheia_jax.styletts2.joins import FRAME
 from empatheia_jax.styletts2.mel import log_mel
 from empatheia_jax.styletts2.speaker import Speaker
-from empatheia_jax.styletts2.symbols import KOKORO
 from empatheia_jax.styletts2.voices import for_profile
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from kokoro_symbols import KOKORO
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2.phonemes import phonemizer
 from empatheia_jax.styletts2.sentences import bucket, split_long, split_sentences
-from empatheia_jax.styletts2.symbols import KOKORO, STYLETTS2, SymbolTable
+from empatheia_jax.styletts2.symbols import STYLETTS2, SymbolTable
 from empatheia_jax.styletts2.text import normalise
 
 

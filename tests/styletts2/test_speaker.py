@@ -8,6 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import soundfile
+from kokoro_symbols import KOKORO
 from toy_voice import WIDTH, Letters, ToyVoice, toy_voices
 
 from empatheia_jax import tiny
@@ -17,7 +18,7 @@ from empatheia_jax.styletts2.durations import MAX_FRAMES, whole_durations
 from empatheia_jax.styletts2.joins import FADE, FRAME
 from empatheia_jax.styletts2.reference import prepare_reference, without_silence_around
 from empatheia_jax.styletts2.speaker import LONGEST_PIECE, Sampling, Speaker
-from empatheia_jax.styletts2.symbols import KOKORO, STYLETTS2
+from empatheia_jax.styletts2.symbols import STYLETTS2
 from empatheia_jax.styletts2.synthesis import FRAMES, TOKENS, Buckets
 from empatheia_jax.styletts2.voices import Voice, VoiceTable
 
