@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import flax
+from empatheia_jax import interrupts
+
+interrupts.before_imports()
+
+import flax  # noqa: E402
 
 if TYPE_CHECKING:
     from empatheia_jax.dialogue.avatar import Empatheia

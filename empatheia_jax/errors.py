@@ -13,10 +13,10 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 
+from empatheia_jax.interrupts import EXIT_INTERRUPTED, end_at_once
 from empatheia_jax.terminal import visible
 
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE ended
 EXIT_FILE = "EMPATHEIA_EXIT_FILE"
 """Variable of the environment: a file for the exit code of the process of a run that ends first (`note_exit`)."""
@@ -97,6 +97,9 @@ _INTERRUPTS: list[int] = []
 @contextlib.contextmanager
 def _noted_interrupts() -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
+    if before is end_at_once:  # all is loaded: from here on a command ends in order
+        before = signal.default_int_handler
+        signal.signal(signal.SIGINT, before)
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
         yield  # no other thread may say what a signal does; and where it is ignored, or a notebook's, it stays so
         return

@@ -134,15 +134,25 @@ def test_output_that_was_closed_before_the_start_ends_nothing(monkeypatch):
     assert main_guard(lambda: 0)() == 0
 
 
-def test_a_program_that_is_interrupted_while_it_is_loaded_says_one_word():
+@pytest.mark.parametrize(
+    "command", [["launch.py", "--help"], ["-m", "data_pipeline.corpus", "--help"]], ids=["launch.py", "python -m"]
+)
+def test_a_program_that_is_interrupted_while_it_is_loaded_says_one_word(command):
     with subprocess.Popen(
-        [sys.executable, "-X", "importtime", "launch.py", "--help"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-X", "importtime", *command], cwd=ROOT, stderr=subprocess.PIPE, text=True
     ) as process:
         said: list[str] = []
         for line in process.stderr or ():
-            if said or "| absl" in line:
+            if said or "| absl" in line or " jax._src." in line:
                 if not said:
                     process.send_signal(signal.SIGINT)
                 said.append(line)
     rest = [line for line in said if not line.startswith("import time:")]
     assert process.returncode == 130 and rest == ["interrupted\n"]
+
+
+def test_a_program_that_imports_the_package_keeps_its_interrupts():
+    program = "import signal; before = signal.getsignal(signal.SIGINT); import converters, empatheia_jax.errors\n"
+    program += "print(signal.getsignal(signal.SIGINT) is before)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "True\n"
