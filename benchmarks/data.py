@@ -44,7 +44,7 @@ from empatheia_jax.conversation import schema
 from empatheia_jax.conversation.recordings import media_name
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media.audio import write_wav
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 from empatheia_jax.settings import Experiment, resolve
 from empatheia_jax.tokens import SLOTS
 

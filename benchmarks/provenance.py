@@ -34,7 +34,7 @@ from empatheia_jax import weights
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.media import lossy
 from empatheia_jax.media.audio import read_audio, write_wav
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 from empatheia_jax.provenance import manifest
 from empatheia_jax.provenance.watermark import Watermark
 from empatheia_jax.styletts2.joins import SAMPLE_RATE as RATE

@@ -22,7 +22,7 @@ from converters.convert import to_weights
 from converters.huggingface import network_errors
 from converters.registry import find_conversion
 from empatheia_jax import weights
-from empatheia_jax.errors import UserError, main_guard
+from empatheia_jax.errors import UserError, first_line, main_guard
 from empatheia_jax.files import read_json_object, write_json
 
 RECORD = "fetched.json"
@@ -150,7 +150,7 @@ class Hub:
             info = HfApi().model_info(release.repository, revision=release.revision, files_metadata=True)
         except network_errors() as error:
             raise UserError(
-                f"{release.repository} at {release.revision} cannot be listed: {_first_line(error)}; without a network take "
+                f"{release.repository} at {release.revision} cannot be listed: {first_line(error)}; without a network take "
                 "the files from a folder with --from=FOLDER"
             ) from error
         return [
@@ -165,12 +165,8 @@ class Hub:
             hf_hub_download(release.repository, name, revision=release.revision, local_dir=folder)
         except network_errors() as error:
             raise UserError(
-                f"{name} of {release.repository}: the download stopped: {_first_line(error)}; run it again"
+                f"{name} of {release.repository}: the download stopped: {first_line(error)}; run it again"
             ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class FetchedFolder:

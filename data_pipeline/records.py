@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from empatheia_jax.errors import UserError
+from empatheia_jax.errors import UserError, first_line
 from empatheia_jax.files import replacing, require_regular
 
 _MAGIC = b"EMP2"
@@ -66,11 +66,7 @@ def write_records(path: str | os.PathLike, records: Sequence[bytes]) -> None:
                 writer.write(record)
             writer.close()
         except RuntimeError as error:
-            raise UserError(f"{path} cannot be written ({_first_line(error)})") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise UserError(f"{path} cannot be written ({first_line(error)})") from None
 
 
 class RecordFile:
@@ -95,7 +91,7 @@ class RecordFile:
     def _damaged(self, error: Exception, position: int | None = None) -> UserError:
         where = "" if position is None else f" at record {position}"
         return UserError(
-            f"{self.path} is damaged{where} ({_first_line(error)}); run --mode=extract again, which makes anew what is damaged"
+            f"{self.path} is damaged{where} ({first_line(error)}); run --mode=extract again, which makes anew what is damaged"
         )
 
     def __len__(self) -> int:

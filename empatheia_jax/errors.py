@@ -46,6 +46,12 @@ class UserError(Exception):
         return cls("\n       ".join(lines))
 
 
+def first_line(error: BaseException | str, most: int = 200) -> str:
+    """The first line of an error's message, of at most so many characters; the name of its type where it has no message."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:most]
+
+
 def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:
     """Decorates a command's `main`: a `UserError` becomes one line on stderr and exit code 2.
 

@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from empatheia_jax.media.video import VideoWriter, read_frames
+from empatheia_jax.media.video import read_frames
+from empatheia_jax.media.video_writer import VideoWriter
 
 SIZE, RATE, CRF = 256, 25, 18
 WORDS = f"H.264 (x264, crf {CRF}, yuv420p), {RATE} frames/s, centre square scaled to {SIZE} × {SIZE}"

@@ -27,7 +27,7 @@ from empatheia_jax import settings
 from empatheia_jax.conversation.reply_folder import MANIFEST, Manifest
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_text
-from empatheia_jax.parallel.distributed import from_environment
+from empatheia_jax.parallel.launcher import from_environment
 from empatheia_jax.requirements import writable
 from empatheia_jax.runs import fit
 from empatheia_jax.runs.run import Run
@@ -107,14 +107,14 @@ def call(arguments: Sequence[str]) -> int:
 
 def several_processes() -> bool:
     """Whether the environment names other processes that run the same command."""
-    from empatheia_jax.parallel.distributed import detect
+    from empatheia_jax.parallel.launcher import detect
 
     return detect() is not None
 
 
 def first_process() -> bool:
     """Whether this is the first of the processes that the environment names: it alone touches folders between the commands."""
-    from empatheia_jax.parallel.distributed import detect
+    from empatheia_jax.parallel.launcher import detect
 
     launcher = detect()
     if launcher == "environment":

@@ -32,7 +32,7 @@ from empatheia_jax.encoders.clip_vision import ClipVision
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.media.image import resize, write_image
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 from empatheia_jax.styletts2.config import SYNTHESIS
 from empatheia_jax.styletts2.model import StyleTTS2
 from tests.tokenizers_of_families import _bpe

@@ -27,7 +27,8 @@ from empatheia_jax.conversation.schema import Conversation, Profile
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_bytes, write_json
 from empatheia_jax.media.audio import write_wav
-from empatheia_jax.media.video import VideoWriter, frames_for
+from empatheia_jax.media.video import frames_for
+from empatheia_jax.media.video_writer import VideoWriter
 from empatheia_jax.settings.choices import Expression
 
 RATE, FPS = 24_000, 25

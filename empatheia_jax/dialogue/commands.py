@@ -34,7 +34,7 @@ from empatheia_jax.dreamtalk import photo
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
 from empatheia_jax.media.audio import write_wav
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 from empatheia_jax.provenance.marks import Marks
 from empatheia_jax.runs import report
 from empatheia_jax.runs.compilation import keep_programs

@@ -26,7 +26,7 @@ from empatheia_jax.dreamtalk.model import KIND, DreamTalk, DreamTalkConfig
 from empatheia_jax.dreamtalk.renderer import normalise_image, to_uint8
 from empatheia_jax.dreamtalk.speech import SpeechFeatures
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 
 PORTRAITS_FILE = "portraits.json"
 POSE_FILE = "pose.npy"

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from empatheia_jax.errors import first_line
+
 MOST_SEGMENTS = 32
 """Segments of a row that the kernel is built for. It takes longer with a larger number, also where there are fewer segments."""
 AGREEMENT = 2e-2
@@ -73,7 +75,7 @@ def disagreement(own: Any) -> str:
                 for a, b in zip(found(q, k, v, g), expected(*wide), strict=True)
             ]
     except Exception as error:  # a private call may fail in any way
-        return f"cuDNN's call failed: {(str(error).strip().splitlines() or [type(error).__name__])[0][:200]}"
+        return f"cuDNN's call failed: {first_line(error)}"
     worst = max(float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in pairs)
     return "" if worst < AGREEMENT else f"cuDNN's call differs from XLA's attention by {worst:.1e} on this device"
 

@@ -1,4 +1,4 @@
-"""Several processes, by `jax.distributed` alone: found from the environment, started once, and ended together.
+"""Several processes, by `jax.distributed` alone: started once, and ended together. `parallel.launcher` finds them.
 
 How a process ends: 0 done, or stopped by SIGTERM with everything saved; 2 a user's error; 1 a bug; 130 interrupted
 (SIGINT); 75 (EX_TEMPFAIL) a peer is gone or did not come: start all again, the last checkpoint is good. A process that
@@ -15,13 +15,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar
 
 import jax
 
-from empatheia_jax.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, note_exit
+from empatheia_jax.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, first_line, note_exit
 from empatheia_jax.parallel import aborts
+from empatheia_jax.parallel.launcher import detect, from_environment, number_of
 
 EXIT_PEER_LOST = 75  # EX_TEMPFAIL: start the same command again
 HEARTBEAT_SECONDS = 20
@@ -37,94 +38,6 @@ _leaving = threading.Lock()
 _listeners: list[threading.Thread] = []
 
 
-# ---------------------------------------------------------------- who belongs to the run
-
-
-def detect(environment: Mapping[str, str] | None = None) -> str | None:
-    """Which launcher started several processes: "environment", "slurm", "tpu" or None for one process.
-
-    environment  `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` are set (torchrun-like launchers)
-    slurm        an `srun` step of several tasks
-    tpu          a TPU slice of several hosts (GKE sets `TPU_WORKER_HOSTNAMES`, multislice `MEGASCALE_NUM_SLICES`; a Cloud TPU VM
-                 has neither, and its metadata server is asked)
-
-    Raises:
-      UserError: only some of the three `JAX_…` variables are set, or a variable does not hold what it should.
-    """
-    asked = environment is None
-    environment = os.environ if environment is None else environment
-    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-    found = [name for name in names if environment.get(name)]
-    if len(found) == len(names):
-        from_environment(environment)
-        return "environment"
-    if found:
-        missing = sorted(set(names) - set(found))
-        raise UserError(
-            f"{', '.join(found)} is set but not {', '.join(missing)}; set all three, or none for one process"
-        )
-    tasks = _number(environment, "SLURM_NTASKS")
-    tasks = _number(environment, "SLURM_STEP_NUM_TASKS", default=tasks)
-    slices = _number(environment, "MEGASCALE_NUM_SLICES")
-    if tasks > 1 and "SLURM_PROCID" in environment:
-        process = _number(environment, "SLURM_PROCID", least=0)
-        if process >= tasks:
-            raise UserError(f"SLURM_PROCID={process}; expected less than the {tasks} tasks of the step")
-        return "slurm"
-    hosts = [host for host in environment.get("TPU_WORKER_HOSTNAMES", "").split(",") if host]
-    if len(hosts) > 1 or slices > 1 or (asked and not hosts and cloud_tpu_hosts() > 1):
-        return "tpu"
-    return None
-
-
-def cloud_tpu_hosts() -> int:
-    """How many hosts the TPU slice of this Cloud TPU VM has, by the metadata server, as JAX itself asks it; 1 elsewhere.
-
-    Raises:
-      UserError: this is such a VM, and the server does not answer.
-    """
-    from jax._src import cloud_tpu_init
-    from jax._src.clusters.cloud_tpu_cluster import GceTpuCluster
-
-    if not cloud_tpu_init.running_in_cloud_tpu_vm:
-        return 1
-    try:
-        return GceTpuCluster.get_process_count() if GceTpuCluster.is_env_present() else 1
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
-        raise UserError(
-            f"the metadata server of this TPU VM does not say which hosts belong together ({_first_line(error)}); set "
-            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or TPU_SKIP_MDS_QUERY=1 for one host alone"
-        ) from None
-
-
-def from_environment(environment: Mapping[str, str]) -> tuple[str, int, int]:
-    """(address of the coordinator, number of processes, this one's number) out of the three `JAX_…` variables.
-
-    Raises:
-      UserError: one of them does not hold what it should.
-    """
-    address = environment["JAX_COORDINATOR_ADDRESS"]
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UserError(
-            f"JAX_COORDINATOR_ADDRESS={address!r}; expected host:port of process 0, for example 10.0.0.1:1234"
-        )
-    count = _number(environment, "JAX_NUM_PROCESSES")
-    number = _number(environment, "JAX_PROCESS_ID", least=0)
-    if number >= count:
-        raise UserError(f"JAX_PROCESS_ID={number} with JAX_NUM_PROCESSES={count}; expected 0 to {count - 1}")
-    return address, count, number
-
-
-def _number(environment: Mapping[str, str], name: str, least: int = 1, default: int = 1) -> int:
-    text = environment.get(name)
-    if text is None:
-        return default
-    if not text.strip().isdecimal() or int(text) < least:
-        raise UserError(f"{name}={text!r}; expected a whole number from {least} on; correct it, or unset it")
-    return int(text)
-
-
 # ---------------------------------------------------------------- the beginning
 
 
@@ -138,7 +51,7 @@ def initialize(
 ) -> bool:
     """Joins the processes of a run; returns whether there are several. Call before anything touches a device.
 
-    Without arguments the launcher is detected (`detect`); SLURM's and TPU's variables are read by JAX itself.
+    Without arguments the launcher is detected (`launcher.detect`); SLURM's and TPU's variables are read by JAX itself.
     A process that is silent for `heartbeat_timeout_seconds` counts as lost, and the others end. `preemption`: JAX holds
     SIGTERM until the loop asks for it (`training.loop`); without it, SIGTERM ends a process.
 
@@ -151,7 +64,7 @@ def initialize(
             return False
         if launcher == "environment":
             coordinator, processes, process = from_environment(os.environ)
-    seconds = _number(os.environ, "EMPATHEIA_JOIN_SECONDS", default=JOIN_SECONDS)
+    seconds = number_of(os.environ, "EMPATHEIA_JOIN_SECONDS", default=JOIN_SECONDS)
     joined = threading.Event()
 
     def lost() -> None:
@@ -176,7 +89,7 @@ def initialize(
         )
     except (ValueError, KeyError, RuntimeError) as error:
         raise UserError(
-            f"the processes cannot be joined ({_first_line(error)}); correct the launcher's variables"
+            f"the processes cannot be joined ({first_line(error)}); correct the launcher's variables"
         ) from None
     joined.set()
     listener = threading.Thread(target=_hear, args=(lost,), name="peers", daemon=True)
@@ -208,10 +121,6 @@ def _place() -> tuple[int, int]:
 def _me() -> str:
     number, count = _place()
     return f"process {number} of {count}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 # ---------------------------------------------------------------- the end
@@ -299,7 +208,7 @@ def _last_words(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", EXIT_INTERRUPTED
     if cause is not None:
-        return f"error: {_me()} lost a peer ({_first_line(cause)}); {AGAIN}", EXIT_PEER_LOST
+        return f"error: {_me()} lost a peer ({first_line(cause)}); {AGAIN}", EXIT_PEER_LOST
     return "".join(traceback.format_exception(error)).rstrip(), 1
 
 

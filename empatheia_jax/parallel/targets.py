@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from empatheia_jax.errors import UserError
+from empatheia_jax.errors import UserError, first_line
 
 INSTALL = "pip install 'empatheia-jax[preflight]'"
 
@@ -148,11 +148,10 @@ def devices(target: Target) -> list[Any]:
     except UserError:
         raise
     except Exception as error:
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
         packages = {"tpu": "libtpu", "cuda": "jax_cuda12_plugin"}
         if not _installed(packages[target.device.platform]):
             raise UserError(f"no compiler for {target.device.name} is installed; get it with {INSTALL}") from None
-        raise UserError(f"the compiler does not know {target.name} ({text[:200]}); try another size") from None
+        raise UserError(f"the compiler does not know {target.name} ({first_line(error)}); try another size") from None
     return list(description.devices)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from empatheia_jax.errors import UserError
+from empatheia_jax.errors import UserError, first_line
 from empatheia_jax.runs.integrity import Damaged, check_step, items_of, read_record
 
 RUN_FILE = "run.json"
@@ -126,8 +126,7 @@ def load_trainable(
         with alone:
             return ocp.load_checkpointables(place, {name: abstract})[name]
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise Damaged(f"{place} cannot be read ({first}); {what_is_left(folder, step)}") from error
+        raise Damaged(f"{place} cannot be read ({first_line(error)}); {what_is_left(folder, step)}") from error
 
 
 def what_is_left(folder: Path, step: int) -> str:

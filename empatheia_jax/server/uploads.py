@@ -24,7 +24,8 @@ import numpy as np
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import audio_info, read_audio
 from empatheia_jax.media.image import read_image, resize
-from empatheia_jax.media.video import VideoWriter, video_info
+from empatheia_jax.media.video import video_info
+from empatheia_jax.media.video_writer import VideoWriter
 from empatheia_jax.server.options import Options
 from empatheia_jax.server.refusals import Refusal
 

@@ -36,7 +36,7 @@ from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from empatheia_jax.errors import UserError
+from empatheia_jax.errors import UserError, first_line
 from empatheia_jax.parallel import rules
 from empatheia_jax.runs import fit
 from empatheia_jax.runs.checkpoint import (
@@ -223,7 +223,7 @@ class Checkpoints:
         text = str(error)
         full = any(sign in text for sign in ("No space left", "ENOSPC", "RESOURCE_EXHAUSTED", "File too large"))
         full = full or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        what = f"the disk of {self.folder} is full" if full else f"{self.folder}: write failed ({_first_line(text)})"
+        what = f"the disk of {self.folder} is full" if full else f"{self.folder}: write failed ({first_line(error)})"
         advice = "free some space" if full else "mend this"
         return CheckpointError(
             f"{what}: step {step} was not saved; {self._last_good()}; {advice} and start again to go on from there"
@@ -251,7 +251,7 @@ class Checkpoints:
             loaded = self._checkpointer.load_checkpointables(step, items)
         except Exception as error:
             raise CheckpointError(
-                f"{self.folder}/{step} does not fit this configuration ({_first_line(str(error))}); "
+                f"{self.folder}/{step} does not fit this configuration ({first_line(error)}); "
                 f"{what_is_left(self.folder, step)}"
             ) from error
         progress = loaded["progress"]
@@ -353,10 +353,6 @@ def _told_once(record: logging.LogRecord) -> bool:
     """
     ours = record.levelno >= logging.ERROR and record.pathname.startswith(_ORBAX)
     return not ours or absl_logging.level_debug()
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no message"])[0][:200]
 
 
 def _now() -> str:

@@ -15,7 +15,7 @@ from empatheia_jax.dreamtalk import motion
 from empatheia_jax.dreamtalk.drawn_face import drawing, layout
 from empatheia_jax.dreamtalk.drawn_face.identity import sample_identity
 from empatheia_jax.media import face_landmarks
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 from tests.data_pipeline.trees import small_tree
 
 pytestmark = pytest.mark.skipif(not face_landmarks.is_installed(), reason="needs the extra faces")

@@ -12,7 +12,7 @@ from data_pipeline import toy
 from empatheia_jax.conversation import schema
 from empatheia_jax.conversation.recordings import media_name
 from empatheia_jax.media.audio import write_wav
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 
 
 def write_media(root: Path, conversation: schema.Conversation, frames: int = 6) -> None:

@@ -14,7 +14,7 @@ from configs import debug
 from empatheia_jax.dialogue import commands
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import write_wav
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 from empatheia_jax.settings import resolve
 from tests.runs import folders
 

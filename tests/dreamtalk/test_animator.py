@@ -20,7 +20,8 @@ from empatheia_jax.dreamtalk.model import KIND
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import audio_info
-from empatheia_jax.media.video import VideoWriter, read_frames, video_info
+from empatheia_jax.media.video import read_frames, video_info
+from empatheia_jax.media.video_writer import VideoWriter
 
 RATE = 16_000
 

@@ -25,7 +25,7 @@ from empatheia_jax.dreamtalk.animator import Animator
 from empatheia_jax.dreamtalk.settings import TRAININGS, DenoiserTraining, RendererTraining
 from empatheia_jax.dreamtalk.speech import LOG_MEL, SpeechFeatures
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 from empatheia_jax.runs.checkpoint import load_trainable
 from empatheia_jax.settings import read
 from empatheia_jax.training import talking_head

@@ -15,7 +15,8 @@ from empatheia_jax.conversation import schema
 from empatheia_jax.conversation.recordings import media_name
 from empatheia_jax.conversation.reply_folder import Manifest
 from empatheia_jax.media.audio import read_audio, write_wav
-from empatheia_jax.media.video import VideoWriter, read_frames
+from empatheia_jax.media.video import read_frames
+from empatheia_jax.media.video_writer import VideoWriter
 
 SECONDS, SIZE = 1.0, 64
 TEST, TRAIN = 2, 2

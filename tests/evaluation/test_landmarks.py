@@ -11,7 +11,7 @@ from empatheia_jax.dreamtalk.drawn_face.identity import sample_identity
 from empatheia_jax.errors import UserError
 from empatheia_jax.media import face_landmarks
 from empatheia_jax.media.audio import write_wav
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 from evaluation import landmarks
 from evaluation.judges import Judges
 from evaluation.measures import measure_reply

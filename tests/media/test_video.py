@@ -10,7 +10,8 @@ import pytest
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import read_audio
-from empatheia_jax.media.video import VideoWriter, frames_for, read_frames, video_info
+from empatheia_jax.media.video import frames_for, read_frames, video_info
+from empatheia_jax.media.video_writer import VideoWriter
 from tests.media import hostile
 
 

@@ -19,7 +19,7 @@ from jax._src.clusters import cloud_tpu_cluster
 
 from empatheia_jax import errors
 from empatheia_jax.errors import UserError
-from empatheia_jax.parallel import distributed
+from empatheia_jax.parallel import distributed, launcher
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,12 +41,12 @@ ROOT = Path(__file__).resolve().parents[2]
     ],
 )
 def test_launcher(environment, expected):
-    assert distributed.detect(environment) == expected
+    assert launcher.detect(environment) == expected
 
 
 def test_half_a_set_of_variables_is_an_error():
     with pytest.raises(UserError, match="JAX_NUM_PROCESSES, JAX_PROCESS_ID"):
-        distributed.detect({"JAX_COORDINATOR_ADDRESS": "h:1"})
+        launcher.detect({"JAX_COORDINATOR_ADDRESS": "h:1"})
 
 
 JAX = {"JAX_COORDINATOR_ADDRESS": "127.0.0.1:29999", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"}
@@ -71,7 +71,7 @@ JAX = {"JAX_COORDINATOR_ADDRESS": "127.0.0.1:29999", "JAX_NUM_PROCESSES": "2", "
 )
 def test_a_variable_that_makes_no_sense_is_named(environment, named):
     with pytest.raises(UserError, match=named):
-        distributed.detect(environment)
+        launcher.detect(environment)
 
 
 # ---------------------------------------------------------------- as processes of their own
@@ -202,16 +202,16 @@ def metadata(monkeypatch):
 )
 def test_a_tpu_vm_asks_its_metadata_server_for_its_peers(metadata, hosts, found):
     metadata |= {"agent-worker-number": "0", "worker-network-endpoints": hosts, "tpu-env": "ZONE: 'z'\n"}
-    assert distributed.detect() == found
+    assert launcher.detect() == found
 
 
 def test_another_machine_asks_nobody(monkeypatch):
     monkeypatch.setenv("GCE_METADATA_IP", "127.0.0.1:1")  # nobody listens there
-    assert distributed.cloud_tpu_hosts() == 1
+    assert launcher.cloud_tpu_hosts() == 1
 
 
 def test_a_metadata_server_that_makes_no_sense_is_one_line(metadata):
     metadata |= {"agent-worker-number": "0", "worker-network-endpoints": "a:b", "tpu-env": ""}
     with pytest.raises(UserError, match="does not say which hosts belong together") as caught:
-        distributed.detect()
+        launcher.detect()
     assert "\n" not in str(caught.value)

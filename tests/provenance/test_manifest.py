@@ -10,7 +10,7 @@ import pytest
 from empatheia_jax.dialogue import verify
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import write_wav
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 from empatheia_jax.provenance import certificate, manifest
 
 

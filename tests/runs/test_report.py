@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 from empatheia_jax.runs import report
 from empatheia_jax.runs.run import Run
 

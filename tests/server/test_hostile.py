@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 from empatheia_jax.server import command
 from empatheia_jax.server.options import Options
 from tests.server.running import served

@@ -14,7 +14,7 @@ import soundfile
 
 from empatheia_jax.conversation.schema import Profile
 from empatheia_jax.media.audio import write_wav
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 from tests.server.running import served
 from tests.server.scripted import REPLY, ScriptedEngine
 

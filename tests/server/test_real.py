@@ -21,7 +21,7 @@ from empatheia_jax.dialogue.safeguards import Safeguards
 from empatheia_jax.dialogue.session import Session
 from empatheia_jax.media import transcription
 from empatheia_jax.media.audio import write_wav
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 from empatheia_jax.server.house import Measured
 from empatheia_jax.settings import resolve
 from tests.dialogue.scripted import ScriptedTexts, care

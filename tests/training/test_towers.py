@@ -10,7 +10,7 @@ import pytest
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import write_wav
-from empatheia_jax.media.video import VideoWriter
+from empatheia_jax.media.video_writer import VideoWriter
 from empatheia_jax.runs.run import Run
 from empatheia_jax.training import towers
 
