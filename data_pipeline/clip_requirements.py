@@ -29,7 +29,7 @@ Training = DenoiserTraining | RendererTraining
 MOST = 20
 """Clips that are named; of more, the number is said."""
 ROWS_PER_SECOND = 50
-"""Of speech features."""
+"""Rows of speech features in a second."""
 
 
 def findings(config: Training, workdir: Path, devices: int) -> list[str]:

@@ -53,7 +53,7 @@ def fingerprints(config: Experiment, wanted: Sequence[str] = tuple(NETWORK)) -> 
 
 
 def _hash(config: Experiment, network: str) -> str:
-    """Of a network's weights; the tiny ones are made the same way every time, so their name is enough."""
+    """The hash of a network's weights. The tiny networks are always made in the same way, so their name is enough."""
     if requirements.is_debug(config, network):
         return config.networks[network]
     return weights.describe(requirements.folder(config, network))["sha256"]

@@ -21,7 +21,7 @@ from empatheia_jax.styletts2 import phonemes
 from empatheia_jax.tokens import SLOTS
 
 DEBUG = "debug"
-"""As `config.data.path`: the toy set's words with made-up features."""
+"""The value of `config.data.path` that means the toy set's words with made-up features."""
 
 
 def settings_of(config: Experiment, stage: str, training: bool) -> Settings:

@@ -28,7 +28,7 @@ from empatheia_jax.settings import Experiment, substitute
 from empatheia_jax.tokens import SLOTS
 
 FRAMES, PHONEMES = 142, 60
-"""Of a mean utterance of AvaMERG, which lasts 5.7 seconds."""
+"""Frames and phonemes of a mean utterance of AvaMERG, which lasts 5.7 seconds."""
 
 
 def missing(config: Experiment) -> list[str]:

@@ -32,7 +32,7 @@ class Cell:
     note: str = ""
 
     def with_paper(self, paper: float | None) -> Cell:
-        """The same beside the paper's number."""
+        """The same cell with the paper's number beside it."""
         return Cell(self.value, self.n, self.low, self.high, paper, self.note)
 
 

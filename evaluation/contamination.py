@@ -26,7 +26,7 @@ class TrainingReplies:
 
     @classmethod
     def of(cls, paths: Iterable[Path]) -> TrainingReplies:
-        """Of files in the released layout; malformed conversations are passed over, as training does."""
+        """The replies in files of the released layout. Malformed conversations are left out, as in training."""
         found = (each for path in paths for _, each in schema.iterate(path) if not isinstance(each, UserError))
         return cls(turn.response for each in found for turn in each.turns if turn.response)
 

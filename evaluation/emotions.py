@@ -53,7 +53,7 @@ def macro_f1(evaluation: Evaluation, system: System) -> Cell:
 
 
 def named_right(evaluation: Evaluation, system: System, how: str) -> Cell:
-    """Share of turns whose emotion is right, in per cent; `how`: as of `hits`."""
+    """Share of turns whose emotion is right, in per cent; `how`: as in `hits`."""
     if all(reply.emotion is None for reply in system.replies.values()):
         return Cell(note="the system names no emotion")
     found = hits(evaluation, system, how)

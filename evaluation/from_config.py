@@ -144,7 +144,7 @@ def run(
       flags: `--config=…` and its overrides, as they were given.
       output: replies go to OUTPUT/replies/ROW, runs to OUTPUT/runs/ROW, the tables to OUTPUT, and as Markdown into the folder
         `evaluation` of each run, from where `--mode=export` takes them into the model card.
-      split: whose turns are answered.
+      split: the split whose turns are answered.
       data: the data set of the evaluation, if not the one of the training.
       rows: keys of `configs.tables.ROWS`, or of its `BASELINES`; by default the former's that need no other backbone. A baseline
         is trained by `configs/baselines.py` and without knowledge, unless its run (RUNS/cem) was begun with others. Where `base`

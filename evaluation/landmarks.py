@@ -87,7 +87,7 @@ def _path(values: Float[np.ndarray, "*shape"], where: np.ndarray | None = None) 
 @dataclass(frozen=True)
 class Movement:
     """Paths in hundredths of the eyes' distance a second; `silent_lips` None where there is hardly any silence.
-    `opening_confidence`: as of `lip_loudness`, None in films that are too short.
+    `opening_confidence`: as in `lip_loudness`; None in films that are too short.
     """
 
     lips: float

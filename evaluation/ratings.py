@@ -63,7 +63,7 @@ class Ratings:
 
     @classmethod
     def read(cls, path: Path) -> Ratings:
-        """Of a file. Raises `UserError` where it is of another format or version, or a rating is not one."""
+        """The ratings in a file. Raises `UserError` where the file has another format or version, or a rating is malformed."""
         values = read_json_object(path, "collected ratings")
         if values.get("format") != FORMAT or values.get("version") != VERSION:
             raise UserError(

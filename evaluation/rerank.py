@@ -1,4 +1,4 @@
-"""Of several samples of each reply, the one whose text, voice and face agree best (`evaluation.consistency`)."""
+"""Chooses among several samples of each reply the one whose text, voice and face agree best (`evaluation.consistency`)."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def majority(training: Mapping[str, Question]) -> str:
 
 
 def over_seeds(numbers: Sequence[float]) -> Cell:
-    """Their mean and its 95 % interval; one seed alone has none."""
+    """The mean of one number per seed with its 95 % interval; a single seed has no interval."""
     found = opinion.summary(numbers)
     if found.n == 1:
         return Cell(found.mean, 1, note="one seed has no interval")

@@ -75,7 +75,7 @@ class System:
         return modality in self.manifest.modalities
 
     def keep(self, ids: Iterable[str], why: Mapping[str, str]) -> System:
-        """The same with these replies only; `why` the others are not among them."""
+        """The same system with these replies only; `why` says for each other reply why it is left out."""
         kept = set(ids)
         gone = {each: why.get(each, "another system lacks it") for each in self.replies if each not in kept}
         replies = {each: reply for each, reply in self.replies.items() if each in kept}
@@ -173,7 +173,7 @@ def matched(systems: Sequence[System], questions: Mapping[str, Question], *, com
     """Brings systems to the same turns.
 
     Args:
-      systems: as of `read`.
+      systems: as `read` gives them.
       questions: the turns of the test file.
       common: keep the turns that all answered whole, instead of refusing.
 

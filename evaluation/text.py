@@ -63,7 +63,7 @@ def distinct_corpus(replies: Iterable[Tokens], n: int) -> float:
 
 
 def distinct_corpus_joined(replies: Iterable[Tokens], n: int) -> float:
-    """As `distinct_corpus`, an n-gram being its words joined without a separator, so that `a bc` equals `ab c`: KEMP."""
+    """`distinct_corpus` as KEMP computes it: an n-gram is its words joined without a separator, so that `a bc` equals `ab c`."""
     return _ratio(["".join(gram) for tokens in replies for gram in ngrams(tokens, n)])
 
 

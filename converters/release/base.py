@@ -87,7 +87,7 @@ def _in_place(array: np.ndarray, dtype: np.dtype, change: Callable[[np.ndarray, 
 
 
 def merged(base: Base, trained: TrainedConfig, flat: Mapping[str, Any], dtype: Any = BFLOAT16) -> dict[str, Lazy]:
-    """As `resized`, with LoRA folded into the kernels: the sum in float32, rounded once to `dtype`."""
+    """The parameters of `resized` with LoRA folded into the kernels. The sums are made in float32 and rounded once to `dtype`."""
     result = resized(base, trained, flat, dtype)
     scale = np.float32(trained.lora.scale)
     for path in [path for path in result if f"core.{path.removesuffix('.kernel')}.lora.{ADAPTER}.a" in flat]:

@@ -79,13 +79,13 @@ def data_of(config: Experiment, run: Run) -> Data:
 
 
 def _made_by(folder: Path) -> str:
-    """Whose dialogues a set holds that `data_pipeline.toy` made; "" for every other folder."""
+    """Which dialogues a set has that `data_pipeline.toy` made ("toy" or "corpus"); "" for every other folder."""
     path = folder / "made_by.json"
     return str(read_json_object(path, "how a toy set was made").get("dialogues", "toy")) if path.is_file() else ""
 
 
 def licence_key(data: Data, base: Licence) -> str:
-    """The key of the release's licence on the hub. Only what is known to be ours alone is not for non-commercial use alone."""
+    """The key of the release's licence on the hub. Only data that are known to be ours alone permit commercial use."""
     if not data.ours:
         return "cc-by-nc-4.0"
     return "apache-2.0" if base.hub in PERMISSIVE else base.hub

@@ -48,7 +48,7 @@ def write_stage(run: Run, stage: str, trained: Mapping[str, Any], record: Mappin
     """Makes a stage of a run that is complete with these parameters; there is no optimizer to go on from.
 
     Args:
-      run: whose.
+      run: the run that the stage belongs to.
       stage: its name.
       trained: path → parameter.
       record: `fingerprint`, `metadata` and `complete` (with `step`), as `stages.json` of a release has them.

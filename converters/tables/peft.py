@@ -208,7 +208,7 @@ def plan(
     model: LanguageModel, base: Table, config: Mapping[str, Any], source: Any
 ) -> tuple[LoRAConfig, list[str], int]:
     """What an adapter is on `model`: our config with our paths as targets, our modules that are saved whole, and their
-    rows beyond the base's vocabulary. The model may be abstract. Arguments and errors as of `attach`.
+    rows beyond the base's vocabulary. The model may be abstract. Arguments and errors are those of `attach`.
     """
     settings, modules = read_config(config)
     paths = _resolve(settings.targets, _module_names(base, model))

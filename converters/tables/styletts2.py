@@ -33,7 +33,7 @@ PLBERT = {
 PLBERT_FILE = "plbert_config.yml"
 """PL-BERT's parameters in an export."""
 VOICES_FILE, VOCABULARY_FILE = "voices.npz", "vocab.json"
-"""Of Kokoro, beside its weights."""
+"""Kokoro's files beside its weights."""
 ALBERT = {"embedding_size": 128, "layer_norm_eps": 1e-12}
 
 RELEASE_FILE = "epochs_2nd_exported.pth"

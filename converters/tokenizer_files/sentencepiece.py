@@ -70,7 +70,7 @@ def _merges(pieces: Sequence[tuple[str, float, int]]) -> list[tuple[str, str]]:
 
 
 def build(model: Pieces, around: Surroundings) -> tokenizers.Tokenizer:
-    """The same tokenizer for the `tokenizers` library."""
+    """The tokenizer of a SentencePiece model for the `tokenizers` library."""
     texts = [text for text, _, _ in model.pieces]
     unknown = next((i for i, (_, _, kind) in enumerate(model.pieces) if kind == UNKNOWN), None)
     if model.kind == UNIGRAM:

@@ -27,7 +27,7 @@ from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.files import replacing, write_json
 
 SHARES = {"train": 24_696 / 33_048, "valid": 4_373 / 33_048, "test": 3_979 / 33_048}
-"""Of the paper's splits."""
+"""Shares of the paper's splits."""
 
 
 def split_of(conversation_id: str) -> str:

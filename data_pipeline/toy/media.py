@@ -157,7 +157,7 @@ def _sizes(count: int | None, there: dict[str, int]) -> dict[str, int]:
 
 
 def _varied(conversations: Sequence[Conversation]) -> list[Conversation]:
-    """The same dialogues, emotions taking turns, so that the first few hold as many as they can."""
+    """The same dialogues in an order in which emotions take turns, so that the first few have as many emotions as possible."""
     groups: dict[str, list[Conversation]] = {}
     for each in conversations:
         groups.setdefault(emotion_at(each, 0), []).append(each)

@@ -42,7 +42,7 @@ from empatheia_jax.nn.parameters import parameter
 EDGES = ("none", "self", "contains", "beside", "xIntent", "xNeed", "xWant", "xEffect")
 """Kinds of edges of the cognition graph by number."""
 HEADS = 2
-"""Of both graphs."""
+"""Attention heads of both graphs."""
 COARSE, FINE = 1.0, 0.2
 """Coefficients of the two alignments."""
 

@@ -52,6 +52,6 @@ class Decoder:
         self._run = jax.jit(lambda state, batch: greedy(nnx.merge(graph, state), batch, length))
 
     def __call__(self, batch: TextBatch) -> tuple[np.ndarray, np.ndarray]:
-        """As `greedy`, for a batch of the host."""
+        """`greedy` for a batch of NumPy arrays on the host."""
         words, emotions = self._run(self._state, batch)
         return np.asarray(words), np.asarray(emotions)

@@ -168,7 +168,7 @@ def links(
     both ways, and a node reads itself.
 
     Args:
-      kind: whose graph.
+      kind: the baseline whose graph is built.
       spoken: words of the context, the root among them.
       length: places for them.
       concepts: places for concepts, their root among them.

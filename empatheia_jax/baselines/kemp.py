@@ -113,7 +113,7 @@ class KEMP(nnx.Module):
     def log_probabilities(
         self, memory: Memory, states: Float[Array, "B T D"], scores: Float[Array, "B T N"]
     ) -> Float[Array, "B T V"]:
-        """Of the next word: written anew, or copied from the graph (See et al., 2017)."""
+        """Log probabilities of the next word, which is either written or copied from the graph (See et al., 2017)."""
         (_, valid), numbers = memory["sources"][0], memory["numbers"]
         share = jax.nn.sigmoid(self.generates(states))
         written = share * jax.nn.softmax(self.head(states), axis=-1)

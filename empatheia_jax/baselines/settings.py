@@ -47,7 +47,7 @@ class BaselineConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Shapes(Block):
-    """Of a batch. Contexts that are longer lose their oldest words, replies their last.
+    """Sizes of a batch, in words. Longer contexts lose their oldest words, longer replies their last ones.
 
     context     words of a context, its root among them
     reply       words of a reply, its end among them

@@ -21,7 +21,7 @@ def read(source: str, vocabulary: Vocabulary, table: np.ndarray) -> int:
 
     Args:
       source: `PACKAGE`, or a file with a word and its numbers in each line.
-      vocabulary: whose words are looked up.
+      vocabulary: the words that are looked up.
       table: a row for each of its numbers.
 
     Raises:

@@ -65,11 +65,11 @@ class Vocabulary:
         return self._numbers.get(word, 0) >= len(MARKS)
 
     def numbers(self, words: Iterable[str]) -> list[int]:
-        """Their numbers; `UNK` for what is not known."""
+        """The numbers of these words; `UNK` for a word that the vocabulary lacks."""
         return [self._numbers[word] if word in self else UNK for word in words]
 
     def known(self, words: Iterable[str]) -> list[int]:
-        """The numbers of those that are known."""
+        """The numbers of those of these words that the vocabulary has."""
         return [self._numbers[word] for word in words if word in self]
 
     def text(self, numbers: Iterable[int]) -> str:

@@ -56,7 +56,7 @@ def check_reply(text: str, locale: str = "en", *, said: str = "") -> Finding | N
 
     Args:
         text: the reply.
-        locale: of the user, as of `check`.
+        locale: the user's, as in `check`.
         said: the user's words of the dialogue; what they hold may be said back.
     """
     del locale
@@ -99,7 +99,7 @@ def _without_idioms(sentence: str) -> str:
 
 
 def _told_in_story(rule: Rule) -> bool:
-    """Of a story, only what is said of the user themself counts; and a game or a film has violence of its own."""
+    """Whether a rule does not count in a story: it speaks of others, or of violence, which games and films have of their own."""
     return rule.other or rule.kind == "violence"
 
 

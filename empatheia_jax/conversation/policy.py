@@ -104,13 +104,13 @@ class PromptPolicy:
         Args:
             tokenizer: of the core.
             history: what was said, the speaker last.
-            listener: whose reply is wanted; None = unknown.
+            listener: the profile of who answers; None = unknown.
             recorded: modality → positions in the history with such a recording; those that the policy leaves out do not
                 count.
             chain, response: what is to be learnt.
 
         Raises:
-            UserError: as of `prompt.encode`.
+            UserError: as `prompt.encode`.
         """
         heard = self.heard(history)
         speech, video = (

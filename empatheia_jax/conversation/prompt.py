@@ -133,7 +133,7 @@ def prompt_parts(
 
     Args:
         history: what was said, oldest first, the speaker last.
-        listener: whose reply is wanted; None leaves the sentence out.
+        listener: the profile of who answers; None leaves out the sentence about it.
         instruction: a name of `INSTRUCTIONS`.
         template: how messages become text.
         speech, video: positions in `history` of the utterances with such a run; None = every one of the speaker's.

@@ -43,7 +43,7 @@ class KVCache:
         return self.valid.shape[1]
 
     def separate(self) -> KVCache:
-        """The same, an array per layer; then layers must be told by Python integers.
+        """The same cache with one array per layer. Layers are then chosen by Python integers.
 
         Of a single row the axis of the rows is left out: with an axis of size one, XLA for CPUs writes a token once for attention
         and once for the next step, and copies the cache for each.

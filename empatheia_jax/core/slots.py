@@ -66,10 +66,10 @@ class SlotDecoder:
     """Decodes up to `places` answers at once.
 
     Args:
-      model, added: the core and the rows of the added tokens, as of `decoding.generate`.
+      model, added: the core and the rows of the added tokens, as in `decoding.generate`.
       settings: what rows are decoded with unless `admit` says otherwise. `no_repeat_ngram` and the sets of ids are the same for
         all rows. `max_new_tokens` bounds an answer where there is no form.
-      form: as of `decoding.generate`; a row may begin at any of its nodes.
+      form: as in `decoding.generate`; a row may begin at any of its nodes.
       longest_prompt: tokens.
       forced: the most tokens that `probe` is given.
       places: rows. chunk: the most tokens of a chunk.

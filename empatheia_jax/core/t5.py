@@ -143,11 +143,11 @@ class T5Cache:
     encoder_valid: Bool[Array, "b s"]
 
     def separate(self) -> T5Cache:
-        """As `KVCache.separate`; the encoder's keys and values do not change, so they are sliced once anyway."""
+        """`KVCache.separate` for the decoder's own cache. Those of the encoder do not change and are sliced once anyway."""
         return replace(self, own=self.own.separate())
 
     def forget(self, count: Int[Array, " b"]) -> T5Cache:
-        """As `KVCache.forget`."""
+        """`KVCache.forget` for the decoder's own cache."""
         return replace(self, own=self.own.forget(count))
 
 
@@ -275,7 +275,7 @@ class T5(LanguageModel):
         positions: Int[Array, "b t"] | None = None,
         rng: jax.Array | None = None,
     ) -> Float[Array, "b t d"]:
-        """As `CausalLM.teacher_forced`, for the same rows: prompts with their answers behind them.
+        """`CausalLM.teacher_forced` for the same rows: prompts, each followed by its answer.
 
         Both stacks see whole rows, where each leaves out the other's tokens: distances between positions are all that
         they know of places, so nothing has to move. The start token stands in the decoder where the prompt's last

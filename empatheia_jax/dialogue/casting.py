@@ -44,7 +44,7 @@ def cast(job: Job, written: Written | None, *, draws: bool) -> Performance:
     Args:
         job: the reply.
         written: the states of the first piece; None for a text that is given: the profile's own voice and face alone.
-        draws: as of `Performance`.
+        draws: as in `Performance`.
     """
     responder, request = job.responder, job.request
     if written is None:

@@ -55,8 +55,8 @@ def responder(config: Experiment, workdir: Path | None, *, draw: bool = False) -
     Args:
       config: of the model.
       workdir: the run's folder, which also keeps the compiled programs.
-      draw: whether what nothing has trained gets its initial values, as of `writer.trained`. A reply does not use it, but
-        `Reply.features` are computed with it.
+      draw: whether parameters that nothing has trained get their initial values, as in `writer.trained`. A reply does not use
+        them, but `Reply.features` are computed with them.
 
     Raises:
       UserError: weights or checkpoints are missing.

@@ -126,7 +126,7 @@ class Engine:
         Its voice and face are the profile's, with `request.emotion`; `request.text` is what the user said.
 
         Args:
-            session, request: as of `stream`.
+            session, request: as in `stream`.
             text: what is said.
             instead: why it is said in place of an answer of the model; an event tells it.
 
@@ -189,7 +189,7 @@ class Engine:
         """The whole reply: what `stream` yields, collected. Frames are drawn when they are asked for.
 
         Args:
-            session, request, responder: as of `stream`; `request.modalities` must hold "speech" and "motion".
+            session, request, responder: as in `stream`; `request.modalities` must hold "speech" and "motion".
             on_event: called with each event as it comes.
 
         Raises:

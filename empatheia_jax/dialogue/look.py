@@ -56,11 +56,11 @@ class ChosenVoice(Voices):
             speaker.voice_style(self._voice, 1)  # an unknown name is refused here
 
     def style(self, profile: Profile, phonemes: int) -> Float[np.ndarray, " 256"] | None:
-        """Its style, whatever the profile."""
+        """The style of the chosen voice, whatever the profile."""
         return self.speaker.voice_style(self._voice, phonemes) if self._style is None else self._style
 
     def manner(self, profile: Profile) -> Voice:
-        """Its mixture."""
+        """The chosen voice or mixture of voices."""
         return self._voice
 
 

@@ -88,8 +88,8 @@ def check(
     """Opens every recording of the speaker, decoding nothing, before any network is loaded.
 
     Args:
-      media: as of `of_conversation`.
-      conversation: whose they are.
+      media: the recordings, in the form that `of_conversation` returns.
+      conversation: the dialogue that they belong to.
       modalities: what the model hears and sees; other recordings do not count.
 
     Raises:

@@ -53,7 +53,7 @@ class Role:
 
     @property
     def who(self) -> Profile:
-        """Whose portrait is shown."""
+        """The profile whose portrait is shown: that of the largest share."""
         return max(self.people, key=lambda each: each[1])[0]
 
 
@@ -77,7 +77,7 @@ class Performance:
 
     @property
     def seconds(self) -> float:
-        """Of sound, so far."""
+        """Seconds of sound so far."""
         return self.samples / SAMPLE_RATE
 
     # ------------------------------------------------------------------------------------------------ sound

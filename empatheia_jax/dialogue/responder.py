@@ -59,7 +59,7 @@ class Blend:
 
     @staticmethod
     def of(content: float, style: float) -> Blend:
-        """The same for speech and video."""
+        """The same shares for speech and for video."""
         return Blend(content, style, content, style)
 
 
@@ -146,7 +146,7 @@ class Responder:
         Args:
           history: what was said, the speaker last.
           media: recordings by utterance index, {"speech": wav, "video": mp4}, each optional.
-          listener: whose reply it is: decides voice and portrait, and the prompt says it; None = unknown, and
+          listener: the profile of who answers. It decides voice and portrait, and the prompt says it; None = unknown, and
             `DEFAULT_LISTENER` lends voice and portrait.
           on_text: called with each new piece of text while it is decoded.
 

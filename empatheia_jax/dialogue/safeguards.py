@@ -21,7 +21,7 @@ class Safeguards:
 
     @classmethod
     def of(cls, texts: str | os.PathLike | None = None, locale: str = DEFAULT, *, marks: bool = True) -> Safeguards:
-        """As a user asks for them.
+        """The checks and marks that a user asks for.
 
         Args:
             texts: what is said in a crisis (`care.texts`); None = the file that comes with the package.
@@ -39,5 +39,5 @@ class Safeguards:
 
     @classmethod
     def of_flags(cls, given: flags.FlagValues) -> Safeguards:
-        """As the flags say (`texts`, `locale`, `marks`). Raises `UserError` as `of`."""
+        """The checks and marks that the flags `texts`, `locale` and `marks` ask for. Raises `UserError` as `of` does."""
         return cls.of(given.texts, given.locale, marks=given.marks)

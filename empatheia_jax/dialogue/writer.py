@@ -289,8 +289,9 @@ def trained(config: Experiment, run: Run | None, *, draw: bool = True) -> assemb
 
     Args:
       config: of the model.
-      run: whose trained stages answer, if it has any.
-      draw: whether, without a trained stage, what the leaves leave out gets its initial values, as of `assemble.empatheia`.
+      run: the run whose trained stages answer, if it has any.
+      draw: whether parameters that the leaves lack get their initial values where no stage is trained, as in
+        `assemble.empatheia`.
 
     Raises:
       UserError: weights or checkpoints are missing, or they belong to another network.
@@ -314,7 +315,7 @@ def trained(config: Experiment, run: Run | None, *, draw: bool = True) -> assemb
 
 
 def answering(config: Experiment, run: Run | None, *, draw: bool = True) -> assemble.Assembly:
-    """As `trained`, for writing answers alone.
+    """The model of `trained`, changed so that it only writes answers.
 
     On a single device the adapters are folded into float32 weights, since each of them would otherwise cost two small products at
     every token.

@@ -14,7 +14,7 @@ class Compiled:
     """`function(module, *inputs)`, compiled once per shape; the weights are an argument, not constants of the program.
 
     Args:
-        module: whose weights are used.
+        module: the network whose weights are used.
         function: called as `function(module, *inputs, **options)` while it is traced. One at the top level of a module can
             be kept from one process to the next (`nn.programs`).
         static: names of options that shape the program.

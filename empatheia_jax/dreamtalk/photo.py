@@ -41,7 +41,7 @@ CALM_MOUTH = {
     "lower_lip_drop": 0.35,
     "tongue": 0.0,
 }
-"""The same for actions that distort a real mouth: narrowed, it becomes a V, and a dropped lip is drawn out long."""
+"""The share that is kept of actions that distort a real mouth: a narrowed mouth becomes a V, a dropped lip too long."""
 
 Picture = UInt8[np.ndarray, "_ _ 3"]  # (height, width, 3); results differ in size from arguments
 

@@ -61,7 +61,7 @@ class SpeechFeatures:
         return out
 
     def many(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Float[np.ndarray, "_ C"]]:
-        """The same for several sounds; those of one piece and one bucket are read together. Raises as a call does."""
+        """Features of several sounds. Those of one piece that have the same bucket are read together. Raises as a call does."""
         sizes = [-(-len(wave) // self._bucket) * self._bucket if len(wave) <= self._piece else 0 for wave in waves]
         found: dict[int, Float[np.ndarray, "rows C"]] = {}
         for size in sorted(set(sizes)) if self._network is not None else ():

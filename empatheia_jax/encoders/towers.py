@@ -95,7 +95,7 @@ class VideoTower:
         return self.many([frames])[0]
 
     def many(self, films: Sequence[UInt8[np.ndarray, "24 crop crop 3"]]) -> list[Float[np.ndarray, "24 C"]]:
-        """The same for several films."""
+        """Features of several films, computed together."""
 
         def encode(some: Sequence[np.ndarray]) -> Float[np.ndarray, "films 24 C"]:
             frames = np.concatenate(some)

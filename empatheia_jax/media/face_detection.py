@@ -37,7 +37,7 @@ class Face:
 
     @property
     def width(self) -> float:
-        """Of the box, in pixels."""
+        """Width of the box in pixels."""
         return self.box[2] - self.box[0]
 
 

@@ -231,7 +231,7 @@ def _moved_by(program: Program, each: Operation, sizes: dict[str, int]) -> int:
 
 
 def _fusion(operations: list[Operation]) -> tuple[dict[int, int], int | None]:
-    """Of a fusion: bytes that it reads of an operand where only slices of it are taken, and bytes that it writes where it
+    """What a fusion moves: bytes that it reads of an operand where only slices of it are taken, and bytes that it writes where it
     updates an operand in place.
     """
     sizes = {each.name: bytes_of(each.shapes) for each in operations}

@@ -21,7 +21,7 @@ from empatheia_jax.nn.parameters import parameter, stacked_fan_in
 KIND = "perth"
 STACKS = ("encoder", "slow", "normal", "fast")
 SLOPE = 0.01
-"""Of the leaky ReLU: PyTorch's default."""
+"""Slope of the leaky ReLU, PyTorch's default."""
 DEPTH, WIDTH = 5, 7
 
 

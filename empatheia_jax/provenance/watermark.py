@@ -58,7 +58,7 @@ class Watermark:
             frames *= 2
 
     def mark(self, samples: Float[np.ndarray, " n"], rate: int) -> Float[np.ndarray, " n"]:
-        """The same sound with the mark: as long, and changed below 2 kHz only. Shorter than 0.05 s it stays as it is.
+        """The sound with the mark. It is equally long and changed below 2 kHz only. A sound below 0.05 s is returned unchanged.
 
         Only the difference is resampled, so what is above the marked band keeps every sample's value but rounding.
         """

@@ -104,10 +104,10 @@ def require_same(folder: str | os.PathLike, found: Mapping[str, Any], wanted: Ma
 
 
 def require_usable(run: Run, config: Experiment, weights: Mapping[str, str], *, prompts: bool = True) -> None:
-    """For whatever uses a run's trained parameters: they go into the network that they were trained in.
+    """Refuses to use a run's trained parameters in another network than the one that they were trained in.
 
     Args:
-      run: whose parameters.
+      run: the run whose parameters are used.
       config: of the network that they shall go into.
       weights: SHA-256 of its frozen weights by name.
       prompts: whether it will get the prompts of that config, which must be those of the training too.

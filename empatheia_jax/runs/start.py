@@ -30,7 +30,7 @@ def write(run: Run, output: Path, note: str = "", card: str | None = None, *, ad
     """Writes the trained leaves of a run, see the module; returns the folder.
 
     Args:
-      run: whose leaves.
+      run: the run whose trained leaves are written.
       output: the folder to write.
       note: a sentence on how it was trained.
       card: the text of README.md.

@@ -81,7 +81,7 @@ class Sessions:
             shutil.rmtree(self.folder / id, ignore_errors=True)
 
     def summaries(self, most: int = 100) -> list[dict[str, Any]]:
-        """Of each session its id, the number of its turns and the first words; what cannot be read is left out."""
+        """A summary of each session: its id, the number of its turns and its first words. Damaged sessions are left out."""
         found = []
         for id in self.ids()[:most]:
             try:

@@ -93,7 +93,7 @@ def run(
       batches: host batches of this process, with `get_state` and `set_state`.
       eval_fn: called every `eval_every` steps (and at the end); its numbers are logged with the prefix `eval/`.
       profile_steps: (first, last), 1-based: write a profiler trace of these steps into `<metrics>/profile`.
-      flops_per_token: for the MFU; see `metrics.MFU_RULE`.
+      flops_per_token: for the MFU; see `metrics.flops_per_token`.
       count_tokens: tokens in a host batch; by default the sum of its `lengths`.
       deadline: moment of `time.monotonic()` after which it saves and returns, unfinished.
       learning_rate: of an optimizer step, counted from 0; logged and shown.
@@ -185,7 +185,7 @@ class _Loop:
 
     @property
     def losses(self) -> tuple[float, float]:
-        """Of the first and of the last logged window."""
+        """The mean losses of the first and of the last logged window of steps."""
         return float("nan") if self.first_loss is None else self.first_loss, self.last_loss
 
     @property

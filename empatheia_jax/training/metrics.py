@@ -17,11 +17,6 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_bytes
 from empatheia_jax.runs.metrics import parse
 
-MFU_RULE = (
-    "model FLOPs = tokens × (2 · forward parameters + 2 · parameters that activations' gradients pass + 2 · trainable "
-    "parameters): about 4N for LoRA on N parameters, 6N for full training. A recomputed forward (2N) is not counted."
-)
-
 PEAK_BF16_FLOPS: Mapping[str, float] = {
     # Dense bf16 peaks from the vendors' data sheets, FLOP/s per JAX device (v4 and v5p: one device per chip).
     "A100": 312e12,
@@ -42,7 +37,11 @@ def peak_flops(device: Any = None) -> float | None:
 
 
 def flops_per_token(total: int, trainable: int) -> float:
-    """Model FLOPs per token by `MFU_RULE`, for a decoder whose gradients pass through all of its `total` weights."""
+    """Model FLOPs per token of a decoder whose gradients pass through all of its `total` weights.
+
+    Per token these are 2 · forward parameters + 2 · parameters that activations' gradients pass + 2 · trainable parameters. That
+    is about 4N for LoRA on N parameters and 6N for full training. A recomputed forward pass (2N) is not counted.
+    """
     return 4.0 * total + 2.0 * trainable
 
 

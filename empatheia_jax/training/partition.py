@@ -64,7 +64,7 @@ class Partition:
         return nnx.merge(self.graphdef, nnx.from_flat_state(leaves))
 
     def abstract(self) -> Partition:
-        """The same with shapes and dtypes only; releases the arrays."""
+        """The same partition with shapes and dtypes in place of arrays, which are released."""
         shape = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)  # noqa: E731
         return dataclasses.replace(self, trainable=shape(self.trainable), frozen=shape(self.frozen))
 

@@ -76,7 +76,7 @@ CORES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 WIDTHS = Widths(
     speech=1024, video=1024, speech_content=512, speech_style=256, video_window=11, video_content=256, video_style=256
 )
-"""Of HuBERT-large, CLIP-L/14-336, StyleTTS2 and DreamTalk."""
+"""The widths of HuBERT-large, CLIP-L/14-336, StyleTTS2 and DreamTalk."""
 DENOISER = {"window_radius": 5, "d_model": 256, "audio_rows_per_frame": 2, "audio_feature_dim": 1024}
 """Sizes of DreamTalk's denoiser that decide the target of C^v."""
 

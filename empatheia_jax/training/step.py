@@ -29,7 +29,7 @@ from empatheia_jax.training.partition import Partition
 
 LossFunction = Callable[[Any, Any, jax.Array], Mapping[str, Pair]]
 Decay = float | Callable[[jax.Array], jax.Array]
-"""Of a moving average: a number, or a function of the steps done."""
+"""The decay of a moving average: a number, or a function of the number of steps done."""
 
 
 @jax.tree_util.register_dataclass

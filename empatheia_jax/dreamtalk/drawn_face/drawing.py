@@ -490,7 +490,7 @@ def draw(
 def draw_batches(
     identity: Identity, motion: Float[np.ndarray, "frames 73"], size: int = SIZE
 ) -> Iterator[UInt8[np.ndarray, "batch size size 3"]]:
-    """As `draw`, a second at a time: any length in bounded memory, by one compiled program."""
+    """Draws as `draw` does, one second at a time: any length in bounded memory, with one compiled program."""
     for start in range(0, len(motion), _CHUNK):
         rows = np.asarray(motion[start : start + _CHUNK])
         filled = rows[np.minimum(np.arange(_CHUNK), len(rows) - 1)]

@@ -44,7 +44,7 @@ def person(identity: Identity) -> list[float]:
 
 
 def person_for_profile(age: str, gender: str, tone: str) -> list[float]:
-    """As `person`, of the person who stands for a profile. Raises `UserError` for one that does not exist."""
+    """`person` for the drawn person of a profile. Raises `UserError` for a profile that does not exist."""
     return person(identity_for_profile(age, gender, tone))
 
 
