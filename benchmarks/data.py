@@ -90,7 +90,7 @@ def fill_cache(config: Experiment) -> dict[str, str]:
         for what in (*ENCODED, *TARGETS["ccl"], *TARGETS["sac"])
     ]
     extract.run_extractors(config, made, show=False)
-    return {each.what: each.fingerprint for each in made}
+    return {each.feature: each.fingerprint for each in made}
 
 
 class Bytes:

@@ -88,10 +88,12 @@ def require_features(
 ) -> None:
     """Raises `UserError` where a feature is not there that a batch would read for this example."""
     wanted = [
-        (what, said_at(tree, example, i)) for what in policy.modalities for i in policy.heard(example.turn.history)
+        (feature, said_at(tree, example, i))
+        for feature in policy.modalities
+        for i in policy.heard(example.turn.history)
     ]
-    for what, clip in [*wanted, *((what, reply_of(tree, example)) for what in targets)]:
-        if reason := features.missing(what, clip):
+    for feature, clip in [*wanted, *((feature, reply_of(tree, example)) for feature in targets)]:
+        if reason := features.missing(feature, clip):
             raise UserError(reason)
 
 
@@ -160,11 +162,11 @@ class BatchMaker:
             return {}
         first = self.examples[0]
         clips: dict[str, Clip] = {
-            what: self._clip(first, self._runs(first)[-1]) for what in self.settings.policy.modalities
+            feature: self._clip(first, self._runs(first)[-1]) for feature in self.settings.policy.modalities
         }
-        clips |= {what: self._reply(first) for what in self.settings.targets}
-        shapes = {what: self._store().get(what, clip).shape for what, clip in clips.items()}
-        return {what: shape if what.endswith("style") else shape[1:] for what, shape in shapes.items()}
+        clips |= {feature: self._reply(first) for feature in self.settings.targets}
+        shapes = {feature: self._store().get(feature, clip).shape for feature, clip in clips.items()}
+        return {feature: shape if feature.endswith("style") else shape[1:] for feature, shape in shapes.items()}
 
     def _modalities(self, index: int, epoch: int) -> tuple[str, ...]:
         """The modalities that this example keeps in this epoch."""
@@ -208,12 +210,12 @@ class BatchMaker:
             fields.put_labels(
                 place, example.class_ids(settings.policy.label_map), self.numbers[index] if real else EMPTY, real
             )
-            for what, kept in (("speech", encoded.speech), ("video", encoded.video)):
-                if what in settings.policy.modalities:
+            for feature, kept in (("speech", encoded.speech), ("video", encoded.video)):
+                if feature in settings.policy.modalities:
                     clips = [self._clip(example, i) for i in kept]
-                    fields.put_slots(place, what, [self._store().get(what, clip) for clip in clips])
-            for what in settings.targets:
-                fields.put_target(place, what, self._store().get(what, self._reply(example)))
+                    fields.put_slots(place, feature, [self._store().get(feature, clip) for clip in clips])
+            for feature in settings.targets:
+                fields.put_target(place, feature, self._store().get(feature, self._reply(example)))
         return fields.batch()
 
 
@@ -241,10 +243,11 @@ class _Fields:
             "video_content": (settings.frames,),
         }
         self.arrays = {
-            what: np.zeros((rows, *lengths.get(what, ()), *shape), np.float32) for what, shape in shapes.items()
+            feature: np.zeros((rows, *lengths.get(feature, ()), *shape), np.float32)
+            for feature, shape in shapes.items()
         }
-        for what in shapes.keys() & {"speech_content", "video_content"}:
-            self.arrays[f"{what}_lengths"] = np.zeros(rows, np.int32)
+        for feature in shapes.keys() & {"speech_content", "video_content"}:
+            self.arrays[f"{feature}_lengths"] = np.zeros(rows, np.int32)
 
     def put_text(self, row: int, offset: int, segment: int, encoded: prompt.Encoded) -> int:
         end = offset + len(encoded.tokens)
@@ -260,28 +263,28 @@ class _Fields:
         for name, value in {**ids, "weight": float(real), "example_id": number}.items():
             self.labels[name][row] = value
 
-    def put_slots(self, row: int, what: str, arrays: list[np.ndarray]) -> None:
+    def put_slots(self, row: int, feature: str, arrays: list[np.ndarray]) -> None:
         """Features of the utterances one after another, from the first place of the row."""
-        room, slots = self.arrays[what][row], self.settings.policy.slots
+        room, slots = self.arrays[feature][row], self.settings.policy.slots
         for place, array in enumerate(arrays):
-            self._check(what, array.shape, (SLOTS, room.shape[1]))
+            self._check(feature, array.shape, (SLOTS, room.shape[1]))
             room[place * slots : (place + 1) * slots] = pool(array, slots)
 
-    def put_target(self, row: int, what: str, array: np.ndarray) -> None:
+    def put_target(self, row: int, feature: str, array: np.ndarray) -> None:
         """A target; what is longer than its room is cut, and the length says how much of the room is filled."""
-        room = self.arrays[what][row]
-        if f"{what}_lengths" not in self.arrays:
-            self._check(what, array.shape, room.shape)
+        room = self.arrays[feature][row]
+        if f"{feature}_lengths" not in self.arrays:
+            self._check(feature, array.shape, room.shape)
             room[...] = array
             return
         kept = array[: len(room)]
-        self._check(what, kept.shape, (len(kept), *room.shape[1:]))
+        self._check(feature, kept.shape, (len(kept), *room.shape[1:]))
         room[: len(kept)] = kept
-        self.arrays[f"{what}_lengths"][row] = len(kept)
+        self.arrays[f"{feature}_lengths"][row] = len(kept)
 
-    def _check(self, what: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    def _check(self, feature: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
         if found != expected:
-            raise UserError(f"a record of {what} has shape {found}; expected {expected}; extract the features again")
+            raise UserError(f"a record of {feature} has shape {found}; expected {expected}; extract the features again")
 
     def batch(self) -> Batch:
         fields: dict[str, Any] = {**self.text, **self.labels, **self.arrays}

@@ -97,13 +97,13 @@ def clip_key(clip: Clip, fingerprint: str, hashes: ContentHashes, reads: Sequenc
     Raises `UserError` where a file that is read is no readable file.
     """
     content: dict[str, Any] = {"maker": fingerprint}
-    for what in reads:
-        if what == "text":
-            content[what] = clip.text
-        elif what == "profile":
-            content[what] = None if clip.profile is None else clip.profile.profile_id
+    for part in reads:
+        if part == "text":
+            content[part] = clip.text
+        elif part == "profile":
+            content[part] = None if clip.profile is None else clip.profile.profile_id
         else:
-            content[what] = hashes(getattr(clip, what))
+            content[part] = hashes(getattr(clip, part))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -164,9 +164,9 @@ class _Part:
                 raise UserError(f"{self.path} holds a record of another key than its index says")
 
 
-def folder_of(root: str | os.PathLike, what: str, fingerprint: str) -> Path:
+def folder_of(root: str | os.PathLike, feature: str, fingerprint: str) -> Path:
     """Where the records of an extractor lie in a cache."""
-    return Path(root) / f"{what}-{fingerprint[:16]}"
+    return Path(root) / f"{feature}-{fingerprint[:16]}"
 
 
 def state_of(folder: Path) -> Literal["empty", "unfinished", "filled"]:
@@ -177,7 +177,7 @@ def state_of(folder: Path) -> Literal["empty", "unfinished", "filled"]:
 
 
 class FeatureCache:
-    """Records of one extractor. Reading needs only `what` and the fingerprint; opening an absent cache is an empty one.
+    """Records of one extractor. Reading needs only `feature` and the fingerprint; opening an absent cache is an empty one.
 
     Attributes:
         reads: what its extractor reads of a clip; says which key a clip has.
@@ -187,9 +187,9 @@ class FeatureCache:
         UserError: the folder was made by another extractor.
     """
 
-    def __init__(self, root: str | os.PathLike, what: str, fingerprint: str):
-        self.what, self.fingerprint = what, fingerprint
-        self.folder = folder_of(root, what, fingerprint)
+    def __init__(self, root: str | os.PathLike, feature: str, fingerprint: str):
+        self.feature, self.fingerprint = feature, fingerprint
+        self.folder = folder_of(root, feature, fingerprint)
         self.damaged: list[str] = []
         self._parts: list[_Part] = []
         self._places: dict[str, tuple[int, int]] = {}
@@ -266,7 +266,7 @@ class FeatureCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(
             self.folder / "about.json",
-            {"what": self.what, "fingerprint": self.fingerprint, "reads": list(reads)},
+            {"what": self.feature, "fingerprint": self.fingerprint, "reads": list(reads)},
         )
         self.reads = tuple(reads)
 

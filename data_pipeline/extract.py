@@ -38,19 +38,19 @@ LARGE = 1920 * 1088
 """Pixels of a frame above which only one film is decoded at a time: a decoder holds up to twenty frames."""
 
 
-def _record(what: str, store: str, clip: Clip, array: np.ndarray) -> Mapping[str, np.ndarray] | UserError:
+def _record(feature: str, store: str, clip: Clip, array: np.ndarray) -> Mapping[str, np.ndarray] | UserError:
     """What goes into the cache; the reason where the array is not finite."""
     array = np.asarray(array)
     if not np.isfinite(array.astype(np.float32)).all():
-        return UserError(f"{what} of utterance {clip.id} holds NaN or infinite values")
-    return {what: array.astype(store)}
+        return UserError(f"{feature} of utterance {clip.id} holds NaN or infinite values")
+    return {feature: array.astype(store)}
 
 
 @dataclasses.dataclass(frozen=True)
 class PerClip:
     """A `FeatureExtractor` from a function of one clip."""
 
-    what: str
+    feature: str
     fingerprint: str
     roles: tuple[str, ...]
     function: Callable[[Clip], np.ndarray]
@@ -63,7 +63,7 @@ class PerClip:
         results: list[Mapping[str, np.ndarray] | UserError] = []
         for clip in clips:
             try:
-                results.append(_record(self.what, self.store, clip, self.function(clip)))
+                results.append(_record(self.feature, self.store, clip, self.function(clip)))
             except UserError as error:
                 results.append(error)
         return results
@@ -77,7 +77,7 @@ class Batched:
     compute     the arrays of several such inputs
     """
 
-    what: str
+    feature: str
     fingerprint: str
     roles: tuple[str, ...]
     reads: tuple[str, ...]
@@ -99,7 +99,7 @@ class Batched:
             inputs = list(pool.map(read, clips))
         arrays = iter(self.compute([each for each in inputs if not isinstance(each, UserError)]))
         return [
-            each if isinstance(each, UserError) else _record(self.what, self.store, clip, next(arrays))
+            each if isinstance(each, UserError) else _record(self.feature, self.store, clip, next(arrays))
             for clip, each in zip(clips, inputs)
         ]
 
@@ -115,12 +115,14 @@ def extractors(config: Experiment, wanted: Sequence[str] = tuple(NETWORK)) -> li
     heard = ("speaker", "history") if config.data.listener_media else ("speaker",)
     made: dict[str, FeatureExtractor] = {}
 
-    def batched(what: str, reads: str, read: Callable, compute: Callable) -> None:
-        roles = heard if what in ENCODED else ("listener",)
-        made[what] = Batched(what, marks[what], roles, (reads,), read, compute, STORE.get(what, "float32"))
+    def batched(feature: str, reads: str, read: Callable, compute: Callable) -> None:
+        roles = heard if feature in ENCODED else ("listener",)
+        made[feature] = Batched(feature, marks[feature], roles, (reads,), read, compute, STORE.get(feature, "float32"))
 
-    def per_clip(what: str, reads: tuple[str, ...], function: Callable[[Clip], np.ndarray]) -> None:
-        made[what] = PerClip(what, marks[what], ("listener",), function, STORE.get(what, "float32"), reads=reads)
+    def per_clip(feature: str, reads: tuple[str, ...], function: Callable[[Clip], np.ndarray]) -> None:
+        made[feature] = PerClip(
+            feature, marks[feature], ("listener",), function, STORE.get(feature, "float32"), reads=reads
+        )
 
     if set(wanted) & set(ENCODED):
         towers, one_at_a_time = assemble.towers(config), threading.Lock()
@@ -175,7 +177,7 @@ def extractors(config: Experiment, wanted: Sequence[str] = tuple(NETWORK)) -> li
             batched("video_content", "audio", lambda clip: clip.samples(), compute)
         if "video_style" in wanted:
             per_clip("video_style", ("motion",), video_style)
-    return [made[what] for what in wanted]
+    return [made[feature] for feature in wanted]
 
 
 def clips_of(examples: Iterable[Example], tree: Tree, roles: Sequence[str]) -> list[Clip]:
@@ -228,17 +230,17 @@ def run_extractors(
     everything, added, failed = [("dialogues", dialogues)], {}, []
     for extractor in made:
         clips = clips_of(examples, tree, extractor.roles)
-        cache, quarantine = FeatureCache(root, extractor.what, extractor.fingerprint), Quarantine(limit)
-        everything.append((extractor.what, quarantine))
+        cache, quarantine = FeatureCache(root, extractor.feature, extractor.fingerprint), Quarantine(limit)
+        everything.append((extractor.feature, quarantine))
         began, before = time.time(), len(cache)
         with tqdm(
             total=sum(host_of(clip, hosts) == host for clip in clips),
-            desc=extractor.what,
+            desc=extractor.feature,
             unit="clip",
             disable=not show,
         ) as bar:
             try:
-                added[extractor.what] = extract(
+                added[extractor.feature] = extract(
                     clips,
                     extractor,
                     cache,
@@ -251,16 +253,16 @@ def run_extractors(
                     tell=bar.write if show else lambda line: None,
                 )
             except UserError as error:
-                added[extractor.what] = len(cache) - before
-                failed.append(f"{extractor.what}: {error}")
+                added[extractor.feature] = len(cache) - before
+                failed.append(f"{extractor.feature}: {error}")
         hashes.save()
         if show:
             seconds = time.time() - began
             print(
-                f"{extractor.what}: {added[extractor.what]} computed in {seconds:.1f} s, {len(cache)} in {cache.folder}"
+                f"{extractor.feature}: {added[extractor.feature]} computed in {seconds:.1f} s, {len(cache)} in {cache.folder}"
             )
             if quarantine.entries:
-                print(f"{extractor.what}: {quarantine.summary()}")
+                print(f"{extractor.feature}: {quarantine.summary()}")
     report = root / f"quarantine-extract-{host}.json"
     Quarantine.write_all(report, everything)
     try:
@@ -282,10 +284,10 @@ def run(config: Experiment, workdir: Path, verify: bool = False) -> int:
     if config.data.path == DEBUG:
         raise UserError("the made-up data set needs no extraction; start the training")
     wanted = needed(config)
-    requirements.require(config, networks=tuple(dict.fromkeys(NETWORK[what] for what in wanted)))
+    requirements.require(config, networks=tuple(dict.fromkeys(NETWORK[feature] for feature in wanted)))
     if lines := no_room(config):
         raise UserError.of(lines)
-    left = [what for what in NETWORK if what not in wanted]
+    left = [feature for feature in NETWORK if feature not in wanted]
     if left and jax.process_index() == 0:
         print(f"not needed by this schedule, and left out: {', '.join(left)}")
     if wanted:

@@ -28,24 +28,24 @@ TARGETS = {
 
 def targets(config: Experiment, stage: str) -> tuple[str, ...]:
     """What the losses of a stage compare with; what `objective.without` leaves out needs nothing."""
-    return tuple(what for loss in config.losses(stage) for what in TARGETS[loss])
+    return tuple(feature for loss in config.losses(stage) for feature in TARGETS[loss])
 
 
 def needed(config: Experiment) -> tuple[str, ...]:
     """The features and targets that the schedule of a config needs."""
-    wanted = {what for stage in config.schedule for what in targets(config, stage)} | set(config.data.modalities)
-    everything = (*ENCODED, *(what for each in TARGETS.values() for what in each))
-    return tuple(what for what in everything if what in wanted)
+    wanted = {feature for stage in config.schedule for feature in targets(config, stage)} | set(config.data.modalities)
+    everything = (*ENCODED, *(feature for each in TARGETS.values() for feature in each))
+    return tuple(feature for feature in everything if feature in wanted)
 
 
 @runtime_checkable
 class Features(Protocol):
     """Arrays of a clip by what they are."""
 
-    def missing(self, what: str, clip: Clip) -> str | None:
+    def missing(self, feature: str, clip: Clip) -> str | None:
         """Why this clip has no such feature, or None where it has."""
 
-    def get(self, what: str, clip: Clip) -> np.ndarray:
+    def get(self, feature: str, clip: Clip) -> np.ndarray:
         """The array. Raises `UserError` where it is absent or stale."""
 
 
@@ -54,14 +54,14 @@ class CachedFeatures:
 
     Args:
         root: the cache folder.
-        fingerprints: what → fingerprint of the extractor that the config stands for.
+        fingerprints: feature → fingerprint of the extractor that the config stands for.
 
     Raises:
         UserError: the cache holds nothing at all for one of them, or parts of it are damaged.
     """
 
     def __init__(self, root: str | os.PathLike, fingerprints: Mapping[str, str]):
-        self.caches = {what: FeatureCache(root, what, mark) for what, mark in fingerprints.items()}
+        self.caches = {feature: FeatureCache(root, feature, mark) for feature, mark in fingerprints.items()}
         damaged = [reason for cache in self.caches.values() for reason in cache.damaged]
         if damaged:
             raise UserError(
@@ -76,32 +76,32 @@ class CachedFeatures:
         self.hashes = ContentHashes(Path(root) / "hashes.json")
         self._keys: dict[tuple, str] = {}
 
-    def _key(self, what: str, clip: Clip) -> str:
-        name = what, clip.id, clip.text, clip.audio, clip.video, clip.motion  # an id may be in two splits
+    def _key(self, feature: str, clip: Clip) -> str:
+        name = feature, clip.id, clip.text, clip.audio, clip.video, clip.motion  # an id may be in two splits
         if name not in self._keys:
-            cache = self.caches[what]
+            cache = self.caches[feature]
             self._keys[name] = clip_key(clip, cache.fingerprint, self.hashes, cache.reads)
         return self._keys[name]
 
-    def missing(self, what: str, clip: Clip) -> str | None:
+    def missing(self, feature: str, clip: Clip) -> str | None:
         """See `Features`."""
         try:
-            if self._key(what, clip) in self.caches[what]:
+            if self._key(feature, clip) in self.caches[feature]:
                 return None
         except UserError as error:
             return str(error)
-        return f"the cache has no {what} of utterance {clip.id}: not extracted, or its recording changed since"
+        return f"the cache has no {feature} of utterance {clip.id}: not extracted, or its recording changed since"
 
-    def get(self, what: str, clip: Clip) -> np.ndarray:
+    def get(self, feature: str, clip: Clip) -> np.ndarray:
         """See `Features`."""
-        return self.caches[what].read(self._key(what, clip))[what]
+        return self.caches[feature].read(self._key(feature, clip))[feature]
 
 
 class MadeUpFeatures:
     """Numbers of the right shapes without a network or a file, a fixed function of the words: for debugging only.
 
     Args:
-        shapes: what → shape of its last axes: (C,) of the features and styles, (C,) of the speech content, (window, D)
+        shapes: feature → shape of its last axes: (C,) of the features and styles, (C,) of the speech content, (window, D)
             of the video content.
         slots: places per utterance.
     """
@@ -109,13 +109,13 @@ class MadeUpFeatures:
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], slots: int):
         self.shapes, self.slots = dict(shapes), slots
 
-    def missing(self, what: str, clip: Clip) -> str | None:
+    def missing(self, feature: str, clip: Clip) -> str | None:
         """Nothing is missing here."""
         return None
 
-    def get(self, what: str, clip: Clip) -> np.ndarray:
+    def get(self, feature: str, clip: Clip) -> np.ndarray:
         """See `Features`."""
-        seed = hashlib.sha256(f"{what}/{clip.role}/{clip.text}".encode()).digest()
+        seed = hashlib.sha256(f"{feature}/{clip.role}/{clip.text}".encode()).digest()
         random = np.random.Generator(np.random.Philox(key=int.from_bytes(seed[:16], "little")))
         words = len(clip.text.split())
         length = {
@@ -123,5 +123,5 @@ class MadeUpFeatures:
             "video": (self.slots,),
             "speech_content": (4 * words + 2,),
             "video_content": (frames_for(0.35 * words),),
-        }.get(what, ())
-        return random.standard_normal((*length, *self.shapes[what]), np.float32)
+        }.get(feature, ())
+        return random.standard_normal((*length, *self.shapes[feature]), np.float32)

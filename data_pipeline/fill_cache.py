@@ -18,7 +18,7 @@ from empatheia_jax.errors import UserError
 class FeatureExtractor(Protocol):
     """A frozen network behind one call: clips in, named arrays out. The data pipeline knows nothing else of it.
 
-    what         name of the folder and of the role in a batch: "speech" and "video" (encoders, for the speaker's clips),
+    feature      name of the folder and of the role in a batch: "speech" and "video" (encoders, for the speaker's clips),
                  "speech_content", "video_content", "speech_style", "video_style" (generators, for the replies)
     fingerprint  hash of the weights and of every setting that changes the result
     roles        whose clips it reads: "speaker", "listener" (the replies), "history" (what the listener said before)
@@ -27,7 +27,7 @@ class FeatureExtractor(Protocol):
     """
 
     @property
-    def what(self) -> str: ...
+    def feature(self) -> str: ...
     @property
     def fingerprint(self) -> str: ...
     @property
@@ -38,7 +38,7 @@ class FeatureExtractor(Protocol):
     def batch(self) -> int: ...
 
     def __call__(self, clips: Sequence[Clip]) -> Sequence[Mapping[str, np.ndarray] | UserError]:
-        """One mapping per clip, which names its array `what`; or the reason why that clip is unusable.
+        """One mapping per clip, which names its array `feature`; or the reason why that clip is unusable.
 
         Raises `UserError` where some clip is unusable and it does not say which.
         """
@@ -86,7 +86,7 @@ def extract(
 
     def set_aside(clip: Clip, key: str) -> None:
         reason = str(unusable[key]).replace(alike[key][0].id, clip.id)  # found out on the first of those that are alike
-        quarantine.add(clip.id, f"unusable for {extractor.what}", reason)
+        quarantine.add(clip.id, f"unusable for {extractor.feature}", reason)
 
     def flush(least: int) -> None:
         nonlocal added

@@ -188,14 +188,14 @@ def write_model(
 
 
 def _write_shard(
-    parameters: Mapping[str, Any], table: Table, manifest: Mapping[str, Any], keys: list[str], told: Told, place: Path
+    parameters: Mapping[str, Any], table: Table, manifest: Mapping[str, Any], keys: list[str], told: Told, path: Path
 ) -> None:
     def written() -> Iterator[tuple[str, np.ndarray]]:
         for key, array in interpreter.export(parameters, table, only=frozenset(keys)):
             yield key, array
             told(array.nbytes)
 
-    write_safetensors(place.parent, written(), {key: manifest[key] for key in keys}, place.name, 1 << 62)
+    write_safetensors(path.parent, written(), {key: manifest[key] for key in keys}, path.name, 1 << 62)
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:

@@ -138,11 +138,11 @@ class Uploads:
     def _new(self) -> Path:
         return self.folder / secrets.token_hex(16)
 
-    def _keep(self, place: Path) -> Upload:
+    def _keep(self, path: Path) -> Upload:
         try:
-            upload = examine(place)
+            upload = examine(path)
         except UserError as error:
-            raise Refusal(400, str(error).replace(str(place), "the upload"), code="recording") from None
+            raise Refusal(400, str(error).replace(str(path), "the upload"), code="recording") from None
         with self._lock:
             self._known[upload.id] = upload
             while (
@@ -154,36 +154,36 @@ class Uploads:
         return upload
 
 
-def examine(place: Path) -> Upload:
+def examine(path: Path) -> Upload:
     """Says what a file is, and that it can be read. A picture becomes a film of one second.
 
     Raises:
         UserError: it is none of a recording, a film and a picture; or it is broken, too long or too large.
     """
-    with open(place, "rb") as file:
+    with open(path, "rb") as file:
         start = file.read(16)
     if _is_picture(start):
-        _film_of(place)
-        return Upload(place.name, "picture", place, os.path.getsize(place), None, sounds=False)
+        _film_of(path)
+        return Upload(path.name, "picture", path, os.path.getsize(path), None, sounds=False)
     try:
-        film = video_info(place)
+        film = video_info(path)
     except UserError:
         film = None
     if film is not None:
-        _short_enough(place, film.seconds)
-        return Upload(place.name, "video", place, os.path.getsize(place), film.seconds, sounds=film.has_audio)
-    seconds = audio_info(place).seconds
+        _short_enough(path, film.seconds)
+        return Upload(path.name, "video", path, os.path.getsize(path), film.seconds, sounds=film.has_audio)
+    seconds = audio_info(path).seconds
     if seconds is None or start.startswith(
         b"\x1aE\xdf\xa3"
     ):  # a recorder of a browser does not know its length before the end
-        seconds = len(read_audio(place, 8_000, max_seconds=LONGEST)) / 8_000
-    _short_enough(place, seconds)
-    return Upload(place.name, "speech", place, os.path.getsize(place), seconds, sounds=True)
+        seconds = len(read_audio(path, 8_000, max_seconds=LONGEST)) / 8_000
+    _short_enough(path, seconds)
+    return Upload(path.name, "speech", path, os.path.getsize(path), seconds, sounds=True)
 
 
-def _short_enough(place: Path, seconds: float) -> None:
+def _short_enough(path: Path, seconds: float) -> None:
     if seconds > LONGEST:
-        raise UserError(f"{place} lasts {seconds:.0f} s; at most {LONGEST:.0f} s are taken; cut it")
+        raise UserError(f"{path} lasts {seconds:.0f} s; at most {LONGEST:.0f} s are taken; cut it")
 
 
 def _is_picture(start: bytes) -> bool:
@@ -191,12 +191,12 @@ def _is_picture(start: bytes) -> bool:
     return start.startswith(known) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
 
 
-def _film_of(place: Path) -> None:
+def _film_of(path: Path) -> None:
     """Makes a picture a film of one second, which is what the model sees."""
-    picture = read_image(place, max_pixels=PIXELS)
+    picture = read_image(path, max_pixels=PIXELS)
     scale = min(1.0, SIDE / max(picture.shape[:2]))
     height, width = (max(2, round(side * scale / 2) * 2) for side in picture.shape[:2])
-    with VideoWriter(place, 25, (height, width)) as film:
+    with VideoWriter(path, 25, (height, width)) as film:
         film.write(np.repeat(resize(picture, height, width)[None], 25, axis=0))
 
 

@@ -96,14 +96,14 @@ class Plan:
 def plan(config: Experiment, stage: str, mesh: Mesh) -> Plan:
     """The abstract step of a stage on a mesh. A batch that does not divide over the mesh is rounded up, with a note."""
     model, sizes = abstract_model(config)
-    cut = partition.split(model, stages.TRAINABLE[stage])
+    partitioned = partition.split(model, stages.TRAINABLE[stage])
     settings = config[stage]
     unit = batch_shards(mesh) * settings.accumulation
     size = -(-settings.batch // unit) * unit
     notes: tuple[str, ...] = ()
     if size != settings.batch:
         notes = (f"batch {settings.batch} does not divide over data×fsdp×accumulation = {unit}: planned with {size}",)
-    step = schedule.build_step(config, stage, cut, mesh)
+    step = schedule.build_step(config, stage, partitioned, mesh)
     return Plan(stage, step, abstract_batch(config, stage, size, sizes), notes)
 
 

@@ -63,9 +63,9 @@ def optimizer_config(settings: Stage) -> optimizers.OptimizerConfig:
     )
 
 
-def build_step(config: Experiment, stage: str, cut: partition.Partition, mesh) -> steps.TrainStep:
-    """The compiled step of a stage; `cut` may be abstract."""
-    return phase(config, stage).build_step(cut, mesh, steps.accepted_options(config.compiler_options))
+def build_step(config: Experiment, stage: str, partitioned: partition.Partition, mesh) -> steps.TrainStep:
+    """The compiled step of a stage; `partitioned` may be abstract."""
+    return phase(config, stage).build_step(partitioned, mesh, steps.accepted_options(config.compiler_options))
 
 
 class StageData:
@@ -109,9 +109,9 @@ def phase(
     """
     settings, what = config[stage], objective(config)
 
-    def flops(cut: partition.Partition) -> float:
-        core = sum(value.size for path, value in cut.frozen.items() if path.startswith("core."))
-        return flops_per_token(core, sum(value.size for value in cut.trainable.values()))
+    def flops(partitioned: partition.Partition) -> float:
+        core = sum(value.size for path, value in partitioned.frozen.items() if path.startswith("core."))
+        return flops_per_token(core, sum(value.size for value in partitioned.trainable.values()))
 
     return Phase(
         name=stage,

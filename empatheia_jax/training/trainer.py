@@ -92,10 +92,12 @@ class Phase:
     learning_rate: Callable[[int], float] | None = None
     size: int = 1
 
-    def build_step(self, cut: partition.Partition, mesh: Mesh, compiler_options: Mapping[str, Any]) -> TrainStep:
-        """The compiled step; `cut` may be abstract."""
+    def build_step(
+        self, partitioned: partition.Partition, mesh: Mesh, compiler_options: Mapping[str, Any]
+    ) -> TrainStep:
+        """The compiled step; `partitioned` may be abstract."""
         return steps.build(
-            cut,
+            partitioned,
             self.loss,
             self.optimizer,
             mesh,
@@ -208,8 +210,8 @@ def _run_phases(
     metrics = Metrics(run.metrics_path.parent)
     results = []
     for phase in phases:
-        cut = partition.split(model, phase.trainable)
-        step = phase.build_step(cut, mesh, compiler_options)
+        partitioned = partition.split(model, phase.trainable)
+        step = phase.build_step(partitioned, mesh, compiler_options)
         with Checkpoints(
             run.stage_folder(phase.name),
             fingerprint=phase.fingerprint,
@@ -218,7 +220,7 @@ def _run_phases(
         ) as checkpoints:
             waiting = [each for each in phases[phases.index(phase) + 1 :] if run.completion(each.name) is None]
             later = sum(each.steps * each.size for each in waiting) / phase.size
-            result = _train(phase, cut, step, mesh, checkpoints, metrics, log_every, profile_steps, later)
+            result = _train(phase, partitioned, step, mesh, checkpoints, metrics, log_every, profile_steps, later)
         overlay(model, result.state.averaged)
         results.append(result)
         if jax.process_index() == 0 and phase is not phases[-1] and not result.stopped:
@@ -244,7 +246,7 @@ def write_report(run: Run) -> None:
 
 def _train(
     phase: Phase,
-    cut: partition.Partition,
+    partitioned: partition.Partition,
     step: steps.TrainStep,
     mesh: Mesh,
     checkpoints: Checkpoints,
@@ -254,8 +256,8 @@ def _train(
     later: float,
 ) -> loop.StageResult:
     if checkpoints.complete is None and jax.process_index() == 0:
-        print(f"\n{phase.name}\n{parameter_table(cut, mesh=mesh)}")
-    frozen, data = step.place_frozen(cut.frozen), phase.data
+        print(f"\n{phase.name}\n{parameter_table(partitioned, mesh=mesh)}")
+    frozen, data = step.place_frozen(partitioned.frozen), phase.data
     if data is None:
         raise ValueError(f"the phase {phase.name} has no data to train on")
 
@@ -272,7 +274,7 @@ def _train(
     return loop.run(
         phase.name,
         step,
-        step.init(cut.trainable, phase.seed),
+        step.init(partitioned.trainable, phase.seed),
         frozen,
         data.train() if checkpoints.complete is None else iter(()),
         checkpoints,
@@ -284,7 +286,7 @@ def _train(
         eval_every=phase.eval_every,
         profile_steps=profile_steps,
         deadline=phase.deadline,
-        flops_per_token=None if phase.flops_per_token is None else phase.flops_per_token(cut),
+        flops_per_token=None if phase.flops_per_token is None else phase.flops_per_token(partitioned),
         learning_rate=phase.learning_rate,
         later=later,
     )

@@ -32,7 +32,7 @@ def numbers(clip):
 
 
 class Counting:
-    what, fingerprint, roles, batch = "speech", "a" * 64, ("speaker",), 4
+    feature, fingerprint, roles, batch = "speech", "a" * 64, ("speaker",), 4
 
     def __init__(self, stop_after=None, bad=()):
         self.seen, self.stop_after, self.bad = [], stop_after, bad
@@ -48,7 +48,7 @@ class Counting:
 
 
 def run(root, extractor, some, quarantine=None, **hosts):
-    cache = FeatureCache(root, extractor.what, extractor.fingerprint)
+    cache = FeatureCache(root, extractor.feature, extractor.fingerprint)
     return extract(some, extractor, cache, ContentHashes(), quarantine or Quarantine(1.0), **hosts), cache
 
 
@@ -77,7 +77,7 @@ def test_nothing_is_computed_twice_and_a_kill_costs_at_most_one_part(tmp_path):
     killed = Counting(stop_after=2 * PART + 20)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, killed, some)
-    folder = folder_of(tmp_path, Counting.what, Counting.fingerprint)
+    folder = folder_of(tmp_path, Counting.feature, Counting.fingerprint)
     assert state_of(folder) == "unfinished"
     again = Counting()
     added, cache = run(tmp_path, again, some)
@@ -90,7 +90,7 @@ def test_nothing_is_computed_twice_and_a_kill_costs_at_most_one_part(tmp_path):
 
 
 def test_an_extraction_is_unfinished_until_every_host_of_it_has_ended(tmp_path):
-    folder = folder_of(tmp_path, Counting.what, Counting.fingerprint)
+    folder = folder_of(tmp_path, Counting.feature, Counting.fingerprint)
     assert state_of(folder) == "empty"
     run(tmp_path, Counting(), clips(20), host=0, hosts=2)
     with pytest.raises(KeyboardInterrupt):
@@ -114,7 +114,7 @@ def keys_of(some):
 
 def everything(root, some):
     """What the cache says of all clips."""
-    cache = FeatureCache(root, Counting.what, Counting.fingerprint)
+    cache = FeatureCache(root, Counting.feature, Counting.fingerprint)
     return [cache.read(key)["speech"] for key in keys_of(some)]
 
 
@@ -205,7 +205,7 @@ def test_a_broken_description_of_a_cache_is_one_line_and_is_written_anew(tmp_pat
     _, cache = run(tmp_path, Counting(), clips(4))
     (cache.folder / "about.json").write_text(content)
     with pytest.raises(UserError, match="damaged|was made by") as caught:
-        FeatureCache(tmp_path, Counting.what, Counting.fingerprint)
+        FeatureCache(tmp_path, Counting.feature, Counting.fingerprint)
     assert "\n" not in str(caught.value)
     (cache.folder / "about.json").unlink()
     assert run(tmp_path, Counting(), clips(4))[0] == 0
@@ -308,7 +308,7 @@ def test_training_reads_what_extraction_wrote_and_a_changed_recording_is_noticed
     monkeypatch.setattr(
         loader,
         "fingerprints",
-        lambda config, wanted: {each.what: each.fingerprint for each in made() if each.what in wanted},
+        lambda config, wanted: {each.feature: each.fingerprint for each in made() if each.feature in wanted},
     )
     with pytest.raises(UserError, match="--mode=extract"):
         loader.make(config, "joint", "train", Words(), None)
@@ -333,7 +333,7 @@ def test_cached_features_of_other_weights_are_not_found(tmp_path):
     config = config_for(small_tree(tmp_path / "set"))
     extraction.run_extractors(config, made(), show=False)
     with pytest.raises(UserError, match="cache is empty"):
-        CachedFeatures(loader.cache_folder(config), {each.what: each.fingerprint for each in made("other")})
+        CachedFeatures(loader.cache_folder(config), {each.feature: each.fingerprint for each in made("other")})
 
 
 def test_an_infinite_feature_is_an_unusable_clip(tmp_path):
@@ -352,7 +352,7 @@ def test_training_does_not_start_on_a_damaged_cache_and_extraction_mends_it(tmp_
     monkeypatch.setattr(
         loader,
         "fingerprints",
-        lambda config, wanted: {each.what: each.fingerprint for each in made() if each.what in wanted},
+        lambda config, wanted: {each.feature: each.fingerprint for each in made() if each.feature in wanted},
     )
     extraction.run_extractors(config, made(), show=False)
     part = next(loader.cache_folder(config).glob("video-*/part-*.arrayrecord"))

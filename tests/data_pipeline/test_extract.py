@@ -110,7 +110,7 @@ def test_only_what_the_schedule_needs_is_extracted(tmp_path):
 
 def test_each_feature_is_known_by_what_it_reads_and_nothing_else(tmp_path, monkeypatch):
     made = toy_extractors(config_for(small_tree(tmp_path / "set", 1)), monkeypatch)
-    assert {each.what: each.reads for each in made} == READS
+    assert {each.feature: each.reads for each in made} == READS
 
 
 def test_the_target_of_the_video_content_is_chosen_and_known_by_its_fingerprint(tmp_path, monkeypatch):
@@ -164,7 +164,7 @@ def test_clips_computed_together_are_what_each_is_alone(tmp_path, monkeypatch):
     root = with_motion(small_tree(tmp_path / "set", 2))
     monkeypatch.setattr(extraction, "fingerprints", lambda config, wanted: dict.fromkeys(wanted, "tiny"))
     batched = ("speech", "video", "video_content")
-    made = {each.what: each for each in extraction.extractors(config_for(root), batched)}
+    made = {each.feature: each for each in extraction.extractors(config_for(root), batched)}
     tree = Tree(root)
     clips = [clip for each in schema.read(root / "train.json") for clip in tree.clips(each)][:3]
     for what in batched:
