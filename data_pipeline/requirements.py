@@ -24,8 +24,10 @@ from data_pipeline.loader import DEBUG, cache_folder, load_examples, settings_of
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax import requirements
 from empatheia_jax.errors import UserError
+from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.settings import Experiment, substitute
 from empatheia_jax.tokens import SLOTS
+from empatheia_jax.training import preflight, schedule
 
 FRAMES, PHONEMES = 142, 60
 """Frames and phonemes of a mean utterance of AvaMERG, which lasts 5.7 seconds."""
@@ -187,6 +189,19 @@ def findings(config: Experiment, workdir: Path, devices: int) -> list[str]:
     return place + requirements.missing(config) + missing(config) + requirements.batches(config, devices)
 
 
+def unbuildable(config: Experiment) -> list[str]:
+    """A line for each stage of the schedule whose network or step cannot be built; no weight is loaded. Call it where `findings`
+    finds nothing.
+    """
+    try:
+        model, widths = preflight.abstract_model(config)
+        phases = [schedule.phase(config, stage) for stage in config.schedule]
+        schedule.rehearse(config, phases, model, widths, make_mesh(*config.mesh.sizes))
+    except UserError as error:
+        return [line.strip() for line in str(error).splitlines()]
+    return []
+
+
 def remarks(config: Experiment, devices: int) -> list[str]:
     """What does not stop a training: devices that do the same work, and what a reply (the sample at the end) would lack."""
     return requirements.idle_devices(config, devices) + requirements.faces(config) + requirements.packages(config)
@@ -212,7 +227,7 @@ def check(
     lines, devices = [*lines, *(each.line for each in wrong)], jax.device_count()
     if config is not None:
         lines += findings(config, Path(workdir or f"runs/{config.name}"), devices) + remarks(config, devices)
-        lines = lines or unusable(config)
+        lines = lines or unusable(config) or unbuildable(config)
     if lines or config is None:
         raise UserError.of(lines)
     counts = ", ".join(map(str, requirements.device_counts(config)))

@@ -82,9 +82,9 @@ class BaselineTraining(Block):
     trains: Kind
     seed: Annotated[int, SEED]
     mesh: MeshShape
-    data: Annotated[str, Text()]
-    knowledge: Annotated[str, Text(empty="the reduced mode without knowledge")]
-    vectors: Annotated[str, Text(empty="random word vectors")]
+    data: Annotated[str, Text(path=True)]
+    knowledge: Annotated[str, Text(path=True, empty="the reduced mode without knowledge")]
+    vectors: Annotated[str, Text(path=True, empty="random word vectors")]
     vocabulary: Count
     network: Network
     shapes: Shapes

@@ -113,7 +113,9 @@ def add_lora(
     for target in config.targets:
         if not any(matches(path, (target,)) for path in found):
             names = ", ".join(sorted({path.rsplit(".", 1)[-1] for path in found}))
-            raise UserError(f"LoRA target {target!r} matches no linear map of the model; it has {names}")
+            raise UserError(
+                f"lora.targets: {target!r} matches no linear map of the model; expected names out of {names}"
+            )
     chosen = {path: module for path, module in found.items() if matches(path, config.targets)}
     for path, module in chosen.items():
         if path == "lm_head":

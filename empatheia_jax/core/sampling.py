@@ -13,6 +13,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from empatheia_jax.errors import UserError
 
+COLDEST = 1e-6
+"""Lowest temperature that is divided by. Below it only equal logits are drawn from, and a quotient could overflow."""
+
 
 @dataclass(frozen=True)
 class DecodingSettings:
@@ -217,6 +220,6 @@ def choose(
     """
     if not kind.draws:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    logits = truncate(logits / temperature, kind, top_p)
+    logits = truncate(logits / jnp.maximum(temperature, COLDEST), kind, top_p)
     keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(logits.shape[0]))
     return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)

@@ -164,7 +164,7 @@ class Tokenizer:
 
         For texts of our own alone. What a user or a file says goes through `encode_parts`.
         """
-        return [self._outer.get(i, i) for i in self._backend.encode(text, add_special_tokens=False).ids]
+        return [self._outer.get(i, i) for i in _ids(self._backend, text)]
 
     def encode_parts(self, parts: Iterable[Part]) -> list[int]:
         """Ids of a text given in parts, without a token before or after it.
@@ -178,7 +178,7 @@ class Tokenizer:
         text = "".join(
             pattern.sub(lambda found: names[found[0]], text) if trusted and pattern else text for text, trusted in parts
         )
-        return [ids.get(i, i) for i in backend.encode(text, add_special_tokens=False).ids]
+        return [ids.get(i, i) for i in _ids(backend, text)]
 
     @cached_property
     def _control_pattern(self) -> re.Pattern[str] | None:
@@ -310,6 +310,17 @@ def _made_by(merge: str | Sequence[str]) -> set[str]:
     """Both halves of a BPE merge and what they give. Older files write a merge as one text."""
     left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
     return {left, right, left + right}
+
+
+def _ids(backend: tokenizers.Tokenizer, text: str) -> list[int]:
+    """Raises UserError for half a surrogate pair, which JSON and a command line can hold and no encoding of text can."""
+    try:
+        return backend.encode(text, add_special_tokens=False).ids
+    except TypeError:
+        wrong = next(c for c in text if "\ud800" <= c <= "\udfff")
+        raise UserError(
+            f"a text holds a lone surrogate ({wrong!r}), which is no character; write it again, in UTF-8"
+        ) from None
 
 
 def _token_name(settings: Mapping[str, Any], key: str, where: Path) -> str | None:

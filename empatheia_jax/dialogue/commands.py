@@ -68,8 +68,11 @@ def responder(config: Experiment, workdir: Path | None, *, draw: bool = False) -
     animator = assemble.animator(config)
     drawn = photo.is_drawn(animator.config.rest_pose)
     faces = DrawnFaces() if networks.faces == "drawn" else FaceFolder(Path(networks.faces), animator.image_size, drawn)
-    if decoding.style_clip:
-        faces.style_clip(decoding.style_clip)  # a name that does not exist is refused before anything is decoded
+    if decoding.style_clip:  # a name that does not exist is refused before anything is decoded
+        try:
+            faces.style_clip(decoding.style_clip)
+        except UserError as error:
+            raise UserError(f"decoding.style_clip={decoding.style_clip}: {error}") from None
     speaker = assemble.speaker(config)
     losses = trained_losses(config, run)
     return Responder(

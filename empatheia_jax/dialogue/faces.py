@@ -53,7 +53,7 @@ class FaceFolder:
     def __init__(self, folder: Path, size: int = 256, drawn: bool = False):
         if not folder.is_dir():
             raise UserError(
-                f"the folder of faces {folder} does not exist; put default.png (a frontal portrait) and neutral.mat (a 3DMM "
+                f"networks.faces={folder}: no such folder; put default.png (a frontal portrait) and neutral.mat (a 3DMM "
                 "style clip) there"
             )
         self.folder, self.size, self.drawn = folder, size, drawn

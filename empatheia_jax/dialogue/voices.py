@@ -34,7 +34,7 @@ class Voices:
     def __init__(self, speaker: Any, folder: Path | None = None):
         if folder is not None and not folder.is_dir():
             raise UserError(
-                f"the folder of voices {folder} does not exist; put default.wav (some seconds of one person's speech) there, or "
+                f"networks.voices={folder}: no such folder; put default.wav (some seconds of one person's speech) there, or "
                 "<profile id>.wav for each of the 24 profiles"
             )
         self.speaker, self.folder = speaker, folder

@@ -34,7 +34,7 @@ class _Training(Block):
     name: Annotated[str, Text(folder=True)]
     seed: Annotated[int, SEED]
     mesh: MeshShape
-    data: Annotated[str, Text()]
+    data: Annotated[str, Text(path=True)]
     batch: Batch
     steps: Count
     learning_rate: Positive
@@ -64,7 +64,7 @@ class DenoiserTraining(_Training):
     trains: Literal["denoiser"]
     network: DenoiserConfig
     objective: DenoiserLoss
-    speech: Annotated[str, Text()]
+    speech: Annotated[str, Text(path=True)]
     frames: Annotated[int, Whole(1, 30_000)]
     warmup: Annotated[int, Whole(0, none="1,000 steps, but at most a tenth of all")]
 

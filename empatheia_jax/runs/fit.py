@@ -12,22 +12,26 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.runs.checkpoint import belongs_to
+from empatheia_jax.runs.checkpoint import RUN_FILE, belongs_to
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import ADDED_LATER, STAGES, Experiment, plain, resolve
 from empatheia_jax.weights import Start
 
+_COUNTED_EARLIER = ("networks.voices", "data.expression")
+"""Keys of replies alone that stand in the fingerprints of earlier versions, where they are passed over."""
 HARMLESS = (
     *("name", "start", "schedule", "mesh.*", "decoding.*", "log_every", "keep_checkpoints", "compiler_options"),
     *("preflight_price", "profile_steps"),
     # Weights count by their hashes, features and targets by their fingerprints, examples by the position in the data.
     *("networks.weights_dir", "networks.llm", "networks.speech_encoder", "networks.video_encoder", "networks.tts"),
     *("networks.talking_head", "networks.faces", "networks.phonemizer"),
+    *_COUNTED_EARLIER,
     *("networks.remat", "networks.attention"),  # how the same numbers are computed
     *("data.path", "data.cache", "data.workers", "data.quarantine_limit"),
     *("*.save_every", "*.eval_every"),
@@ -92,6 +96,17 @@ def fingerprint(
 def digest(values: Mapping[str, Any]) -> str:
     """A short name of a fingerprint."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def known_as(folder: str | os.PathLike, wanted: Mapping[str, Any]) -> str:
+    """The digest by which later stages name a stage: that of the fingerprint in its folder where it is of the same training (an
+    earlier version may have written other keys); else that of `wanted`.
+    """
+    if not (Path(folder) / RUN_FILE).is_file():
+        return digest(wanted)
+    found = belongs_to(folder)["fingerprint"]
+    same = not list(_differences(found, json.loads(json.dumps(wanted))))
+    return digest(found if same else wanted)
 
 
 def require_same(folder: str | os.PathLike, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -191,7 +206,8 @@ def _matches(key: str, globs: tuple[str, ...]) -> bool:
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
     known = {key: value for key, value in ADDED_LATER.items() if key in wanted}
-    found = {**known, **found}  # it may be of an earlier version
+    counted = {key: value for key, value in found.items() if key not in _COUNTED_EARLIER}
+    found = {**known, **counted}  # it may be of an earlier version
     for key in sorted({*found, *wanted}):
         if found.get(key) != wanted.get(key):
             yield f"{key}: {found.get(key)!r} there, {wanted.get(key)!r} here"

@@ -48,21 +48,42 @@ def parse(
     known = reading.keys(block)
     lines: list[str] = []
     good: list[str] = []
+    nothing: dict[str, bool] = {}  # key → whether the last override of it says None
     for override in overrides:
+        key = _said(override)[1]
+        nothing[key] = _is_none(override, known)
+        if nothing[key]:
+            continue
         line = _wrong(override, known, plain, define)
         lines += [line] if line else []
         good += [] if line else override
-    return _parse([*plain, *good], define), lines
+    values = _parse([*plain, *good], define)
+    unset = dict.fromkeys(key for key, none in nothing.items() if none)
+    if unset and (config := values[NAME].value) is not None:
+        config.update_from_flattened_dict(unset)
+        config_flags.get_override_values(values[NAME]).update(unset)
+    return values, lines
+
+
+def _said(arguments: list[str]) -> tuple[str | None, str, str | None]:
+    """("no" or None, key, value) of an override."""
+    match = _OVERRIDE.fullmatch(arguments[0])
+    assert match is not None
+    negated, key, value = match.groups()
+    return negated, key, arguments[1] if len(arguments) > 1 else value
+
+
+def _is_none(arguments: list[str], known: Mapping[str, Rule | None]) -> bool:
+    """Whether an override says None where that is a value; the library reads numbers there and nothing else."""
+    _, key, value = _said(arguments)
+    return value == "None" and bool(getattr(known.get(key), "none", ""))
 
 
 def _wrong(
     arguments: list[str], known: Mapping[str, Rule | None], plain: list[str], define: Callable[[flags.FlagValues], None]
 ) -> str | None:
     """The line for an override that cannot be taken."""
-    match = _OVERRIDE.fullmatch(arguments[0])
-    assert match is not None
-    negated, key, value = match.groups()
-    value = arguments[1] if len(arguments) > 1 else value
+    negated, key, value = _said(arguments)
     if key not in known:
         return reading.unknown(key, known)
     rule = known[key]

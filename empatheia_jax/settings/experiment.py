@@ -50,7 +50,7 @@ class Networks(Block):
     tts: Path
     talking_head: Path
     faces: Path
-    voices: Annotated[str, Text(empty="the weights' own table of voices")]
+    voices: Annotated[str, Text(path=True, empty="the weights' own table of voices")]
     dtype: choices.Dtype
     frozen_int8: bool
     remat: choices.Remat
@@ -201,15 +201,19 @@ class Decoding(Block):
     step_tokens: Annotated[int, Whole(1, 65_536)]
     response_tokens: Annotated[int, Whole(1, 65_536)]
     max_new_tokens: Annotated[int, Whole(1, 65_536)]
-    temperature: NotNegative
+    temperature: Annotated[float, Number(at_least=0, at_most=100, why="0 = greedy; at 100 all tokens are alike")]
     top_k: Annotated[int, Whole(0, why="0 = all tokens")]
     top_p: Annotated[float, Number(above=0, at_most=1)]
-    repetition_penalty: Positive
+    repetition_penalty: Annotated[float, Number(at_least=0.01, at_most=100, why="1 = none")]
     no_repeat_ngram: Annotated[int, Whole(0, 65_536, why="0 = repetition is allowed")]
-    guidance: NotNegative
+    guidance: Annotated[float, Number(at_least=0, at_most=100, why="1 = none")]
     content_blend: Blend
     style_blend: Blend
     style_clip: Annotated[str, Text(empty="what the listener shows for the speaker's emotion")]
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if self.no_repeat_ngram == 1:
+            yield "no_repeat_ngram", "0, or at least 2: no token at all could come twice"
 
 
 AxisSize = Annotated[int, Whole(-1, 1_000_000, why="-1 = whatever the other axes leave")]
@@ -276,6 +280,9 @@ class Experiment(Block):
         ordered = tuple(stage for stage in STAGES if stage in self.schedule)
         if self.schedule != ordered:
             yield "schedule", f"the stages in the order in which they build on each other, {','.join(ordered)}"
+        for key in ("step_tokens", "response_tokens", "max_new_tokens"):
+            if getattr(self.decoding, key) > self.data.max_length:
+                yield f"decoding.{key}", f"at most data.max_length={self.data.max_length}, prompt and answer together"
         for stage in self.schedule:
             if not self.losses(stage):
                 yield "schedule", f"no stage {stage}, whose every loss objective.without leaves out"

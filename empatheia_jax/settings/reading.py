@@ -13,6 +13,8 @@ from empatheia_jax.errors import UserError
 from empatheia_jax.settings import rules
 
 B = TypeVar("B")
+SHOWN = 200
+"""Most characters of a wrong value in its line."""
 
 
 @runtime_checkable
@@ -41,8 +43,13 @@ class Block:
 
 
 def finding(key: str, value: Any, expected: str) -> str:
-    """The line for one wrong value."""
-    return f"{key}={value!r}; expected {expected}"
+    """The line for one wrong value, of which no more is shown than a line has room for."""
+    try:
+        shown = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        shown = "a number of thousands of digits"
+    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}… ({len(shown):,} characters)"
+    return f"{key}={shown}; expected {expected}"
 
 
 def unknown(key: str, known: Iterable[str]) -> str:

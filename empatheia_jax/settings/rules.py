@@ -7,7 +7,7 @@ need none. Texts that hold several values ("speech,video", "core.*=0.35") are re
 from __future__ import annotations
 
 import dataclasses
-import math
+import os
 import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, Protocol, runtime_checkable
@@ -57,9 +57,13 @@ class Whole(_Same):
         return value
 
 
+SMALLEST, LARGEST = 1.1754944e-38, 3.4028235e38
+"""What the networks compute with, float32, holds nothing else but 0: a smaller number is 0 there, a larger one infinite."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Number(_Same):
-    """A finite number between bounds; `above` and `below` are not allowed themselves."""
+    """A finite number between bounds, which float32 holds; `above` and `below` are not allowed themselves."""
 
     above: float | None = None
     at_least: float | None = None
@@ -74,12 +78,15 @@ class Number(_Same):
         low = f"of at least {self.at_least:g}" if self.at_least is not None else low
         high = f"below {self.below:g}" if self.below is not None else ""
         high = f"at most {self.at_most:g}" if self.at_most is not None else high
-        return "a finite number " + " and ".join(filter(None, (low, high))) + _also(self.none, self.why)
+        why = self.why or ("" if high else f"float32 holds {SMALLEST:.1e} to {LARGEST:.1e}")
+        return "a finite number " + " and ".join(filter(None, (low, high))) + _also(self.none, why)
 
     def read(self, value: Any) -> float | None:
         if value is None and self.none:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError
+        if value != 0 and not SMALLEST <= abs(value) <= LARGEST:  # NaN too, and whole numbers that no float holds
             raise ValueError
         low = (self.above is None or value > self.above) and (self.at_least is None or value >= self.at_least)
         high = (self.below is None or value < self.below) and (self.at_most is None or value <= self.at_most)
@@ -203,14 +210,16 @@ class Indices:
 class Factors:
     """Factors by glob: "core.*=0.2,synchronizer.*=1.5" → {"core.*": 0.2, "synchronizer.*": 1.5}."""
 
-    expected: str = 'GLOB=FACTOR with finite factors of at least 0, joined by commas ("" = none)'
+    expected: str = (
+        'GLOB=FACTOR with finite factors of at least 0 (float32 holds 1.2e-38 to 3.4e+38), joined by commas ("" = none)'
+    )
 
     def read(self, value: Any) -> Mapping[str, float]:
         factors: dict[str, float] = {}
         for part in parts(value):
             glob, equals, number = (text.strip() for text in part.rpartition("="))
             factor = float(number)
-            if not equals or not glob or glob in factors or not math.isfinite(factor) or factor < 0:
+            if not equals or not glob or glob in factors or not (factor == 0 or SMALLEST <= factor <= LARGEST):
                 raise ValueError
             factors[glob] = factor
         return factors
@@ -259,8 +268,10 @@ class Text(_Same):
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not (value.strip() or self.empty) or "\0" in value:
             raise ValueError
-        if self.path and "://" in value:
-            raise ValueError
+        if self.path:
+            written = os.fsencode(value)  # a lone surrogate, which no name of a file has, is a ValueError
+            if "://" in value or len(written) > 4095 or any(len(name) > 255 for name in written.split(b"/")):
+                raise ValueError  # Linux takes no longer ones
         if self.folder:
             plain = all(each.isascii() and (each.isalnum() or each in "._-") for each in value)
             if not plain or not value[0].isalnum() or len(value) > 100:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flax import nnx
 from jax.sharding import Mesh
 
 from empatheia_jax import assemble, requirements
@@ -134,8 +135,12 @@ def phase(
     )
 
 
-def rehearse(config: Experiment, phases: Sequence[Phase], assembly: assemble.Assembly, mesh: Mesh) -> None:
+def rehearse(
+    config: Experiment, phases: Sequence[Phase], model: nnx.Module, widths: assemble.Widths, mesh: Mesh
+) -> None:
     """Goes through one abstract step of each stage, so that a later one does not fail after hours of an earlier one.
+
+    The model may be abstract too: `--mode=check` has no weights loaded.
 
     Raises:
       UserError: with a line for every stage whose step cannot be built.
@@ -143,8 +148,8 @@ def rehearse(config: Experiment, phases: Sequence[Phase], assembly: assemble.Ass
     lines = []
     for each in phases:
         try:
-            step = each.build_step(partition.split(assembly.model, each.trainable), mesh, {})
-            step.rehearse(abstract_batch(config, each.name, config[each.name].batch, assembly.widths))
+            step = each.build_step(partition.split(model, each.trainable), mesh, {})
+            step.rehearse(abstract_batch(config, each.name, config[each.name].batch, widths))
         except (UserError, TypeError, ValueError) as error:
             lines.append(f"stage {each.name}: {str(error).splitlines()[0]}")
     if lines:
@@ -187,9 +192,10 @@ def run(
                 after=after,
             )
             phases.append(found)
-            after = {**after, stage: fit.digest(found.fingerprint)}
+            after = {**after, stage: fit.known_as(Run(workdir).stage_folder(stage), found.fingerprint)}
         begun = Run(workdir).trained_stages()
-        rehearse(config, [each for each in phases[1:] if each.name not in begun], assembly, mesh)
+        later = [each for each in phases[1:] if each.name not in begun]
+        rehearse(config, later, assembly.model, assembly.widths, mesh)
         return run_phases(
             phases,
             assembly.model,

@@ -135,6 +135,14 @@ def test_a_drawn_sequence_is_repeatable_and_another_key_gives_another(model, add
     assert (one != other).any()
 
 
+@pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-37, 1e-40])
+def test_next_to_no_temperature_is_greedy(temperature):
+    """Below what float32 holds, a quotient by it would be infinite for every positive logit."""
+    logits, kind = jnp.asarray([[1.0, 25.0, 30.0, -3.0]]), Kind(True, 0, True, False, 0)
+    drawn = choose(logits, kind, jax.random.key(0), jnp.float32(temperature), jnp.float32(0.9))
+    assert drawn.tolist() == [2]
+
+
 def test_top_p_keeps_the_likeliest_even_when_it_alone_is_enough():
     kind = Kind(True, 0, True, False, 0)
     kept = truncate(jnp.asarray([[3.0, 0.0, 0.0]]), kind, jnp.asarray(0.01))

@@ -10,6 +10,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors
 
 from converters.tables.llama import smollm2_file
 from converters.tokenizer_files.gguf import tokenizer_files
+from empatheia_jax import tiny
 from empatheia_jax.core.tokenizer import Tokenizer, contains_any
 from empatheia_jax.errors import UserError
 
@@ -231,3 +232,12 @@ def test_the_smollm2_tokenizer_equals_the_librarys_own(tmp_path):
 def test_the_first_of_several_stop_strings_is_found():
     assert contains_any("abc###def\n", ["\n", "###"]) == 3
     assert contains_any("abc", ["x"]) is None
+
+
+@pytest.mark.parametrize("text", ["\ud800 hi", "an invalid byte: \udcff"])
+def test_what_is_no_character_is_one_line(text):
+    tokenizer = tiny.tokenizer()
+    for encode in (tokenizer.encode, lambda text: tokenizer.encode_parts([("hi ", True), (text, False)])):
+        with pytest.raises(UserError, match="lone surrogate .*, which is no character") as caught:
+            encode(text)
+        assert "\n" not in str(caught.value)

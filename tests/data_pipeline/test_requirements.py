@@ -105,6 +105,24 @@ def test_a_run_that_lacks_nothing_says_so_and_on_how_many_devices_it_can_go(tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        (
+            {"lora.targets": "q_proj,word"},
+            "lora.targets: 'word' matches no linear map of the model; expected names out of ",
+        ),
+        ({"joint.group_rates": "no.such.*=2"}, "stage joint: group_rates names 'no.such.*'"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_said_by_the_check(tmp_path, changes, said):
+    config = debug.get_config()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError) as caught:
+        requirements.check(config, str(tmp_path / "run"), [], {})
+    assert str(caught.value).startswith(said) and "\n" not in str(caught.value)
+
+
 def test_features_are_asked_for_by_the_stages_that_read_them(tmp_path, monkeypatch):
     tree = small_tree(tmp_path / "set")
     marks = dict.fromkeys(

@@ -85,7 +85,7 @@ def test_weights_without_a_table_ask_for_a_recording(tmp_path):
         speak(0.0, CHILD, speaker=FakeSpeaker(voices=()))
     with pytest.raises(UserError, match="no recording for profile"):
         speak(0.0, CHILD, speaker=FakeSpeaker(voices=()), folder=tmp_path)
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="networks.voices=.*: no such folder"):
         Voices(FakeSpeaker(voices=()), tmp_path / "none")
 
 

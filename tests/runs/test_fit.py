@@ -11,6 +11,7 @@ from empatheia_jax import assemble
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.runs import fit
+from empatheia_jax.runs.integrity import write_record
 from empatheia_jax.settings import STAGES, resolve
 from tests.runs import folders
 
@@ -42,6 +43,8 @@ SEEN = {
     "data.phonemes": (32, ("content", "joint")),
     "data.quarantine_limit": (0.5, ()),
     "data.workers": (1, ()),
+    "networks.voices": ("voices", ()),
+    "data.expression": ("mirror", ()),
     "networks.remat": ("full", ()),
     "decoding.temperature": (0.0, ()),
     "log_every": (7, ()),
@@ -114,6 +117,16 @@ def test_a_run_of_an_earlier_version_lacks_a_key_and_goes_on_as_it_was(tmp_path)
     del values["bridge"]["width"]
     with pytest.raises(UserError, match="bridge.width"):
         resolve(values)
+
+
+def test_keys_that_counted_in_an_earlier_version_are_passed_over(tmp_path):
+    wanted = {"bridge.width": 8}
+    earlier = {**wanted, "networks.voices": "", "data.expression": "empathic"}
+    fit.require_same(tmp_path, earlier, {**wanted})
+    assert fit.known_as(tmp_path, wanted) == fit.digest(wanted)
+    write_record(tmp_path / "run.json", {"fingerprint": earlier, "metadata": {}, "versions": {}})
+    assert fit.known_as(tmp_path, wanted) == fit.digest(earlier)
+    assert fit.known_as(tmp_path, {"bridge.width": 9}) == fit.digest({"bridge.width": 9})
 
 
 def test_a_run_is_used_on_the_devices_that_are_here(tmp_path):

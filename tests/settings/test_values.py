@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import math
+import operator
 import typing
 from pathlib import Path
 
 import pytest
+from ml_collections import config_flags
 
 import launch
 from configs import common, debug, drawn_face, joint, quickstart
@@ -154,6 +157,7 @@ WRONG = {
     "coe.group_rates=core.*": "GLOB=FACTOR",
     "coe.group_rates=core.*=slow": "GLOB=FACTOR",
     "coe.group_rates=core.*=-1": "at least 0",
+    "coe.group_rates=core.*=1e300": "float32 holds",
     "seed=4294967296": "less than 2^31",
     "name=../../x": "plain name",
     "name=": "plain name",
@@ -170,6 +174,15 @@ WRONG = {
     "mesh.fsdp=-1": "only one axis",
     "mesh.tensor=0": "at least 1",
     "decoding.top_p=0": "above 0",
+    "decoding.temperature=1e38": "at most 100",
+    "decoding.repetition_penalty=0.001": "at least 0.01",
+    "decoding.guidance=1e6": "at most 100",
+    "decoding.no_repeat_ngram=1": "at least 2",
+    "decoding.response_tokens=1025": "at most data.max_length=1024",
+    "decoding.max_new_tokens=65536": "at most data.max_length=1024",
+    "networks.voices=gs://bucket/voices": "a path of this machine",
+    f"networks.llm={'x' * 256}": "a path of this machine",
+    f"data.path={'x/' * 2100}": "a path of this machine",
     "decoding.style_blend=1.5": "at most 1",
 }
 
@@ -179,6 +192,40 @@ def test_a_value_outside_its_set_is_one_line_that_says_what_is_allowed(override)
     lines = refused("joint", *override.split(" "))
     assert len(lines) == 1 and WRONG[override] in lines[0] and "; expected " in lines[0]
     assert lines[0].startswith((f"{override.partition('=')[0]}=", f"{override.partition('.')[0]}.batch="))
+
+
+BEYOND_FLOAT32 = [1e39, 1e-39, -1e300, 10**400, 10**6000]
+ODD = ["", "word", "x" * 100_000, "\ud800", "\0", [], ["a"], (1, 2), {}, {"a": 1}, b"x", None, True, 2.5, object()]
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_value_of_any_type_is_read_or_refused_in_lines_that_have_an_end(name):
+    given = importlib.import_module(f"configs.{name}").get_config().to_dict()
+    for key, value in itertools.product(settings.keys(BLOCKS[name]), ODD + BEYOND_FLOAT32):
+        try:
+            settings.read(BLOCKS[name], replaced(given, key.split("."), value))
+        except UserError as error:
+            lines = str(error).splitlines()
+            assert any(key.rpartition(".")[2] in line for line in lines), key
+            assert all(len(line) < 600 for line in lines), key
+        else:
+            assert value not in BEYOND_FLOAT32, key
+
+
+def replaced(values: dict, path: list[str], value: object) -> dict:
+    name, *rest = path
+    return values | {name: replaced(values[name], rest, value) if rest else value}
+
+
+@pytest.mark.parametrize("key", ["decoding.style_blend", "coe.warmup"])
+def test_what_may_be_none_can_be_said_to_be_none(key):
+    config = ["launch.py", "--config=configs/joint.py:pipeline", "--config.coe.steps=50"]
+    read = operator.attrgetter(key)
+    nothing, something = f"--config.{key}=None", f"--config.{key}=1"
+    given, found = parse([*config, something, nothing])
+    assert read(found) == (5 if key == "coe.warmup" else None)
+    assert config_flags.get_override_values(given["config"])[key] is None
+    assert read(parse([*config, nothing, something])[1]) == 1
 
 
 def test_all_that_is_wrong_is_said_at_once():
