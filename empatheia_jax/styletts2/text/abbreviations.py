@@ -236,7 +236,7 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         rf"(?P<name>\b(?:on|at|of|from|to|near|along|down|up|off|in|and)\s+(?:{_CAPITAL}\s+|\d+(?:st|nd|rd|th)\s+)+)"
-        r"(?P<kind>St|Ave|Blvd|Rd|Ln)\b(?P<stop>\.?)(?!\w)",
+        r"(?P<kind>St|Ave|Blvd|Rd|Ln|Dr(?!\.?\s+[A-Z]))\b(?P<stop>\.?)(?!\w)",
         _street,
     ),
     rule(

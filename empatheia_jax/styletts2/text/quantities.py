@@ -109,6 +109,10 @@ _COUNTED = re.compile(
 _DIVIDED = (
     r"(?:splits?|chances?|odds|custody|rule|deal|mix|thing|share|shot|situation|relationship|partnership|partners)"
 )
+# "5/4 hours", "7/4 time", "3/2 of it", "5/4 + 1" are no dates.
+_MEASURED = re.compile(
+    r"\s?(?:(?:of|in|inch|inches|cups?|miles?|hours?|days?|weeks?|months?|years?|times?|pounds?|ounces?|pints?|lit[er]{2}s?)\b|[-+*^])"
+)
 _HEAT = re.compile(
     r"\b(?:temp|temps|temperature|fever|oven|bake|outside|degrees|weather|heat|heatwave|preheat|thermostat)\b", re.I
 )
@@ -156,6 +160,8 @@ def _of_two(match: re.Match[str]) -> str:
         return f"{cardinal(top)} out of {cardinal(bottom)}"
     if not 2 <= bottom <= 100 or top == 0 or top > bottom * 20:
         return f"{whole or ''} {cardinal(top)} over {cardinal(bottom)}".strip()
+    if whole is None and bottom < top <= 12 and not _MEASURED.match(following):
+        return f"{MONTHS[top - 1]} {ordinal(bottom)}"  # people write dates like this, and no improper fractions
     said = _fraction(top, bottom)
     if whole:
         return f"{cardinal(int(whole))} and {'a ' + said[4:] if top == 1 else said}"

@@ -220,7 +220,10 @@ RULES: tuple[Rule, ...] = (
         re.I | re.X,
     ),
     rule(rf"(?<![\w.,$€£/:#-]){_SERVICE}(?:\s?/\s?{_SERVICE})+(?![\w:/]|-\d|[.,]\d)", _alternatives),
-    rule(rf"(?<![\w.,$€£/:#-]){_SERVICE}(?:(?:, or |, and |, | or | and ){_SERVICE})+(?![\w:/]|-\d|[.,]\d)", _list),
+    rule(
+        rf"(?<![\w.,$€£/:#-]){_SERVICE}(?:(?:, or |, and |, not |, | or | and | not ){_SERVICE})+(?![\w:/]|-\d|[.,]\d)",
+        _list,
+    ),
     rule(rf"(?<![\w.,$€£/:#-]){_SERVICE}(?![\w:/]|-\d|[.,]\d)", _helpline),
     rule(
         r"(?P<before>\b(?:PIN|OTP|passcode|password|code|account|confirmation|reference|tracking|case|order|ticket|flight|zip"
