@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from converters.formats.source import Source
@@ -241,21 +242,26 @@ def _integers_for_floats(chosen, manifest, abstract: Mapping[str, Any]) -> Itera
 _AT_ONCE = 1 << 20
 
 
-def _read_finite(source: Source, key: str) -> np.ndarray:
-    """A tensor. Raises UserError where it holds a number that is not finite."""
+def _read_finite(source: Source, key: str, dtype: np.dtype) -> np.ndarray:
+    """A tensor. Raises UserError where it holds a number that is not finite, or would not be in `dtype` or in float32."""
     value = source.read(key)
-    if _is_float(value.dtype):
-        flat = value.reshape(-1)
-        for begin in range(0, flat.size, _AT_ONCE):
-            some = flat[begin : begin + _AT_ONCE]
-            if some.dtype.name == "bfloat16":  # by its bits, which is many times faster than by its arithmetic
-                broken = bool(((some.view(np.uint16) & 0x7F80) == 0x7F80).any())
-            else:
-                broken = not np.isfinite(some if some.dtype.kind == "f" else some.astype(np.float32)).all()
-            if broken:
-                raise UserError(
-                    f"{source}: {key} holds NaN or infinite numbers; the file is damaged, or its training failed"
-                )
+    if not _is_float(value.dtype):
+        return value
+    largest = min(float(ml_dtypes.finfo(kind).max) for kind in (dtype, np.float32) if _is_float(kind))
+    shrinks = float(ml_dtypes.finfo(value.dtype).max) > largest
+    flat = value.reshape(-1)
+    for begin in range(0, flat.size, _AT_ONCE):
+        some = flat[begin : begin + _AT_ONCE]
+        if some.dtype.name == "bfloat16":  # by its bits, which is many times faster than by its arithmetic
+            broken = bool(((some.view(np.uint16) & 0x7F80) == 0x7F80).any())
+        else:
+            broken = not np.isfinite(some if some.dtype.kind == "f" else some.astype(np.float32)).all()
+        if broken:
+            raise UserError(
+                f"{source}: {key} holds NaN or infinite numbers; the file is damaged, or its training failed"
+            )
+        if shrinks and np.abs(some if some.dtype.kind == "f" else some.astype(np.float32)).max() > largest:
+            raise UserError(f"{source}: {key} holds numbers beyond ±{largest:.3g}, the largest of {dtype}")
     return value
 
 
@@ -263,7 +269,7 @@ def _read_group(source: Source, group: _Group, keys_of_slots, dtype: np.dtype, w
     """Target number `wanted` of a group; one source tensor (or one packed set) is held at a time."""
     result = None
     for slot, keys in zip(group.slots, keys_of_slots):
-        value = group.row.transform.to_target([_read_finite(source, key) for key in keys])[wanted]
+        value = group.row.transform.to_target([_read_finite(source, key, dtype) for key in keys])[wanted]
         if result is None:
             result = np.empty(group.stack + value.shape, dtype)
         result[slot.position] = value

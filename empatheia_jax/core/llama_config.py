@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from empatheia_jax.errors import UserError
@@ -15,7 +16,7 @@ BOOKKEEPING = frozenset(
     initializer_range is_decoder is_encoder_decoder label2id max_length model_type output_attentions
     output_hidden_states pad_token_id prefix problem_type return_dict sep_token_id task_specific_params
     tokenizer_class torch_dtype transformers_version transformers.js_config use_cache decoder_start_token_id
-    add_cross_attention max_window_layers max_sequence_length unsloth_version is_llama_config rope_interleaved
+    add_cross_attention max_window_layers max_sequence_length unsloth_version is_llama_config
     """.split()  # noqa: SIM905
 )
 _ARCHITECTURE = frozenset(
@@ -23,6 +24,7 @@ _ARCHITECTURE = frozenset(
     vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
     max_position_embeddings rms_norm_eps rope_theta rope_scaling rope_parameters hidden_act tie_word_embeddings
     attention_bias mlp_bias attention_dropout pretraining_tp sliding_window use_sliding_window layer_types
+    rope_interleaved
     """.split()  # noqa: SIM905
 )
 # family: (bias on q, k, v; bias on the output projection; norm on q and k), where the format does not say
@@ -87,6 +89,7 @@ class LlamaConfig:
             raise UserError(f"config of type {family}: fields not implemented: {', '.join(unknown)}")
         _require(source, "hidden_act", ("silu", "swish"))
         _require(source, "pretraining_tp", (1, None))
+        _require(source, "rope_interleaved", (False, None))
         for key in ("attention_bias", "mlp_bias", "tie_word_embeddings", "use_sliding_window"):
             if not isinstance(source.get(key), bool | None):
                 raise UserError(f"{key}={source[key]!r:.40} is neither true nor false")
@@ -106,8 +109,8 @@ class LlamaConfig:
         if rope and source.get("rope_scaling") and _kind_of_rope(rope) != _kind_of_rope(source["rope_scaling"]):
             raise UserError(f"config of type {family}: rope_parameters says another thing than rope_scaling")
         theta = source.get("rope_theta", rope.get("rope_theta", 10000.0))
-        if isinstance(theta, str | bool):
-            raise UserError(f"rope_theta={theta!r:.40} is no number")
+        if isinstance(theta, bool) or not isinstance(theta, int | float) or not 0 < theta < math.inf:
+            raise UserError(f"rope_theta={theta!r:.40} is no number above 0")
         heads, hidden = needed("num_attention_heads"), needed("hidden_size")
         qkv_bias, output_bias, qk_norm = _FAMILIES[family]
         if source.get("attention_bias") is not None and family in ("llama", "qwen3"):
@@ -163,8 +166,8 @@ def _window(source: dict, family: str) -> int | None:
         raise UserError(f"layer_types {found} is not implemented; expected full_attention or sliding_attention")
     if family.startswith("qwen") and source.get("max_window_layers", 0):
         raise UserError("use_sliding_window with max_window_layers > 0 mixes kinds of layers; only one is implemented")
-    if family == "llama" and source.get("sliding_window") is not None:
+    if family == "llama" and (kinds or source.get("sliding_window") is not None):
         raise UserError(
-            "sliding_window in a config of type llama is not implemented; the reference takes no notice of it"
+            "a sliding_window in a config of type llama is not implemented; the reference takes no notice of it"
         )
     return source.get("sliding_window", 4096 if family == "mistral" else None)

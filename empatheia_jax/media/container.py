@@ -82,7 +82,7 @@ def require_codec(path: Path, stream: av.stream.Stream, known: str) -> None:
 def check_headers(path: Path, file: BinaryIO) -> None:
     """Compares what a file's headers say with the file: decoders take a truncated wav for a short one.
 
-    Knows RIFF (wav, avi), RF64, W64, AIFF, ISO media (mp4, m4a, mov) and Matroska; others are not judged.
+    Knows RIFF (wav, avi), RF64, W64, AIFF, CAF, AU, Ogg, ISO media (mp4, m4a, mov) and Matroska; others are not judged.
 
     Raises:
         UserError: bytes are missing, or the header of a PCM wav contradicts itself.
@@ -140,7 +140,38 @@ def _promised(file: BinaryIO, found: int) -> int | None:
         return _boxes_end(file, found)
     if head[:4] == b"\x1a\x45\xdf\xa3":
         return _segment_end(file)
+    if head[:4] == b".snd":  # AU
+        begin, size = struct.unpack(">II", head[4:12].ljust(8, b"\0"))
+        return begin + size if size < _UNKNOWN_SIZE else None
+    if head[:4] == b"caff":
+        return _caf_end(file, found)
+    if head[:4] == b"OggS":
+        return _pages_end(file, found)
     return None
+
+
+def _caf_end(file: BinaryIO, found: int) -> int:
+    """Where the last chunk of a CAF file ends, as far as the chunks say."""
+    place = 8
+    while place + 12 <= found:
+        file.seek(place + 4)
+        size = int.from_bytes(file.read(8), "big", signed=True)
+        if size < 0:  # the samples, to the end of the file
+            return place
+        place += 12 + size
+    return place
+
+
+def _pages_end(file: BinaryIO, found: int) -> int:
+    """Where the last page of an Ogg file ends."""
+    place = 0
+    while place + 27 <= found:
+        file.seek(place)
+        head = file.read(27)
+        if head[:4] != b"OggS":
+            return place
+        place += 27 + head[26] + sum(file.read(head[26]))
+    return place
 
 
 def _wav_data_end(file: BinaryIO, found: int) -> int:

@@ -168,6 +168,19 @@ def test_a_number_that_is_not_finite_is_refused(dtype, number):
         interpreter.load(source, TABLE, model())
 
 
+@pytest.mark.parametrize(
+    "found, wanted, number",
+    [(np.float64, None, 1e300), (np.float32, "float16", 1e5), (ml_dtypes.bfloat16, "float16", -1e38)],
+)
+def test_a_number_that_the_weights_cannot_hold_is_refused(found, wanted, number):
+    source = {key: value.astype(found) for key, value in checkpoint().items()}
+    wanted = None if wanted is None else np.dtype(wanted)
+    assert interpreter.load(source, TABLE, model(), wanted).keys() == model().keys()
+    source["layers.1.fc.weight"].reshape(-1)[-1] = number
+    with pytest.raises(UserError, match=r"layers\.1\.fc\.weight holds numbers beyond ±"):
+        interpreter.load(source, TABLE, model(), wanted)
+
+
 def test_prefixes_are_spellings():
     rows = Table(prefixed([Row("w.{i}", "w.{i}")], "model.", ""))
     abstract = {"w.0": np.empty(2)}

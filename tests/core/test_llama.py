@@ -191,6 +191,11 @@ def test_half_precision_keeps_logits_in_float32(model, ids):
         ),
         ({"sliding_window": 4096}, "sliding_window"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types"),
+        ({"layer_types": ["sliding_attention"]}, "sliding_window"),
+        ({"rope_interleaved": True}, "rope_interleaved"),
+        ({"rope_theta": 0}, "rope_theta"),
+        ({"rope_theta": None}, "rope_theta"),
+        ({"rope_theta": float("inf")}, "rope_theta"),
     ],
 )
 def test_a_config_that_is_not_implemented_is_refused_by_name(change, says):

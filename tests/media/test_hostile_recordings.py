@@ -53,10 +53,11 @@ def test_a_recording_shorter_than_its_header_says_is_truncated(tmp_path):
         (tmp_path / "half.wav").write_bytes(blob[: int(share * len(blob))])
         assert "truncated" in refusal(read_audio, tmp_path / "half.wav", 16_000)
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, 64_000)
-    for kind in ("flac", "aiff", "rf64", "w64"):
-        soundfile.write(tmp_path / f"a.{kind}", samples, 16_000, format=kind)
+    for kind, rate in {**dict.fromkeys(("flac", "aiff", "rf64", "w64", "caf", "au"), 16_000), "ogg": 48_000}.items():
+        form = {"format": kind, "subtype": "OPUS" if kind == "ogg" else "PCM_16"}
+        soundfile.write(tmp_path / f"a.{kind}", samples, rate, **form)
         blob = (tmp_path / f"a.{kind}").read_bytes()
-        assert len(read_audio(tmp_path / f"a.{kind}", 16_000)) == 64_000
+        assert len(read_audio(tmp_path / f"a.{kind}", rate)) == 64_000
         (tmp_path / f"half.{kind}").write_bytes(blob[: int(0.93 * len(blob))])
         refusal(read_audio, tmp_path / f"half.{kind}", 16_000)
     blob = film(tmp_path / "a.mp4").read_bytes()
