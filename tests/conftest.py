@@ -61,7 +61,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 # Shapes in signatures are checked wherever a network is called, so that a wrong axis fails where it happens.
-ROOMS = ("nn", "core", "encoders", "bridge")
+ROOMS = ("nn", "core", "encoders", "bridge", "styletts2", "dreamtalk", "baselines", "training")
 import tests.shapes  # noqa: E402  it imports JAX, which reads the variables above when it is imported
 
 install_import_hook(

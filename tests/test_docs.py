@@ -18,9 +18,9 @@ PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md")
 ROOMS = ("empatheia_jax", "converters", "evaluation", "data_pipeline", "configs", "benchmarks")
 FULL = {
     "docs/architecture.md": 30,
-    "docs/paper.md": 90,
-    "docs/dialogue.md": 8,
-    "docs/evaluation.md": 8,
+    "docs/paper.md": 80,
+    "docs/dialogue.md": 4,
+    "docs/evaluation.md": 4,
 }  # at least so many names
 PATH = re.compile(r"`([\w./]+\.py)(?:::\w+|:[\w-]+)?`")
 NAME = re.compile(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?:\(.*?\))?`")

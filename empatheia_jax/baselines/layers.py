@@ -93,7 +93,7 @@ class Attention(nnx.Module):
         self,
         x: Float[Array, "B Q D"],
         source: Float[Array, "B K D"],
-        valid: Bool[Array, "B Q_or_1 K"],
+        valid: Bool[Array, "#B #Q K"],
     ) -> tuple[Float[Array, "B Q D"], Float[Array, "B Q K"]]:
         """What is read, and the scores before softmax as means over heads."""
 
@@ -131,7 +131,7 @@ class FeedForward(nnx.Module):
         self.up = Convolution(width, filter_width, causal, rngs=rngs, **kinds)
         self.down = Convolution(filter_width, width, causal, rngs=rngs, **kinds)
 
-    def __call__(self, x: Float[Array, "B L D"], kept: Float[Array, "B L 1"]) -> Float[Array, "B L D"]:
+    def __call__(self, x: Float[Array, "B L D"], kept: Float[Array, "#B #L 1"]) -> Float[Array, "B L D"]:
         return jax.nn.relu(self.down(jax.nn.relu(self.up(x * kept)) * kept))
 
 
@@ -174,9 +174,9 @@ class DecoderLayer(nnx.Module):
         self.feed = FeedForward(width, filter_width, True, **kinds)
 
     def __call__(
-        self, x: Float[Array, "B T D"], *sources: tuple[Float[Array, "B K D"], Bool[Array, "B K"]]
-    ) -> tuple[Float[Array, "B T D"], Float[Array, "B T K"]]:
-        """States, and the scores of the last source."""
+        self, x: Float[Array, "B T D"], *sources: tuple[Float[Array, "B _ D"], Bool[Array, "B _"]]
+    ) -> tuple[Float[Array, "B T D"], Float[Array, "B T _"]]:
+        """States, and the scores of the last source; sources differ in length."""
         y, before = self.norm_attention(x), jnp.tril(jnp.ones((1, x.shape[1], x.shape[1]), bool))
         x = x + self.attention(y, y, before)[0]
         scores = jnp.zeros((x.shape[0], x.shape[1], 0), x.dtype)
@@ -195,9 +195,9 @@ class Decoder(nnx.Module):
         self.norm = Norm(width, **kinds)
 
     def __call__(
-        self, x: Float[Array, "B T D"], *sources: tuple[Float[Array, "B K D"], Bool[Array, "B K"]]
-    ) -> tuple[Float[Array, "B T D"], Float[Array, "B T K"]]:
-        """States, and the scores of the last source."""
+        self, x: Float[Array, "B T D"], *sources: tuple[Float[Array, "B _ D"], Bool[Array, "B _"]]
+    ) -> tuple[Float[Array, "B T D"], Float[Array, "B T _"]]:
+        """States, and the scores of the last source; sources differ in length."""
         x = self.project(x)
         x, scores = self.layer(x + timing(x.shape[1], x.shape[2]).astype(x.dtype), *sources)
         return self.norm(x), scores
@@ -217,7 +217,7 @@ class WordByWord(nnx.Module):
     def log_probabilities(
         self, memory: Memory, states: Float[Array, "B T D"], scores: Float[Array, "B T S"]
     ) -> Float[Array, "B T V"]:
-        """Of the next word."""
+        """Log probabilities of the next word."""
         return jax.nn.log_softmax(self.head(states), axis=-1)
 
 

@@ -84,7 +84,7 @@ class EncoderLayer(nnx.Module):
         self.norm_mlp = layer_norm(config.width, rngs=rngs, **dtypes)
         self.mlp = Mlp(config, rngs=rngs, **dtypes)
 
-    def __call__(self, x, mask):
+    def __call__(self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Float[Array, "B T D"]:
         y = self.norm_attention(x)
         x = x + self.attention(y, y, mask)
         return x + self.mlp(self.norm_mlp(x))
@@ -101,7 +101,13 @@ class DecoderLayer(nnx.Module):
         self.norm_mlp = layer_norm(config.width, rngs=rngs, **dtypes)
         self.mlp = Mlp(config, rngs=rngs, **dtypes)
 
-    def __call__(self, x, mask, source, source_mask):
+    def __call__(
+        self,
+        x: Float[Array, "B Q D"],
+        mask: Bool[Array, "B Q"],
+        source: Float[Array, "B S D"],
+        source_mask: Bool[Array, "B S"],
+    ) -> Float[Array, "B Q D"]:
         y = self.norm_attention(x)
         x = x + self.attention(y, y, mask)
         x = x + self.cross(self.norm_cross(x), source, source_mask)
@@ -170,7 +176,7 @@ class Gaussian(nnx.Module):
             raise TypeError("the map to the log variance has no bias to start from")
         bias[...] = jnp.full((latent,), FIRST_LOG_VARIANCE, param_dtype)
 
-    def __call__(self, x: Float[Array, "*B D"], key: Array | None):
+    def __call__(self, x: Float[Array, "*B D"], key: Array | None) -> tuple[Float[Array, "*B L"], Float[Array, "*B"]]:
         mean = self.mean(x).astype(jnp.float32)
         # With KL weight 0 (the paper's letter) nothing holds the variance up; the clip keeps exp() finite either way.
         log_variance = jnp.clip(self.log_variance(x).astype(jnp.float32), -20.0, 10.0)

@@ -45,15 +45,15 @@ class KVCache:
     def separate(self) -> KVCache:
         """The same cache with one array per layer. Layers are then chosen by Python integers.
 
-        Of a single row the axis of the rows is left out: with an axis of size one, XLA for CPUs writes a token once for attention
-        and once for the next step, and copies the cache for each.
+        With a single row, the axis of the rows is left out: with an axis of size 1, XLA for CPUs writes a token once for
+        attention and once for the next step, and copies the cache for each.
         """
         single = self.valid.shape[0] == 1
         k, v = (tuple(each[0] if single else each for each in part) for part in (self.k, self.v))
         return replace(self, k=k, v=v)
 
     def write(self, layer: int | Int[Array, ""], k: Float[Array, "b t k h"], v: Float[Array, "b t k h"]) -> KVCache:
-        """With the keys and values of further tokens in the next slots of one layer; `index` and `valid` stay."""
+        """The cache with keys and values of further tokens in the next slots of one layer; `index` and `valid` stay."""
 
         def put(store, new, slots: int):
             """`slots`: the axis of the slots, from behind."""

@@ -149,7 +149,7 @@ class Animator:
     def style_of(self, clip: Float[np.ndarray, "frames C"] | None) -> Float[np.ndarray, " D"]:
         """Style code of an expression clip at 25 fps: the target of Empatheia's stage 3 (and its S^v).
 
-        Of a clip longer than the encoder reads, the beginning counts. None is the null style.
+        Of a clip that is longer than the encoder reads, only the beginning is used. None means the null style.
 
         Raises:
             UserError: the clip is empty, not finite, or of another width.

@@ -22,7 +22,7 @@ class TailMLP(nnx.Module):
         self.linear2 = nnx.Linear(dim // 2, dim // 2, **options)
         self.linear3 = nnx.Linear(dim // 2, out, **options)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "*N D"]) -> Float[Array, "*N O"]:
         return self.linear3(jax.nn.relu(self.linear2(jax.nn.relu(self.linear1(x)))))
 
 

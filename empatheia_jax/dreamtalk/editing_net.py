@@ -22,11 +22,11 @@ class ConvNorm(nnx.Module):
         self.conv = layers.conv(in_channels, out_channels, size, padding=size // 2, **options)
         self.norm = layers.LayerNorm2d(out_channels, config.norm_eps, **options)
 
-    def finish(self, x: Array) -> Array:
+    def finish(self, x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
         """What follows the convolution."""
         return jax.nn.leaky_relu(self.norm(x), self.slope)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "N H W I"]) -> Float[Array, "N H W O"]:
         return self.finish(self.conv(x))
 
 

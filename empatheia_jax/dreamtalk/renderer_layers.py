@@ -165,7 +165,7 @@ def flow_to_deformation(flow: Float[Array, "B h w 2"]) -> Float[Array, "B h w 2"
     return jnp.asarray(np.stack([x, y], axis=-1), flow.dtype) + 2 * flow / jnp.asarray(scale, flow.dtype)
 
 
-def sample_bilinear(image: Float[Array, "B H W C"], grid: Float[Array, "B h w 2"]) -> Float[Array, "B h w C"]:
+def sample_bilinear(image: Float[Array, "#B H W C"], grid: Float[Array, "B h w 2"]) -> Float[Array, "B h w C"]:
     """Bilinear sampling at grid positions (x, y) in [-1, 1], pixel *edges* at ±1 (align_corners=False), zeros outside.
 
     `image` may have a batch of 1 that all grids share.
@@ -195,7 +195,7 @@ def sample_bilinear(image: Float[Array, "B H W C"], grid: Float[Array, "B h w 2"
     return top * (1 - below) + bottom * below
 
 
-def warp(image: Float[Array, "B H W C"], deformation: Float[Array, "N h w 2"]) -> Float[Array, "N H W C"]:
+def warp(image: Float[Array, "#B H W C"], deformation: Float[Array, "B h w 2"]) -> Float[Array, "B H W C"]:
     """Warps an image by a deformation of any smaller size.
 
     The grid is enlarged with one convention (edges at ±1) although it was built with the other (centres at ±1), so zero

@@ -65,8 +65,8 @@ def denoiser_loss(
     batch: MotionBatch,
     key: Array | None,
     *,
-    null_probability: float,
-    velocity_weight: float = 0.0,
+    null_probability: float | Float[Array, ""],
+    velocity_weight: float | Float[Array, ""] = 0.0,
     coefficient_weight: Float[Array, " C"] | float = 1.0,
 ) -> dict[str, Sum]:
     """Loss of one batch at random steps t ~ U{1 … T}: `loss`, and its parts `x0` and `velocity`.

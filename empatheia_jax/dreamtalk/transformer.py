@@ -100,7 +100,14 @@ class FeedForward(nnx.Module):
         self.linear1 = nnx.Linear(dim, hidden, **options)
         self.linear2 = nnx.Linear(hidden, dim, **options)
 
-    def __call__(self, x: Array, style: Array | None = None, *, rate: float = 0.0, key: Array | None = None) -> Array:
+    def __call__(
+        self,
+        x: Float[Array, "... T D"],
+        style: Float[Array, "... D"] | None = None,
+        *,
+        rate: float = 0.0,
+        key: Array | None = None,
+    ) -> Float[Array, "... T D"]:
         return self.linear2(dropout(jax.nn.relu(self.linear1(x)), rate, key))
 
 
@@ -131,7 +138,7 @@ class DynamicFeedForward(nnx.Module):
 
     def __call__(
         self, x: Float[Array, "... T D"], style: Float[Array, "... D"], *, rate: float = 0.0, key: Array | None = None
-    ) -> Array:
+    ) -> Float[Array, "... T D"]:
         weights = self.mixture(style)
         kernel = jnp.einsum("...k,kio->...io", weights, self.kernel[...].astype(self.dtype))
         bias = weights @ self.bias[...].astype(self.dtype)

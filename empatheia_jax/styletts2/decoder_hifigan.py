@@ -75,5 +75,5 @@ class HiFiGANDecoder(SpeechDecoder):
     def excitation(
         self, source: Float[Array, "B 600*F 1"], lengths: Int[Array, " B"] | None
     ) -> Float[Array, "B 600*F 1"]:
-        """The source as it is."""
+        """The excitation: here the source itself, unchanged."""
         return source

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
@@ -241,11 +241,12 @@ class Speaker:
 
     # --- targets of the bridge ----------------------------------------------------------------------------------
 
-    def content_frames(self, token_ids: Int[np.ndarray, " T_ph"], *, bert: bool = False) -> Float[np.ndarray, "T_ph C"]:
+    def content_frames(self, token_ids: Shaped[np.ndarray, ...], *, bert: bool = False) -> Float[np.ndarray, "T_ph C"]:
         """The text encoder's frames (512): what stage 2 learns to produce.
 
         Args:
-            token_ids: may hold several pieces, as `Speech.token_ids` does; each is encoded by itself, as it is spoken.
+            token_ids: (T_ph,), whole numbers. Those of several pieces, as in `Speech.token_ids`, are encoded piece by piece, as
+                they are spoken.
             bert: the projected PL-BERT states (512) beside them, from which durations, pitch and energy are predicted.
 
         Raises:
@@ -303,7 +304,7 @@ class Speaker:
         text: str,
         *,
         voice: str | Voice | None = None,
-        style: Float[np.ndarray, " 256"] | None = None,
+        style: Shaped[np.ndarray, ...] | None = None,
         content: Float[np.ndarray, "T_ph C"] | None = None,
         content_share: float = 1.0,
         sampling: Sampling | None = None,
@@ -317,7 +318,7 @@ class Speaker:
         Args:
             text: English, or phonemes with `ipa`.
             voice: a name, a mixture 'a:0.7+b:0.3', or a `Voice`; default: the first of the table.
-            style: a style vector instead: 128 acoustic, then 128 prosodic values. A `voice` beside it gives only
+            style: a style vector (256,) instead: 128 acoustic, then 128 prosodic values. A `voice` beside it gives only
                 speed and pitch.
             content: frames in place of the text encoder's, for all T_ph tokens of the text (`token_ids`); twice as wide,
                 their second half takes the place of the projected PL-BERT states (`content_frames(…, bert=True)`).

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from empatheia_jax.nn.programs import Program
 from empatheia_jax.styletts2.durations import MAX_FRAMES
@@ -52,7 +52,7 @@ class Buckets:
         return size
 
 
-def source_noise(seed: Int[Array, ""], index: Int[Array, " B"], frames: int) -> Float[Array, "B samples 9"]:
+def source_noise(seed: Integer[Array, ""], index: Int[Array, " B"], frames: int) -> Float[Array, "B samples 9"]:
     """Standard normal noise for the harmonic source, drawn frame by frame: padding does not change what a frame gets."""
 
     def row(number):

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jaxtyping import Array, Bool, Float
 from tqdm import tqdm
 
 from empatheia_jax import weights
@@ -73,7 +74,7 @@ class Masked(nnx.Module):
         self.tower = Wav2Vec2(config, rngs=rngs)
         self.head = Linear(config.width, BANDS, axes=("embed", None), use_bias=True, rngs=rngs)
 
-    def loss(self, wave, rows, mask) -> Pair:
+    def loss(self, wave: Float[Array, "B S"], rows: Float[Array, "B T M"], mask: Bool[Array, "B T"]) -> Pair:
         """Absolute error at the masked frames; the sound itself is silenced there, before any convolution."""
         hidden = jnp.repeat(mask, 320, axis=1)
         hidden = jnp.pad(hidden, ((0, 0), (0, wave.shape[1] - hidden.shape[1])))
@@ -90,7 +91,7 @@ class Expressions(nnx.Module):
         self.tower = ClipVision(config, rngs=rngs)
         self.head = Linear(config.width, EXPRESSION, axes=("embed", None), use_bias=True, rngs=rngs)
 
-    def loss(self, pixels, coefficients) -> Pair:
+    def loss(self, pixels: Float[Array, "B H W 3"], coefficients: Float[Array, "B E"]) -> Pair:
         """Squared error of coefficients in units of their spread over the set."""
         features = self.tower.patch_features(pixels, layer=-2).mean(axis=1)
         error = (self.head(features) - coefficients) ** 2

@@ -60,7 +60,9 @@ def mouth_shape(p: dict, a: dict) -> dict:
     return {"width": width, "upper": upper, "lower": lower, "jaw": jaw, "press": press, "pucker": pucker}
 
 
-def colour_at(p: dict, motion: Sequence | Array, x0: Plane, y0: Plane, pixel: float) -> tuple[Plane, Plane, Plane]:
+def colour_at(
+    p: dict, motion: Sequence | Array, x0: Plane, y0: Plane, pixel: float | Float[Array, ""]
+) -> tuple[Plane, Plane, Plane]:
     """Red, green and blue (0–1) of the picture at some places: pointwise, so that a single place will do.
 
     Args:
@@ -456,9 +458,9 @@ _PIXELS = _CHUNK * 128**2
 
 
 def draw_many(
-    identities: list[Identity], motion: Float[np.ndarray, "frames 73"], size: int = SIZE
+    identities: list[Identity], motion: Float[np.ndarray, "frames C"], size: int = SIZE
 ) -> UInt8[np.ndarray, "frames size size 3"]:
-    """One picture per pair of identity and row of coefficients."""
+    """One picture per pair of identity and row of C = 73 coefficients; another C is refused."""
     rows = np.asarray(motion, np.float32)
     if rows.ndim != 2 or rows.shape[1] != MOTION:
         raise UserError(
@@ -481,7 +483,7 @@ def draw_many(
 
 
 def draw(
-    identity: Identity, motion: Float[np.ndarray, "frames 73"], size: int = SIZE
+    identity: Identity, motion: Float[np.ndarray, "frames C"], size: int = SIZE
 ) -> UInt8[np.ndarray, "frames size size 3"]:
     """Draws a person through a motion, one picture per row of 73 coefficients (see `layout`)."""
     return draw_many([identity] * len(motion), motion, size)

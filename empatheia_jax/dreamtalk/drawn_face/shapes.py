@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Plane = Float[Array, "height width"]
+Plane = Float[Array, "*picture"]  # (height, width), or () where a program for one pixel is made of it (`shader`)
 
 
 def grid(size: int) -> tuple[Plane, Plane]:
@@ -65,7 +65,7 @@ def blob(x: Plane, y: Plane, cx, cy, rx, ry) -> Plane:
     return jnp.exp(-(((x - cx) / rx) ** 2) - ((y - cy) / ry) ** 2)
 
 
-def cover(distance: Plane, pixel: float, opacity=1.0, softness: float = 1.0) -> Plane:
+def cover(distance: Plane, pixel: float | Float[Array, ""], opacity=1.0, softness: float = 1.0) -> Plane:
     """The share of every pixel that a shape covers, from its signed distance."""
     return jnp.clip(0.5 - distance / (pixel * softness), 0.0, 1.0) * opacity
 

@@ -7,11 +7,11 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 
 def ssim(
-    a: Float[Array | np.ndarray, "B H W C"], b: Float[Array | np.ndarray, "B H W C"], span: float = 255.0
+    a: Num[Array | np.ndarray, "B H W C"], b: Num[Array | np.ndarray, "B H W C"], span: float = 255.0
 ) -> Float[Array, " B"]:
     """Mean SSIM per image: σ 1.5, population covariance, K1 0.01, K2 0.03, `span` the range of values.
 
