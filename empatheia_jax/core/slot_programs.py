@@ -61,12 +61,16 @@ def _layers(cache: KVCache, function, valid, index=None) -> KVCache:
     return KVCache(k, v, valid, cache.index if index is None else index)
 
 
-def admit(graph, state, rows: Rows, cache: KVCache, embeds, length, row, key, numbers):
-    """Reads a prompt, and puts its keys and values right before the slot that is written next."""
+def admit(graph, state, weights, rows: Rows, cache: KVCache, prefix: KVCache, embeds, length, row, key, numbers):
+    """Reads a prompt behind `prefix`, and puts the keys and values of both right before the slot that is written next."""
     model = nnx.merge(graph, state)
-    size = embeds.shape[1]
-    last, filled, position = model.prefill(embeds, length[None], 0)
+    size, before = embeds.shape[1], prefix.slots
+    if before:
+        last, filled, position = _read_behind(model, weights, prefix, embeds, length)
+    else:
+        last, filled, position = model.prefill(embeds, length[None], 0)
     shift = size - length
+    size += before
     begin = cache.index - size
 
     def put(store, new, rows, slots):
@@ -83,7 +87,7 @@ def admit(graph, state, rows: Rows, cache: KVCache, embeds, length, row, key, nu
     else:
         k, v = put(cache.k, filled.k, 1, 4), put(cache.v, filled.v, 1, 3)
     valid = jax.lax.dynamic_update_slice(
-        jnp.zeros(cache.slots, bool), jnp.arange(size) >= shift, (begin.astype(jnp.int32),)
+        jnp.zeros(cache.slots, bool), jnp.roll(filled.valid[0], shift), (begin.astype(jnp.int32),)
     )
     cache = replace(cache, k=k, v=v, valid=cache.valid.at[row].set(valid))
     values: dict[str, Any] = {
@@ -101,10 +105,56 @@ def admit(graph, state, rows: Rows, cache: KVCache, embeds, length, row, key, nu
     return replace(rows, **changed), cache
 
 
+def _read_behind(model, weights, prefix: KVCache, embeds, length):
+    """What `prefill` gives, of a prompt that goes on behind tokens which are read already."""
+    room = embeds.shape[1]
+    cache = _layers(
+        prefix,
+        lambda store, _, slots: jnp.pad(store, [(0, room if axis == slots else 0) for axis in range(store.ndim)]),
+        jnp.pad(prefix.valid, ((0, 0), (0, room))),
+    )
+    separate = isinstance(cache.k, tuple)
+    if separate:
+        cache = cache.separate()
+    position = prefix.valid.sum(axis=1, dtype=jnp.int32)
+    out = model(
+        embeds,
+        cache=cache,
+        positions=position[:, None] + jnp.arange(room)[None],
+        mask=jnp.arange(room)[None] < length,
+        weights=weights,
+    )
+    filled = out.cache
+    if separate:
+        k, v = (tuple(each[None] for each in part) for part in (filled.k, filled.v))
+        filled = replace(filled, k=k, v=v)
+    return out.hidden[:, length - 1], filled, position + length
+
+
+def read_prefix(graph, separate: bool, state, embeds, length) -> KVCache:
+    """The keys and values of tokens with which many prompts begin, for `admit`. separate: each layer's array by itself."""
+    filled = nnx.merge(graph, state).prefill(embeds, length[None], 0)[1]
+    return by_layers(filled) if separate else filled
+
+
+def by_layers(cache: KVCache) -> KVCache:
+    """The same with an array for each layer. Unlike `KVCache.separate` it keeps the axis of a single row, by which prompts and
+    chunks of other sizes find their rows.
+    """
+    return replace(cache, k=tuple(cache.k), v=tuple(cache.v))
+
+
+def _likeliest(logits: Float[Array, "b v"]) -> Int[Array, " b"]:
+    """The first of the highest, as `argmax`, by two plain reductions: XLA for CPUs takes six times as long for one of pairs."""
+    last = logits.shape[-1] - 1
+    highest = logits.max(axis=-1, keepdims=True)
+    return jnp.where(logits == highest, jnp.arange(last + 1, dtype=jnp.int32), last).min(axis=-1)
+
+
 def _choose(logits: Float[Array, "b v"], rows: Rows) -> Int[Array, " b"]:
     """The next token of every row, each by its own numbers; what no row asks for is not computed."""
     lowest = jnp.finfo(logits.dtype).min
-    greedy = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    greedy = _likeliest(logits)
     draws = rows.temperature > 0
 
     def drawn():

@@ -3,8 +3,9 @@
 A batch has a fixed number of rows over one fixed cache. Decoding runs in *chunks* of a few tokens; between two of them the host
 reads what was written, lets rows go and fills them again. All rows write to the same slot of the cache, as in
 `core.decoding`: a prompt that comes later is put right before that slot, and when the slots run out, `_compacted` moves every
-row's tokens together. Every number of a row (key of the draws, temperature, …) is its own, so that what a row says depends
-neither on its neighbours nor on when it came, up to the roundings of matrix products of another height.
+row's tokens together. Tokens with which many prompts begin are read once (`read_prefix`); `admit` reads what follows them.
+Every number of a row (key of the draws, temperature, …) is its own, so that what a row says depends neither on its neighbours
+nor on when it came, up to the roundings of matrix products of another height.
 
 One program is compiled per number of rows and chunk, one per length of prompts, and one for each of the rest. Which settings
 requests have compiles nothing. For networks that keep a `KVCache` (`CausalLM` and its families).
@@ -34,10 +35,8 @@ from empatheia_jax.nn.platform import separate_layers
 from empatheia_jax.nn.programs import Program
 from empatheia_jax.nn.stack import unstack_in_place
 
-SMALLEST_PROMPT = 128
+SMALLEST_PROMPT = 64
 UNLIMITED = 2**30
-SPARE = 128
-"""Slots beyond what one answer needs, so that tokens are moved together seldom."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,8 @@ class SlotDecoder:
       settings: what rows are decoded with unless `admit` says otherwise. `no_repeat_ngram` and the sets of ids are the same for
         all rows. `max_new_tokens` bounds an answer where there is no form.
       form: as in `decoding.generate`; a row may begin at any of its nodes.
-      longest_prompt: tokens.
+      longest_prompt: tokens, those of a prefix not counted.
+      longest_prefix: tokens that `read_prefix` may be given.
       forced: the most tokens that `probe` is given.
       places: rows. chunk: the most tokens of a chunk.
     """
@@ -83,16 +83,20 @@ class SlotDecoder:
         *,
         form: Form | None,
         longest_prompt: int,
+        longest_prefix: int = 0,
         forced: int,
         places: int = 8,
         chunk: int = 8,
     ):
         self.places, self.chunk, self.form, self.settings = places, chunk, form, settings
         self.prompt_sizes = prompt_sizes(longest_prompt)
-        self._base = self.prompt_sizes[-1]  # where the first row begins to write: every prompt fits before it
+        self.prefix_size = longest_prefix
+        self._base = (
+            longest_prefix + self.prompt_sizes[0]
+        )  # where the first row begins to write, if its prompt is short
         longest = settings.max_new_tokens if form is None else form.longest
         self._needs = chunk + forced  # slots that must be free before a chunk
-        self.slots = self._base + longest + self._needs + SPARE
+        self.slots = longest_prefix + self.prompt_sizes[-1] + longest + self._needs
         self.vocab = model.config.vocab_size + (added.count if added is not None else 0)
         graph, state = nnx.split(model)
         added_graph, added_state = nnx.split(added) if added is not None else (None, None)
@@ -107,7 +111,8 @@ class SlotDecoder:
         self._stops = jnp.asarray(settings.stop_ids, jnp.int32)
         self._banned = jnp.asarray(banned) if banned.any() else None
         graphs, kind = (graph, added_graph), replace(Kind.of(settings), draws=True, penalty=True)
-        self._admit = Program(slot_programs.admit, graph, donate=(1, 2))
+        self._admit = Program(slot_programs.admit, graph, donate=(2, 3))
+        self._read_prefix = Program(slot_programs.read_prefix, graph, self._separate)
         self._chunk = Program(slot_programs.chunk, graphs, kind, chunk, static=("size",), donate=(2, 3))
         self._probe = Program(slot_programs.probe, graphs)
         self._compact = Program(slot_programs.compacted, donate=(0,))
@@ -118,6 +123,7 @@ class SlotDecoder:
         self._longest_ngram = longest + chunk + 1 + kind.ngram
         self._sizes_of = model.config, model.dtype
         self._made_empty = jax.jit(self._empty, out_shardings=self._place)  # one program instead of one for every array
+        self._no_prefix = jax.jit(self._empty_prefix, out_shardings=self._place)()
         self.reset()
 
     def reset(self) -> None:
@@ -155,8 +161,13 @@ class SlotDecoder:
         )
         cache = KVCache.empty(c.num_layers, b, self.slots, c.num_kv_heads, c.head_dim, dtype)
         cache = replace(cache, index=jnp.asarray(self._base, jnp.int32))
-        # all rows keep their axis, also where there is one: prompts and chunks of other sizes find their rows by it
-        return rows, replace(cache, k=tuple(cache.k), v=tuple(cache.v)) if self._separate else cache
+        return rows, slot_programs.by_layers(cache) if self._separate else cache
+
+    def _empty_prefix(self) -> KVCache:
+        c, dtype = self._sizes_of
+        empty = KVCache.empty(c.num_layers, 1, self.prefix_size, c.num_kv_heads, c.head_dim, dtype)
+        empty = replace(empty, index=jnp.asarray(self.prefix_size, jnp.int32))
+        return slot_programs.by_layers(empty) if self._separate else empty
 
     # ------------------------------------------------------------------------------------------------ for the host
 
@@ -173,7 +184,15 @@ class SlotDecoder:
     @property
     def compilations(self) -> int:
         """Programs compiled so far."""
-        own = (self._admit, self._chunk, self._probe, self._compact, self._take_first, self._put_first)
+        own = (
+            self._admit,
+            self._read_prefix,
+            self._chunk,
+            self._probe,
+            self._compact,
+            self._take_first,
+            self._put_first,
+        )
         return sum(each.compilations for each in own)
 
     def prompt_size(self, length: int) -> int:
@@ -183,11 +202,22 @@ class SlotDecoder:
             raise ValueError(f"a prompt of {length} tokens; expected at most {self.prompt_sizes[-1]}")
         return fitting[0]
 
+    def read_prefix(self, embeds: Float[Array, "1 t d"], length: int) -> KVCache:
+        """Reads tokens with which many prompts begin, for `admit`.
+
+        Args:
+          embeds: the tokens, embedded and padded to `prefix_size`.
+          length: how many they are.
+        """
+        found = self._read_prefix(self._states[0], embeds, np.int32(length))
+        return found if self._place is None else jax.device_put(found, self._place)  # bound as the one of no tokens is
+
     def admit(
         self,
         embeds: Float[Array, "1 t d"],
         length: int,
         *,
+        prefix: KVCache | None = None,
         seed: int = 0,
         node: int | None = None,
         settings: DecodingSettings | None = None,
@@ -198,18 +228,22 @@ class SlotDecoder:
         Args:
           embeds: the prompt, embedded and padded to a size of `prompt_sizes`.
           length: its tokens.
+          prefix: what stands before them, from `read_prefix`; None = nothing.
           seed: of its draws: those of `decoding.generate` with `rng=jax.random.key(seed)` and this prompt alone.
           node: of the form, where it begins; None = at its beginning.
           settings: numbers of the choice of tokens; what is the same for all rows is not looked at.
           caps: the most tokens of each free slot of the form; None = as the form says.
         """
         row = self._free.pop(0)  # the lowest: few rows are the first ones
+        needs = self.prefix_size + embeds.shape[1]
         if self.active > 1:
             self._together()
+            if self._index < needs:
+                self.compact(needs)
         else:  # nobody else: begin at the beginning again
             self._single = None
-            self._index = self._base
-            self._cache = replace(self._cache, index=jax.device_put(np.int32(self._base), self._place))
+            self._index = needs
+            self._cache = replace(self._cache, index=jax.device_put(np.int32(needs), self._place))
         chosen = settings or self.settings
         k = self._rows.caps.shape[1]
         numbers = {
@@ -229,8 +263,10 @@ class SlotDecoder:
         numbers = {name: np.asarray(value, _DTYPES.get(name)) for name, value in numbers.items()}
         self._rows, self._cache = self._admit(
             self._states[0],
+            self._weights if self.prefix_size else None,
             self._rows,
             self._cache,
+            self._no_prefix if prefix is None else prefix,
             embeds,
             np.int32(length),
             np.int32(row),
@@ -296,11 +332,14 @@ class SlotDecoder:
         if self._single is not None:
             self._cache, self._single = self._put_first(self._cache, self._single), None
 
-    def compact(self) -> None:
-        """Moves the tokens of all rows together, so that there are slots again; `step` calls it where it must."""
+    def compact(self, room: int = 0) -> None:
+        """Moves the tokens of all rows together, so that there are slots again; `step` calls it where it must.
+
+        room: slots before the one that is written next; by default those that the shortest prompts need.
+        """
         self._together()
         alive = np.asarray([row not in self._free for row in range(self.places)])
-        self._cache, index = self._compact(self._cache, self._rows.real & alive, np.int32(self._base))
+        self._cache, index = self._compact(self._cache, self._rows.real & alive, np.int32(max(room, self._base)))
         self._index = int(index)
 
     def probe(self, row: int, keep: int, ids: Sequence[int]) -> Float[np.ndarray, "n d"]:

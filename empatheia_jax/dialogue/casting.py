@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,22 +21,28 @@ PIPELINE_CLIP = "neutral"
 
 
 def understand(job: Job, written: Written) -> Style:
-    """Reads the user's emotion out of an answer, and decides what the reply shows; its style.
+    """Reads the user's emotion out of an answer and its states, and decides what the reply shows; its style."""
+    responder = job.responder
+    style = responder.style(responder.signals(written))
+    decide(job, style.logits)
+    return style
+
+
+def decide(job: Job, logits: Mapping[str, Any]) -> None:
+    """The user's emotion, as the answer says and as `logits` of the style disentangler say, and what the reply shows.
 
     What is shown stays what it was once the reply is spoken.
     """
     responder = job.responder
-    style = responder.style(responder.signals(written))
-    job.emotion = responder.emotion(job.answer, style.logits)
+    job.emotion = responder.emotion(job.answer, logits)
     if job.performance is not None:
-        return style
+        return
     if job.request.emotion is not None:
         job.shown = (job.request.emotion, 1.0)
     elif job.request.pipeline:
         job.shown = (responder.style_clip or PIPELINE_CLIP, 1.0)
     else:
         job.shown = responder.shown(job.emotion)
-    return style
 
 
 def cast(job: Job, written: Written | None, *, draws: bool) -> Performance:

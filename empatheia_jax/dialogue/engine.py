@@ -25,7 +25,7 @@ from empatheia_jax.care.answers import CrisisAnswer, CrisisAnswers
 from empatheia_jax.conversation.expression import NEUTRAL
 from empatheia_jax.core.causal import CausalLM
 from empatheia_jax.dialogue.acting import act
-from empatheia_jax.dialogue.casting import understand
+from empatheia_jax.dialogue.casting import decide, understand
 from empatheia_jax.dialogue.collect import collect
 from empatheia_jax.dialogue.events import ChainStep, Event, Failed, Instead, SpeechPiece, TextPiece
 from empatheia_jax.dialogue.job import Job
@@ -349,7 +349,10 @@ class Engine:
                 "--config.decoding.max_new_tokens, or set --config.decoding.form=fixed"
             )
         job.heard = self._texts.heard(job.generation)
-        understand(job, self._texts.states(job.generation, job.answer, len(job.answer.response)))
+        if job.responder.classifies:
+            understand(job, self._texts.states(job.generation, job.answer, len(job.answer.response)))
+        else:  # states would tell nothing of the emotion, and computing them takes as long as some tokens
+            decide(job, {})
         with self._lock:
             if self._writing.pop(job.generation, None) is not None:
                 self._texts.stop(job.generation)

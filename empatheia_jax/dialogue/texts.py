@@ -23,6 +23,7 @@ from empatheia_jax.conversation.answer import END, RESPONSE, Answer, one_line
 from empatheia_jax.conversation.policy import MODALITIES
 from empatheia_jax.core.causal import CausalLM
 from empatheia_jax.core.form import Form
+from empatheia_jax.core.outputs import KVCache
 from empatheia_jax.core.slots import UNLIMITED, SlotDecoder, Wrote
 from empatheia_jax.core.tokenizer import TextStream
 from empatheia_jax.dialogue.request import CHAIN, Request
@@ -72,6 +73,18 @@ CHUNK_SECONDS = 0.25
 """How long the worker may be away for one chunk, so that a cancelled answer's place is free soon."""
 
 
+@dataclass(frozen=True)
+class _Prefix:
+    """Tokens with which prompts begin, and what the core read of them."""
+
+    tokens: tuple[int, ...] = ()
+    cache: KVCache | None = None
+
+    @property
+    def length(self) -> int:
+        return len(self.tokens)
+
+
 @dataclass
 class _Text:
     """One answer in a row of the decoder."""
@@ -109,20 +122,32 @@ class SlotTexts:
             form, self._starts, self._first_slots = Form.beside([form, self._plain.form])
         tokenizer = writer.tokenizer
         self._closing = [*tokenizer.encode_parts([(END, True)]), *writer.model.special.signals]
+        writers = (self._writer, self._plain)
+        beginnings = [each.beginning() for each in writers]
         self._decoder = SlotDecoder(
             cast(CausalLM, writer.model.core),  # `engine` takes this class for such cores alone
             writer.model.added,
             writer.settings,
             form=form,
-            longest_prompt=writer.policy.max_length,
+            longest_prompt=writer.policy.max_length - min(map(len, beginnings)),
+            longest_prefix=max(map(len, beginnings)),
             forced=len(self._closing),
             places=places,
             chunk=chunk,
         )
+        self._prefixes = [self._read_prefix(*each) for each in zip(writers, beginnings)]
         self._texts: dict[str, _Text] = {}
         self._stopped: set[str] = set()
         self._lock = threading.Lock()
         self._step_seconds = CHUNK_SECONDS / chunk
+
+    def _read_prefix(self, writer: Writer, tokens: Sequence[int]) -> _Prefix:
+        """What all prompts begin with, read: it depends on nobody's words, so a reply does not depend on who came before."""
+        if not tokens:
+            return _Prefix()
+        padded = np.zeros((1, self._decoder.prefix_size), np.int32)
+        padded[0, : len(tokens)] = tokens
+        return _Prefix(tuple(tokens), self._decoder.read_prefix(writer.embed(padded, None, None), len(tokens)))
 
     @property
     def free(self) -> bool:
@@ -136,7 +161,7 @@ class SlotTexts:
     def begin(self, generation: str, question: Question, request: Request, steps: Mapping[str, str]) -> None:
         self._drop()
         writer = self._plain if request.pipeline else self._writer
-        prompt, embeds, heard = self._prompt(writer, question, request, steps)
+        prompt, embeds, prefix, heard = self._prompt(writer, question, request, steps)
         before, node = prompt.before, None
         form, plain = self._decoder.form, int(request.pipeline)
         response_slot, caps = -1, None
@@ -157,7 +182,8 @@ class SlotTexts:
         }
         row = self._decoder.admit(
             embeds,
-            prompt.length,
+            prompt.length - prefix.length,
+            prefix=prefix.cache,
             seed=writer.seed if request.seed is None else request.seed,
             node=node,
             settings=replace(writer.settings, **given),
@@ -168,21 +194,25 @@ class SlotTexts:
             self._texts[generation] = text
 
     def _prompt(self, writer: Writer, question: Question, request: Request, steps: Mapping[str, str]):
-        """(tokens and steps that are given, embeddings, kinds of recordings)."""
+        """(tokens and steps that are given, embeddings of what follows the prefix, the prefix, kinds of recordings)."""
         encoded = writer.prompt(question)
         given = _given(writer, request.chain_edits, steps)
         tokens = np.concatenate([encoded.tokens, np.asarray(given.tokens, np.int32)])
-        most = self._decoder.prompt_sizes[-1]
+        prefix = self._prefixes[request.pipeline]
+        if tuple(tokens[: prefix.length].tolist()) != prefix.tokens:
+            prefix = _Prefix()
+        follows = tokens[prefix.length :]
+        most = min(writer.policy.max_length, prefix.length + self._decoder.prompt_sizes[-1])
         if len(tokens) > most:
             raise UserError(
                 f"the prompt and the edited steps are {len(tokens)} tokens; expected at most {most}; shorten the steps"
             )
-        size = self._decoder.prompt_size(len(tokens))
+        size = self._decoder.prompt_size(len(follows))
         padded = np.zeros((1, size), np.int32)
-        padded[0, : len(tokens)] = tokens
+        padded[0, : len(follows)] = follows
         embeds = writer.embed(padded, question, encoded)
         heard = tuple(kind for kind in MODALITIES if getattr(encoded, kind))
-        return replace(given, length=len(tokens)), embeds, heard
+        return replace(given, length=len(tokens)), embeds, prefix, heard
 
     def step(self, grew: Grew) -> None:
         self._drop()
@@ -278,10 +308,10 @@ class SlotTexts:
         for size in reversed(decoder.prompt_sizes):
             for writer in (self._plain, self._writer):
                 embeds = writer.embed(np.zeros((1, size), np.int32), None, None)
-            decoder.drop(decoder.admit(embeds, 1))
+            decoder.drop(decoder.admit(embeds, 1, prefix=self._prefixes[False].cache))
         rows: list[int] = []
         while decoder.free:
-            rows.append(decoder.admit(embeds, 1))
+            rows.append(decoder.admit(embeds, 1, prefix=self._prefixes[False].cache))
             if len(rows) in decoder.sizes:
                 decoder.step(1)
         decoder.probe(0, 1, self._closing)

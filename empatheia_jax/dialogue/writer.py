@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,22 @@ class Writer:
     def prompt(self, question: Question) -> Encoded:
         """The tokens to answer, and whose recordings stand among them. Raises `UserError` where the history does not fit."""
         return prompt_of(self.policy, self.tokenizer, question)
+
+    def beginning(self) -> list[int]:
+        """The tokens with which every prompt begins, whoever speaks and answers: those that prompts of unlike words and profiles
+        have alike. The last one is left out, since a tokenizer may join it with what follows. A prompt may still begin otherwise.
+        """
+        people = None, Profile("elderly", "male", "gentle")
+        try:
+            prompts = [
+                self.prompt(Question([Utterance(0, "speaker", said)], listener=listener)).tokens.tolist()
+                for said in ("I am here.", "Why?", "ß")
+                for listener in people
+            ]
+        except UserError:  # there is no room for any prompt, which whoever asks is told
+            return []
+        alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*prompts))
+        return [tokens[0] for tokens in alike][:-1]
 
     def write(self, questions: Sequence[Question], on_text: Callable[[int, str], None] | None = None) -> list[Written]:
         """Answers to several dialogues at once, in their order.

@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from empatheia_jax import tiny
 from empatheia_jax.conversation import answer, labels
-from empatheia_jax.core import slots
+from empatheia_jax.core import slot_programs, slots
 from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.decoding import DecodingSettings, generate
 from empatheia_jax.core.form import Choice, Form, Free
@@ -205,6 +205,34 @@ def test_rows_stay_what_they_are_when_the_cache_is_full_again_and_again(decoder,
                 decoder.drop(written.row)
                 running.remove(written)
     assert len(moved) >= 2
+
+
+def test_a_prompt_behind_a_prefix_is_the_whole_prompt_and_a_long_one_finds_room(model, added, form, alone):
+    """The second prompt is longer than all that stands before the slot which the first one writes to by then."""
+    decoder = SlotDecoder(
+        model, added, CHOICE, form=form, longest_prompt=128, longest_prefix=7, forced=len(FORCED), places=2, chunk=3
+    )
+    first, second = 1, 4
+    ids = prompt(first)
+    assert len(ids) > 6
+    prefix = decoder.read_prefix(embedded(model, ids[:6])[:, :7], 6)  # shorter than the longest
+    row = decoder.admit(embedded(model, ids[6:]), len(ids) - 6, prefix=prefix, seed=first)
+    running = [Written(first, row)]
+    assert not running[0].take(decoder.step(3)[0])
+    whole = jnp.pad(embedded(model, prompt(second)), ((0, 0), (0, 64), (0, 0)))
+    running.append(Written(second, decoder.admit(whole, len(prompt(second)), seed=second)))
+    while running:
+        found = {wrote.row: wrote for wrote in decoder.step(3)}
+        for written in [each for each in running if each.take(found[each.row])]:
+            check(decoder, written, alone)
+            decoder.drop(written.row)
+            running.remove(written)
+
+
+def test_the_likeliest_is_the_first_of_the_highest():
+    logits = jnp.asarray([[0.0, 2.0, 2.0], [1.0, 1.0, 1.0], [-1.0, -3.0, 0.0], [-jnp.inf] * 3])
+    np.testing.assert_array_equal(slot_programs._likeliest(logits), jnp.argmax(logits, axis=-1))
+    assert int(slot_programs._likeliest(jnp.asarray([[jnp.nan, 0.0]]))[0]) in (0, 1)  # a token, whatever was computed
 
 
 def test_a_row_may_begin_within_the_form_and_have_a_shorter_reply(decoder, model, form, tokenizer):
