@@ -2,7 +2,9 @@
 
 A change of the file is found. The statement does not survive a new encoding, which drops it; the watermark is for that.
 
-C2PA's own hash leaves out the first box of an mp4 (`ftyp`) and the space that a signature reserves. We look at both.
+C2PA's own hash leaves out the first box of an mp4 (`ftyp`), and no signature can cover what it stands in: names and lengths of
+the boxes of the statement, the space that the signature reserves. So there is a *seal* beside the signature, in its unprotected
+header: the SHA-256 of every other byte of the file. The signature is against those who mean to deceive, the seal is for the rest.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from empatheia_jax.provenance import certificate
 TYPES = {".mp4": "video/mp4", ".wav": "audio/wav"}
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC's word for media that a trained model made."""
+OURS = b"org.empatheia."
 FACTS = "org.empatheia.generation"
 """Label of our own assertion: which run, which settings."""
 
@@ -60,7 +63,7 @@ def sign(path: str | Path, facts: Mapping[str, Any] | None = None) -> None:
         "format": kind,
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": [action]}},
-            {"label": FACTS, "data": {**(facts or {}), _HEAD: _head(path.read_bytes(), kind)}},
+            {"label": FACTS, "data": dict(facts or {})},
         ],
     }
     chain, key = certificate.chain_and_key()
@@ -73,6 +76,10 @@ def sign(path: str | Path, facts: Mapping[str, Any] | None = None) -> None:
         open(temporary, "w+b") as target,
     ):
         builder.sign(signer, kind, source, target)
+        target.seek(0)
+        content = _sealed(target.read())
+        target.seek(0)
+        target.write(content)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,20 +118,22 @@ def read(path: str | Path) -> Statement:
         if "ManifestNotFound" in type(error).__name__ + text and not _remains(content):
             return Statement("absent")
         return Statement("changed", problems=(text[:120],))
-    active = value.get("manifests", {}).get(value.get("active_manifest"))
-    if active is None:
+    try:
+        active = value["manifests"][value["active_manifest"]]
+        failures = tuple(each["code"] for each in value["validation_results"]["activeManifest"].get("failure", ()))
+        assertions = {each["label"]: dict(each["data"]) for each in active.get("assertions", ())}
+        actions = [
+            each
+            for label, data in assertions.items()
+            if label.startswith("c2pa.actions")
+            for each in map(dict, data["actions"])
+        ]
+        signer = (active.get("signature_info") or {}).get("common_name")
+    except (AttributeError, KeyError, TypeError, ValueError):
         return Statement("changed", problems=("the statement does not hold together",))
-    results = value.get("validation_results", {}).get("activeManifest", {})
-    failures = tuple(each["code"] for each in results.get("failure", ()))
     others = tuple(code for code in failures if code != UNTRUSTED)
-    assertions = {each["label"]: each["data"] for each in active.get("assertions", ())}
-    found = (data["actions"] for label, data in assertions.items() if label.startswith("c2pa.actions"))
-    actions: list[dict[str, Any]] = next(found, [])
-    facts = assertions.get(FACTS, {})
-    if facts.get(_HEAD) != _head(content, kind):
-        others = (*others, "head.changed")
-    if not _padding_untouched(content):
-        others = (*others, "padding.changed")
+    if OURS in content and not _seal_holds(content):  # what others signed has no seal
+        others = (*others, "seal.broken")
     state: Literal["intact", "changed"] = (
         "changed" if others or value.get("validation_state") == "Invalid" and UNTRUSTED not in failures else "intact"
     )
@@ -132,31 +141,35 @@ def read(path: str | Path) -> Statement:
         state,
         trusted=UNTRUSTED not in failures and state == "intact",
         generated=any(each.get("digitalSourceType") == GENERATED for each in actions),
-        signer=(active.get("signature_info") or {}).get("common_name"),
-        facts={key: told for key, told in facts.items() if key != _HEAD},
+        signer=signer,
+        facts=assertions.get(FACTS, {}),
         problems=others,
     )
 
 
-_HEAD = "head_sha256"
+_SEAL = b"\x74" + OURS + b"sha256\x58\x20"
+"""A name of 20 letters and the beginning of 32 bytes, in CBOR."""
+_BARE = re.compile(rb"\xa1\x63pad\x59(?P<size>..)(?P<space>\0+)(?=\xf6\x58\x40.{64})", re.DOTALL)
+"""What `c2pa` leaves unprotected beside a signature (COSE, RFC 9052): reserved space. No content and 64 bytes follow."""
 
 
-def _head(content: bytes, kind: str) -> str:
-    """SHA-256 of the first box of an mp4, which says its size itself, or of a wav's first 12 bytes without its length."""
-    size = int.from_bytes(content[:4], "big") if kind == "video/mp4" else 0
-    return hashlib.sha256(content[:size] if size else content[:4] + content[8:12]).hexdigest()
+def _sealed(content: bytes) -> bytes:
+    """A signed file with the seal in a part of the space that the signature reserves. Raises RuntimeError where there is none."""
+    taken = len(_SEAL) + 32
+    for found in _BARE.finditer(content):
+        if int.from_bytes(found["size"], "big") == len(found["space"]) >= 256 + taken:
+            left = len(found["space"]) - taken
+            header = b"\xa2\x63pad\x59" + left.to_bytes(2, "big") + bytes(left) + _SEAL
+            before, after = content[: found.start()] + header, content[found.end() :]
+            return before + hashlib.sha256(before + after).digest() + after
+    raise RuntimeError("c2pa wrote a signature of another form than is known; the file stays unsigned")
 
 
-_PADDING = re.compile(rb"\x63pad(?:\x59(?P<short>..)|\x58(?P<byte>.)|\x5a(?P<long>....))", re.DOTALL)
-
-
-def _padding_untouched(content: bytes) -> bool:
-    """Whether the space that a signature reserves is still zeros: no signature covers it, so C2PA does not look at it."""
-    for match in _PADDING.finditer(content):
-        size = int.from_bytes(next(group for group in match.groups() if group is not None), "big")
-        if any(content[match.end() : match.end() + size]):
-            return False
-    return True
+def _seal_holds(content: bytes) -> bool:
+    """Whether every byte is as it was when the file was sealed."""
+    place = content.rfind(_SEAL) + len(_SEAL)
+    before, seal, after = content[:place], content[place : place + 32], content[place + 32 :]
+    return place >= len(_SEAL) and hashlib.sha256(before + after).digest() == seal
 
 
 def _remains(content: bytes) -> bool:

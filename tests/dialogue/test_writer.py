@@ -7,7 +7,7 @@ import pytest
 
 from configs import debug
 from empatheia_jax import assemble
-from empatheia_jax.conversation.schema import Utterance
+from empatheia_jax.conversation.schema import Profile, Utterance
 from empatheia_jax.dialogue.writer import Question, Writer
 from empatheia_jax.parallel.mesh import make_mesh
 from empatheia_jax.settings import resolve
@@ -50,3 +50,22 @@ def test_a_batch_with_and_without_recordings_is_answered_as_each_alone(slots, tm
     # What is heard changes the states: without the recordings they are others.
     deaf = model.write([Question(said)])[0]
     assert np.abs(deaf.signals - together[1].signals).max() > 1e-4
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_prompts_begin_alike_whatever_is_said_and_whoever_answers(responder, plain):
+    model = responder.writer.plain() if plain else responder.writer
+    begins = model.beginning()
+    assert "empathetic conversational agent" in model.tokenizer.decode(begins)
+    histories = (
+        [Utterance(0, "speaker", "empathetic")],
+        [
+            Utterance(0, "speaker", "\N{GRINNING FACE} 12"),
+            Utterance(1, "listener", "Oh."),
+            Utterance(2, "speaker", "?"),
+        ],
+    )
+    for history in histories:
+        for listener in (None, Profile("child", "female", "gentle")):
+            tokens = model.prompt(Question(history, listener=listener)).tokens
+            assert tokens[: len(begins)].tolist() == begins and len(tokens) > len(begins)

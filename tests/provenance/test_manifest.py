@@ -48,6 +48,44 @@ def test_a_flipped_byte_is_found(signed, ending, tmp_path):
     assert missed == []
 
 
+@pytest.mark.parametrize("mask", [0xFF, 0x01, 0x20])
+@pytest.mark.parametrize("ending", manifest.TYPES)
+def test_a_change_of_what_no_signature_covers_is_found(signed, ending, mask, tmp_path):
+    """C2PA itself reads past these: names and lengths of the boxes of the statement, and what is beside its signature."""
+    content, path = signed[ending].read_bytes(), tmp_path / f"changed{ending}"
+    begin, last = content.index(b"jumb") - 4, content.rindex(b"c2pa.signature")
+    beside = content.index(b"\xa2\x63pad", last)
+    seal = content.index(b"org.empatheia.sha256", beside)
+    places = [
+        *range(begin, begin + 60),
+        *range(last - 40, last + 24),
+        *range(beside, beside + 12),
+        *range(seal - 2, seal + 60),
+    ]
+    missed = []
+    for place in places:
+        changed = bytearray(content)
+        changed[place] ^= mask
+        path.write_bytes(changed)
+        if manifest.read(path).state != "changed":
+            missed.append(place - begin)
+    assert missed == []
+
+
+def test_what_somebody_else_signed_is_judged_by_c2pa_alone(signed, tmp_path, monkeypatch):
+    path = tmp_path / "theirs.wav"
+    write_wav(path, np.zeros(4_000, np.float32), 24_000)
+    monkeypatch.setattr(manifest, "FACTS", "com.example.facts")
+    monkeypatch.setattr(manifest, "_sealed", lambda content: content)
+    manifest.sign(path)
+    monkeypatch.undo()
+    assert manifest.read(path).state == "intact"
+    content = bytearray(path.read_bytes())
+    content[2_000] ^= 1
+    path.write_bytes(content)
+    assert manifest.read(path).state == "changed"
+
+
 def test_the_certificate_is_made_once_and_its_key_is_for_this_user_alone(signed):
     assert certificate.chain_and_key() == certificate.chain_and_key()
     assert (certificate.folder() / certificate.KEY).stat().st_mode & 0o077 == 0
