@@ -98,6 +98,12 @@ def test_a_config_file_that_fails_is_one_line(tmp_path, capsys):
         assert message in said and said.startswith("error: ") and said.count("\n") == 1
 
 
+def test_a_variant_of_a_config_that_has_none_is_one_line(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert launch.main(["launch.py", "--config=configs/debug.py:tiny", "--mode=check"]) == 2
+    assert capsys.readouterr().err.startswith("error: --config: this config has no variants; leave out ")
+
+
 def test_the_command_itself_ends_with_that_code():
     done = subprocess.run(
         [sys.executable, "launch.py", DEBUG, "--config.seed=-1"], cwd=ROOT, capture_output=True, text=True

@@ -134,6 +134,8 @@ def _parse(argv: list[str], define: Callable[[flags.FlagValues], None]) -> flags
     try:
         rest = values(argv)
     except Exception as error:  # a config file is a program: it may raise anything
+        if re.match(r"TypeError: get_config\(\) takes 0 positional arguments", _last_line(error)):
+            raise UserError(f"--{NAME}: this config has no variants; leave out what stands behind the colon") from None
         raise UserError(f"{_last_line(error)}; see `python {argv[0]} --help`") from None
     if len(rest) > 1:
         raise UserError(f"argument {rest[1]!r} is not understood; flags look like --mode=reply or --config.seed=1")
