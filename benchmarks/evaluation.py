@@ -42,7 +42,7 @@ def measure(count: int, windows: int, threads: int) -> None:
     from benchmarks.syncnet_torch import SyncNetTorch
     from data_pipeline.toy import media
     from empatheia_jax.conversation.schema import Profile
-    from evaluation import films, lip_sync, sharpness, similarity
+    from evaluation import films, lip_sync, sharpness, similarity, syncnet
     from evaluation.frames import to_gray
 
     torch.set_num_threads(threads)
@@ -84,8 +84,8 @@ def measure(count: int, windows: int, threads: int) -> None:
     theirs, other = timed(lambda: np.array([cpbd.compute(each) for each in gray]))
     rows.append(("CPBD", "cpbd", ours, theirs, float(np.abs(mine - other).max())))
 
-    network = lip_sync.SyncNet(lip_sync.SyncNetConfig(), rngs=nnx.Rngs(0))
-    small = np.stack([films.centre_square(each, lip_sync.SIZE) for each in frames[: windows + lip_sync.FRAMES + 1]])[
+    network = syncnet.SyncNet(syncnet.SyncNetConfig(), rngs=nnx.Rngs(0))
+    small = np.stack([films.centre_square(each, syncnet.SIZE) for each in frames[: windows + syncnet.FRAMES + 1]])[
         ..., ::-1
     ]
     small = np.ascontiguousarray(small)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from evaluation import lip_sync
+from evaluation import cepstra, lip_sync, syncnet
 
 BATCH = 20
 
@@ -18,7 +18,7 @@ BATCH = 20
 class SyncNetTorch:
     """Both towers, weights copied from a Flax network."""
 
-    def __init__(self, network: lip_sync.SyncNet):
+    def __init__(self, network: syncnet.SyncNet):
         self.audio = nn.Sequential(
             *(part for layer in network.audio for part in _layer(layer, 2)), *_head(network.audio_head)
         )
@@ -32,18 +32,18 @@ class SyncNetTorch:
     def embed(self, frames: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `lip_sync.Judge.embed`."""
         count = lip_sync.windows(len(frames), len(samples))
-        cepstra = lip_sync.mfcc(samples)
+        rows_of_sound = cepstra.mfcc(samples)
         pictures = torch.from_numpy(frames.transpose(3, 0, 1, 2).astype(np.float32))
         lips, audio = [], []
         for first in range(0, count, BATCH):
             rows = range(first, min(count, first + BATCH))
-            lips.append(self.lips(torch.stack([pictures[:, i : i + lip_sync.FRAMES] for i in rows])))
-            sound = np.stack([cepstra[lip_sync.ROWS_PER_FRAME * i :][: lip_sync.ROWS].T[None] for i in rows])
+            lips.append(self.lips(torch.stack([pictures[:, i : i + syncnet.FRAMES] for i in rows])))
+            sound = np.stack([rows_of_sound[lip_sync.ROWS_PER_FRAME * i :][: syncnet.ROWS].T[None] for i in rows])
             audio.append(self.audio(torch.from_numpy(sound.astype(np.float32))))
         return torch.cat(lips).numpy(), torch.cat(audio).numpy()
 
 
-def _norm(norm: lip_sync.Norm, kind: type) -> nn.Module:
+def _norm(norm: syncnet.Norm, kind: type) -> nn.Module:
     made = kind(len(norm.scale[...]), eps=norm.eps)
     for name, value in (
         ("weight", norm.scale),
@@ -55,7 +55,7 @@ def _norm(norm: lip_sync.Norm, kind: type) -> nn.Module:
     return made
 
 
-def _layer(layer: lip_sync.Layer, dimensions: int) -> list[nn.Module]:
+def _layer(layer: syncnet.Layer, dimensions: int) -> list[nn.Module]:
     conv_kind, norm_kind, pool_kind = {
         2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d),
         3: (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d),
@@ -73,7 +73,7 @@ def _layer(layer: lip_sync.Layer, dimensions: int) -> list[nn.Module]:
     return parts
 
 
-def _head(head: lip_sync.Head) -> list[nn.Module]:
+def _head(head: syncnet.Head) -> list[nn.Module]:
     def linear(ours) -> nn.Linear:
         made = nn.Linear(*ours.kernel[...].shape)
         made.weight.data = torch.from_numpy(np.ascontiguousarray(np.array(ours.kernel[...]).T))

@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evaluation.lip_sync import Norm
+from evaluation.syncnet import Norm
 
 KIND = "distillmos"
 HOP, WINDOW = 160, 320

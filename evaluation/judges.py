@@ -13,7 +13,7 @@ import numpy as np
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.media import face_landmarks, tflite
-from evaluation import distill_mos, films, landmarks, lip_sync
+from evaluation import distill_mos, films, landmarks, lip_sync, syncnet
 from evaluation.face_judges import PersonReader
 from evaluation.frames import nearest_in_time
 from evaluation.speech_judges import Absent, Opinion, VoicePrint, Whisper
@@ -26,7 +26,7 @@ class _SyncNet:
         except UserError as error:
             raise Absent(f"SyncNet's weights are missing ({error})") from None
         self.identity = "syncnet " + str(weights.describe(folder)["sha256"])[:16]
-        network = weights.restore(folder, lip_sync.SyncNet, lip_sync.SyncNetConfig, kind=lip_sync.KIND)
+        network = weights.restore(folder, syncnet.SyncNet, syncnet.SyncNetConfig, kind=syncnet.KIND)
         self._judge = lip_sync.Judge(network)
 
     def __call__(self, frames: np.ndarray, samples: np.ndarray) -> lip_sync.Sync:

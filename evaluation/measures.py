@@ -20,7 +20,7 @@ from jaxtyping import Float, UInt8
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import read_audio, to_pcm16
 from empatheia_jax.media.video import video_info
-from evaluation import films, landmarks, lip_loudness, lip_sync, sharpness, similarity, voice
+from evaluation import films, landmarks, lip_loudness, sharpness, similarity, syncnet, voice
 from evaluation.frames import nearest_in_time, to_gray
 from evaluation.judges import Judges
 from evaluation.speech_judges import RATE, word_errors, words
@@ -111,7 +111,7 @@ def _lips(clip: Clip, reference: Clip | None, judge: Any) -> Values:
 
 
 def _syncnet(clip: Clip, reference: Clip | None, judge: Any) -> Values:
-    pictures = np.stack([films.centre_square(each, lip_sync.SIZE) for each in clip.frames])[..., ::-1]
+    pictures = np.stack([films.centre_square(each, syncnet.SIZE) for each in clip.frames])[..., ::-1]
     found = judge(np.ascontiguousarray(pictures), to_pcm16(clip.film_sound))
     return {"sync_confidence": found.confidence, "sync_offset": found.offset, "sync_distance": found.distance}
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from converters.conversion import Conversion
 from converters.table import Ignore, Row, Table, Transform, conv2d, conv3d, transpose
-from evaluation.lip_sync import KIND, SyncNet, SyncNetConfig
+from evaluation.syncnet import KIND, SyncNet, SyncNetConfig
 
 _CONVOLUTIONS = (0, 4, 8, 11, 14, 18)
 """Numbers of the convolutions in both of the released towers; each is followed by its batch norm."""
 
 
 def norm_rows(source: str, target: str) -> list[Row | Ignore]:
-    """Rows of a batch norm (`evaluation.lip_sync.Norm`)."""
+    """Rows of a batch norm (`evaluation.syncnet.Norm`)."""
     parts = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
     rows: list[Row | Ignore] = [Row(f"{source}.{theirs}", f"{target}.{ours}") for theirs, ours in parts.items()]
     return [*rows, Ignore(f"{source}.num_batches_tracked", "a counter of training")]

@@ -8,12 +8,12 @@ import pytest
 from flax import nnx
 
 from empatheia_jax.nn.platform import target_platform
-from evaluation import lip_sync, lip_sync_on_cpu
+from evaluation import cepstra, lip_sync, syncnet, syncnet_on_cpu
 
 
 def test_a_cpu_finds_the_same_embeddings_with_fewer_products():
     rng = np.random.default_rng(0)
-    network = lip_sync.SyncNet(lip_sync.SyncNetConfig(), rngs=nnx.Rngs(0))
+    network = syncnet.SyncNet(syncnet.SyncNetConfig(), rngs=nnx.Rngs(0))
     for layer in (*network.lips, *network.audio, network.audio_head, network.lip_head):
         norm = layer.norm
         for value, low, high in (
@@ -23,18 +23,18 @@ def test_a_cpu_finds_the_same_embeddings_with_fewer_products():
             (norm.var, 0.5, 2),
         ):
             value[...] = jnp.asarray(rng.uniform(low, high, value[...].shape), jnp.float32)
-    count = lip_sync_on_cpu.WINDOWS + 1  # a second program's worth, almost empty
-    frames = rng.integers(0, 256, (count + lip_sync.FRAMES, 224, 224, 3), np.uint8)
+    count = syncnet_on_cpu.WINDOWS + 1  # a second program's worth, almost empty
+    frames = rng.integers(0, 256, (count + syncnet.FRAMES, 224, 224, 3), np.uint8)
     samples = rng.integers(-9000, 9000, len(frames) * 640).astype(np.int16)
     lips, audio = lip_sync.Judge(network).embed(frames, samples)
     assert lips.shape == audio.shape == (count, 1024)
     with target_platform("gpu"):
         judge = lip_sync.Judge(network, batch=3)
-    kept = [0, lip_sync_on_cpu.WINDOWS - 1, lip_sync_on_cpu.WINDOWS]
+    kept = [0, syncnet_on_cpu.WINDOWS - 1, syncnet_on_cpu.WINDOWS]
     wanted = np.asarray(judge._lips(judge._state, frames, np.asarray(kept)))
     np.testing.assert_allclose(lips[kept], wanted, atol=3e-6 * np.abs(wanted).max())
-    cepstra = lip_sync.mfcc(samples)
-    sound = np.stack([cepstra[lip_sync.ROWS_PER_FRAME * i :][: lip_sync.ROWS].T for i in kept]).astype(np.float32)
+    heard = cepstra.mfcc(samples)
+    sound = np.stack([heard[lip_sync.ROWS_PER_FRAME * i :][: syncnet.ROWS].T for i in kept]).astype(np.float32)
     wanted = np.asarray(judge._audio(judge._state, sound))
     np.testing.assert_allclose(audio[kept], wanted, atol=3e-6 * np.abs(wanted).max())
 

@@ -12,7 +12,7 @@ import numpy as np
 from converters.parity.result import Result, bound_of, compare
 from converters.parity.seeded_network import seeded_network
 from converters.tables.syncnet import table
-from evaluation import accuracy, lip_sync, opinion, separation, sharpness, similarity, text
+from evaluation import accuracy, cepstra, lip_sync, opinion, separation, sharpness, similarity, syncnet, text
 from evaluation.frames import to_gray
 
 EXACT, OPINION, PICTURES, SYNC = 1e-12, 1e-9, 1e-6, 1e-4
@@ -149,8 +149,8 @@ def _similarity(path: Path, seed: int, float64: bool) -> Iterator[Result]:
 
 def _sync(path: Path, seed: int, float64: bool) -> Iterator[Result]:
     manifest = path.parent / "syncnet.manifest.json"
-    arrays, file, config = np.load(path), path.name, lip_sync.SyncNetConfig()
-    yield compare(file, "mfcc", lip_sync.mfcc(arrays["audio"]), arrays["mfcc"], OPINION)
+    arrays, file, config = np.load(path), path.name, syncnet.SyncNetConfig()
+    yield compare(file, "mfcc", cepstra.mfcc(arrays["audio"]), arrays["mfcc"], OPINION)
     for prefix, count, shift in (("synth", None, lip_sync.SHIFT), ("short", 9, 10)):
         found = lip_sync.score(arrays["synth_feat1"][:count], arrays["synth_feat2"][:count], shift)
         numbers: dict[str, Any] = {"offset": found.offset, "conf": found.confidence, "min_dist": found.distance}
@@ -158,7 +158,7 @@ def _sync(path: Path, seed: int, float64: bool) -> Iterator[Result]:
             yield compare(file, f"{prefix}_{name}", ours, arrays[f"{prefix}_{name}"], OPINION)
     if not manifest.is_file():
         return
-    network = seeded_network(lip_sync.SyncNet, config, table(config), json.loads(manifest.read_text()), seed, float64)
+    network = seeded_network(syncnet.SyncNet, config, table(config), json.loads(manifest.read_text()), seed, float64)
     frames = arrays["frames28"].repeat(PIXELS_OF_A_PIXEL, axis=1).repeat(PIXELS_OF_A_PIXEL, axis=2)
     lips, audio = lip_sync.Judge(network).embed(frames, arrays["audio"])
     # Embeddings reach 200: float32 rounds them at 2e-5, so the bound follows the largest value there. In float64 ours are rounded

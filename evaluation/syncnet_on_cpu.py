@@ -1,4 +1,4 @@
-"""SyncNet's towers for a CPU: the same network as `lip_sync.SyncNet`, with a third of the multiplications.
+"""SyncNet's towers for a CPU: the same network as `syncnet.SyncNet`, with a third of the multiplications.
 
 * Batch norms are folded into the convolutions, in float64.
 * Convolutions multiply less (`nn.toom_cook_2d`).
@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import os
 from typing import Any
 
 import jax
@@ -19,6 +21,7 @@ from jax import lax
 from jaxtyping import Array, Float, UInt8
 
 from empatheia_jax.nn import toom_cook_2d as few
+from evaluation.syncnet import FRAMES
 
 WINDOWS = 8
 """Windows of a program. With more its memory passes 32 MB, which the C library gives back and asks for again every time."""
@@ -27,13 +30,12 @@ TOGETHER = 2
 PART = 64
 """Terms that are summed at once by the last layers."""
 MIDDLE = 128
-FRAMES = 5
 
 Weights = dict[str, Any]
 
 
 class Towers:
-    """Both towers with transformed weights; of a `lip_sync.SyncNet`, whose layers, norms and heads the functions below take."""
+    """Both towers with transformed weights; of a `syncnet.SyncNet`, whose layers, norms and heads the functions below take."""
 
     def __init__(self, network: Any):
         first, *rest, last = network.lips
@@ -65,13 +67,27 @@ class Towers:
         )
         self._embed_lips, self._embed_audio = jax.jit(embed_lips), jax.jit(embed_audio)
 
-    def lips(self, frames: UInt8[np.ndarray, "F 224 224 3"]) -> Float[np.ndarray, "N 1024"]:
-        """Embeddings of the windows that begin at the first N = F − 4 frames; N is a multiple of `TOGETHER`."""
-        return np.asarray(self._embed_lips(self._lips, frames))
+    def embed(
+        self, frames: UInt8[np.ndarray, "F 224 224 3"], sound: Float[np.ndarray, "N 13 20"]
+    ) -> tuple[Float[np.ndarray, "N 1024"], Float[np.ndarray, "N 1024"]]:
+        """Embeddings of lips and sound of N windows; window n begins at frame n, and F is at least N + 4.
 
-    def audio(self, sound: Float[np.ndarray, "N 13 20"]) -> Float[np.ndarray, "N 1024"]:
-        """Embeddings of N windows of MFCC."""
-        return np.asarray(self._embed_audio(self._audio, sound.astype(self._dtype)))
+        One program for each core at a time: much of a program is too small to be shared out among the cores.
+        """
+        count = len(sound)
+
+        def part(first: int) -> tuple[np.ndarray, np.ndarray]:
+            rows = np.minimum(np.arange(first, first + WINDOWS), count - 1)  # one shape, so one program
+            seen = np.minimum(np.arange(first, first + WINDOWS + FRAMES - 1), len(frames) - 1)
+            lips = self._embed_lips(self._lips, frames[seen])
+            audio = self._embed_audio(self._audio, sound[rows].astype(self._dtype))
+            return np.asarray(lips)[: count - first], np.asarray(audio)[: count - first]
+
+        compiled = part(0)  # before the threads, which would both compile
+        with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            parts = [compiled, *pool.map(part, range(WINDOWS, count, WINDOWS))]
+        lips, audio = (np.concatenate(each) for each in zip(*parts))
+        return lips, audio
 
 
 def embed_lips(weights: Weights, frames: UInt8[Array, "F 224 224 3"]) -> Float[Array, "N 1024"]:
