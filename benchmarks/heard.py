@@ -16,6 +16,7 @@ import json
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -50,32 +51,54 @@ def main(argv: list[str]) -> int:
     found = []
     for conversation in tqdm(drawn, desc="sentence"):
         turn = conversation.turns[-1]
-        said, named = turn.history[-1], {}
+        said, named = (
+            turn.history[-1],
+            {"": writer.write([Question(turn.history, listener=conversation.listener)])[0].answer},
+        )
         for feeling in FEELINGS:
             stem = options.output / f"{conversation.conversation_id}_{feeling}"
             media = {"speech": stem.with_suffix(".wav"), "video": stem.with_suffix(".mp4")}
             profile = conversation.profile("speaker")
             film(media["speech"], media["video"], said.text, profile, voice, DrawnFace(64), feeling, 1.0, seed=SEED)
             question = Question(turn.history, {said.index: media}, conversation.listener)
-            named[feeling] = writer.write([question])[0].answer.speaker_emotion
-        found.append({"said": said.text, "named": named})
+            named[feeling] = writer.write([question])[0].answer
+        own = labels.emotion7(labels.emotion32(turn.chain.speaker_emotion, strict=True)) if turn.chain else ""
+        found.append({"said": said.text, "own": own, "named": {k: each.speaker_emotion for k, each in named.items()}})
         write_json(options.output / "heard.json", {"answers": found})
-    results = counted([each["named"] for each in found])
+    results = counted(found)
     write_json(options.output / "heard.json", {"results": results, "answers": found})
     print(json.dumps(results, indent=1))
     return 0
 
 
-def counted(named: list[dict[str, str]]) -> dict[str, dict[str, float]]:
-    """Hits, counts and shares with Wilson's interval, of what the answers named: by feeling, one dict a sentence."""
-    pairs = [(each[a], each[b]) for each in named for a, b in itertools.combinations(FEELINGS, 2)]
+def counted(found: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Hits, counts and shares with Wilson's interval.
+
+    Args:
+      found: one dict a sentence: `own`, the dialogue's emotion of the 7, and `named`, what the answers named, by feeling; by ""
+        in the answer without recordings.
+    """
+    answers = [each["named"] for each in found]
+    pairs = [(each[a], each[b]) for each in answers for a, b in itertools.combinations(FEELINGS, 2)]
     other7 = sum(labels.emotion7(a) != labels.emotion7(b) for a, b in pairs)
-    shown = sum(labels.emotion7(each[feeling]) == feeling for each in named for feeling in FEELINGS)
+    shown = sum(labels.emotion7(each[feeling]) == feeling for each in answers for feeling in FEELINGS)
+    known = [(each["own"], each["named"]) for each in found if each["own"] in FEELINGS]
     hits = {
-        "sentences_with_more_than_one_emotion": (sum(len(set(each.values())) > 1 for each in named), len(named)),
+        "sentences_with_more_than_one_emotion": (
+            sum(len({each[f] for f in FEELINGS}) > 1 for each in answers),
+            len(answers),
+        ),
         "pairs_with_another_of_32": (sum(a != b for a, b in pairs), len(pairs)),
         "pairs_with_another_of_7": (other7, len(pairs)),
-        "emotion_of_7_is_the_one_shown": (shown, len(named) * len(FEELINGS)),
+        "emotion_of_7_is_the_one_shown": (shown, len(answers) * len(FEELINGS)),
+        "own_emotion_of_7_without_recordings": (
+            sum(labels.emotion7(each[""]) == own for own, each in known),
+            len(known),
+        ),
+        "own_emotion_of_7_where_it_is_shown": (
+            sum(labels.emotion7(each[own]) == own for own, each in known),
+            len(known),
+        ),
     }
     return {
         name: {"hits": hit, "of": of, **dict(zip(("share", "low", "high"), wilson(hit, of)))}

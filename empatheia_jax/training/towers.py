@@ -2,7 +2,9 @@
 
 No HuBERT or CLIP weights install by package name, so the demo has its own: the same networks at toy size. The speech tower learns
 to fill in masked stretches of speech (masked acoustic reconstruction as in TERA: Liu et al., 2021): spans of its frames are
-hidden, and it predicts their log-mel energies. The video tower learns to read the 64 expression coefficients of drawn faces.
+hidden, and it predicts their log-mel energies. The video tower learns to read the 64 expression coefficients of drawn faces: of
+those in the set, or with `--people=N` of N people who are drawn for it. A set has at most 24 people, and a tower that has seen
+few reads who somebody is rather than what the face shows.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from jaxtyping import Array, Bool, Float
 from tqdm import tqdm
 
 from empatheia_jax import weights
+from empatheia_jax.dreamtalk.drawn_face import EMOTIONS, sample_identity
+from empatheia_jax.dreamtalk.drawn_face.drawing import draw_many
 from empatheia_jax.dreamtalk.features import log_mel
 from empatheia_jax.encoders.clip_image import ClipPreprocessor
 from empatheia_jax.encoders.clip_vision import ClipVision, ClipVisionConfig
@@ -34,6 +38,7 @@ from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.video import read_frames
 from empatheia_jax.nn.linear import Linear
 from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.training.drawn_face.performances import performance
 from empatheia_jax.training.losses import Pair
 from empatheia_jax.training.random_batches import RandomBatches
 from empatheia_jax.training.trainer import Phase, run_phases
@@ -41,6 +46,8 @@ from empatheia_jax.training.trainer import Phase, run_phases
 RATE, BANDS, SECONDS = 16_000, 40, 2
 SPAN, MASKED = 8, 0.4  # frames of 20 ms hidden together, and the share of all frames that is
 EXPRESSION = 64
+MOMENTS, GRAIN = 4, 3
+"""Frames of a drawn person in an expression; the largest noise of their pixels, of 255."""
 
 TOY_HUBERT = dataclasses.replace(
     HUBERT_LARGE,
@@ -145,6 +152,46 @@ def video_batches(data: Path, size: int, seed: int) -> RandomBatches:
     return RandomBatches(seed, draw)
 
 
+def drawn_batches(people: int, size: int, seed: int) -> RandomBatches:
+    """As `video_batches`, of people who are drawn for it."""
+    preprocess = ClipPreprocessor.from_source(PREPROCESSOR)
+    drawn: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def draw(random: np.random.Generator) -> dict[str, np.ndarray]:
+        if not drawn:
+            drawn.append(drawn_people(people, seed))
+        frames, targets = drawn[0]
+        chosen = random.integers(0, len(frames), size)
+        # The grain of a codec: pixels of a film are never those that were drawn.
+        grain = random.integers(-GRAIN, GRAIN + 1, (size, 1, 1, 3)) + random.integers(
+            -GRAIN, GRAIN + 1, frames.shape[1:]
+        )
+        noisy = np.clip(frames[chosen].astype(np.int16) + grain, 0, 255).astype(np.uint8)
+        return {"pixels": preprocess(noisy), "coefficients": targets[chosen]}
+
+    return RandomBatches(seed, draw)
+
+
+def drawn_people(people: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """`MOMENTS` moments of each of so many speaking people in each of the expressions, and their standardised coefficients."""
+    frames, targets = [], []
+    for person in tqdm(range(people), desc="draw people", unit="person"):
+        rng = np.random.default_rng([seed, person, 11])
+        for emotion in EMOTIONS:
+            _, motion, _ = performance(int(rng.integers(2**31)), 1.0, emotion=emotion, intensity=rng.uniform(0.3, 1.1))
+            targets.append(motion[rng.choice(len(motion), MOMENTS, replace=False)])
+        identity = sample_identity(int(rng.integers(2**31)))
+        motions = np.concatenate(targets[-len(EMOTIONS) :])
+        frames.append(draw_many([identity] * len(motions), motions, TOY_CLIP.image))
+    return np.concatenate(frames), _standardised(np.concatenate(targets)[:, :EXPRESSION])
+
+
+def _standardised(coefficients: np.ndarray) -> np.ndarray:
+    """In units of their spread."""
+    spread = np.maximum(coefficients.std(0), 1e-3)
+    return ((coefficients - coefficients.mean(0)) / spread).astype(np.float32)
+
+
 def faces(data: Path, preprocess: ClipPreprocessor) -> tuple[np.ndarray, np.ndarray]:
     """Twelve frames of every film of a set, cropped, and their coefficients in units of their spread."""
     frames, targets = [], []
@@ -154,9 +201,7 @@ def faces(data: Path, preprocess: ClipPreprocessor) -> tuple[np.ndarray, np.ndar
         times = np.round(np.linspace(0, len(motion) - 1, 12)).astype(int)
         frames.append(pictures)
         targets.append(motion[times, :EXPRESSION])
-    coefficients = np.concatenate(targets).astype(np.float32)
-    spread = np.maximum(coefficients.std(0), 1e-3)
-    return np.concatenate(frames), (coefficients - coefficients.mean(0)) / spread
+    return np.concatenate(frames), _standardised(np.concatenate(targets))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,33 +220,43 @@ class Job:
     files: dict[str, bytes]
 
 
-JOBS = (
-    Job("toy-hubert", Masked, TOY_HUBERT, TOY_HUBERT.model_type, ("audio", ".wav"), speech_batches, 1, {}),
-    Job(
-        "toy-clip",
-        Expressions,
-        TOY_CLIP,
-        "clip-vision",
-        ("video", ".mp4"),
-        video_batches,
-        4,
-        {"preprocessor_config.json": json.dumps(PREPROCESSOR, indent=1).encode()},
-    ),
+SPEECH = Job("toy-hubert", Masked, TOY_HUBERT, TOY_HUBERT.model_type, ("audio", ".wav"), speech_batches, 1, {})
+VIDEO = Job(
+    "toy-clip",
+    Expressions,
+    TOY_CLIP,
+    "clip-vision",
+    ("video", ".mp4"),
+    video_batches,
+    4,
+    {"preprocessor_config.json": json.dumps(PREPROCESSOR, indent=1).encode()},
 )
+JOBS = (SPEECH, VIDEO)
 
 
-def train(job: Job, data: Path, output: Path, workdir: Path, steps: int, batch: int, seed: int) -> None:
-    """Trains one tower in a run's folder and writes its weights folder."""
+def train(
+    job: Job, data: Path, output: Path, workdir: Path, steps: int, batch: int, seed: int, people: int = 0
+) -> None:
+    """Trains one tower in a run's folder and writes its weights folder.
+
+    With `people`, from so many people who are drawn for it and not from the recordings of the set.
+    """
     model = nnx.jit(lambda: job.network(job.config, rngs=nnx.Rngs(seed)))()
-    settings = {"steps": steps, "batch": batch, "seed": seed}
+    settings: dict[str, Any] = {"steps": steps, "batch": batch, "seed": seed}
+    learned: dict[str, Any]
+    if people:
+        batches, learned = drawn_batches(people, job.rows * batch, seed), {"people": people}
+    else:
+        batches = job.batches(data, job.rows * batch, seed)
+        learned = {"clips": [path.name for path in clips(data, *job.recordings)]}
     phase = Phase(
         name=job.name,
         trainable=("*",),
         loss=lambda model, batch, key: {"error": model.loss(**batch)},
         optimizer=optax.adamw(optax.cosine_decay_schedule(1e-3, steps)),
         steps=steps,
-        data=job.batches(data, job.rows * batch, seed),
-        fingerprint={**settings, "clips": [path.name for path in clips(data, *job.recordings)]},
+        data=batches,
+        fingerprint={**settings, **learned},
         seed=seed,
         save_every=max(1, steps // 4),
     )
@@ -209,7 +264,12 @@ def train(job: Job, data: Path, output: Path, workdir: Path, steps: int, batch: 
     config = {"name": job.name, "data": str(data), **settings}
     (result,) = run_phases([phase], model, workdir, mesh, config=config, log_every=max(1, steps // 10))
     first, last = result.first_loss, result.last_loss
-    provenance = {"source": "trained by empatheia_jax.training.towers", "steps": steps, "loss": [first, last]}
+    provenance = {
+        "source": "trained by empatheia_jax.training.towers",
+        "steps": steps,
+        "loss": [first, last],
+        **({"people": people} if people else {}),
+    }
     weights.save(output / job.name, model.tower, job.config, job.kind, provenance, job.files, overwrite=True)
     print(f"{job.name}: loss {first:.4f} → {last:.4f}; {output / job.name}")
 
@@ -218,16 +278,21 @@ def train(job: Job, data: Path, output: Path, workdir: Path, steps: int, batch: 
 def main(argv: list[str]) -> int:
     """Does what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m empatheia_jax.training.towers", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="a set in the released layout with motion_v5_0/*.npy")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data/toy"), help="a set in the released layout with motion_v5_0/*.npy"
+    )
     parser.add_argument("--output", type=Path, default=weights.root(), help="folder of weights folders")
     parser.add_argument("--workdir", type=Path, default=Path("runs/towers"), help="holds a run's folder for each tower")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--people", type=int, default=0, help="draw so many people for the video tower, and train it alone"
+    )
     options = parser.parse_args(argv[1:])
-    for job in JOBS:
+    for job in JOBS if not options.people else (VIDEO,):
         workdir = options.workdir / job.name
-        train(job, options.data, options.output, workdir, options.steps, options.batch, options.seed)
+        train(job, options.data, options.output, workdir, options.steps, options.batch, options.seed, options.people)
     return 0
 
 

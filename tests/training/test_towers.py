@@ -48,3 +48,15 @@ def test_a_tower_is_trained_in_a_run_and_becomes_a_weights_folder(job, data, tmp
         np.testing.assert_array_equal(value, first[path])
     with pytest.raises(UserError, match="another run"):
         towers.train(*options, steps=2, batch=2, seed=1)
+
+
+def test_the_video_tower_learns_from_people_who_are_drawn_for_it_and_needs_no_set(tmp_path):
+    job = dataclasses.replace(towers.VIDEO, config=CONFIGS["toy-clip"])
+    missing = tmp_path / "no set"
+    towers.train(job, missing, tmp_path / "weights", tmp_path / "run", steps=2, batch=2, seed=0, people=2)
+    assert weights.describe(tmp_path / "weights" / "toy-clip")["provenance"]["people"] == 2
+    frames, coefficients = towers.drawn_people(2, seed=0)
+    assert len(frames) == len(coefficients) == 2 * len(towers.EMOTIONS) * towers.MOMENTS
+    np.testing.assert_allclose(coefficients.mean(0), 0, atol=1e-5)
+    with pytest.raises(UserError, match="another run"):
+        towers.train(job, missing, tmp_path / "weights", tmp_path / "run", steps=2, batch=2, seed=0, people=3)
