@@ -41,7 +41,7 @@ from empatheia_jax.conversation import labels, schema
 from empatheia_jax.conversation.policy import PromptPolicy
 from empatheia_jax.conversation.schema import ChainOfEmpathy, Conversation, Turn
 from empatheia_jax.core import lora
-from empatheia_jax.dialogue import replies, writer
+from empatheia_jax.dialogue import replies, trained_model
 from empatheia_jax.errors import UserError, main_guard
 from empatheia_jax.files import write_json
 from empatheia_jax.runs.run import Run
@@ -292,7 +292,7 @@ def main(argv: list[str]) -> int:
         folder = options.output / name
         replies.run(config, options.workdir, questions(folder / "questions.json", asked), folder)
         told[name] = [json.loads(line) for line in (folder / replies.FILE).read_text().splitlines()]
-    assembly = writer.trained(config, Run(options.workdir))
+    assembly = trained_model.trained(config, Run(options.workdir))
     policy = PromptPolicy.of(config.data)
     train = [turn.chain.speaker_emotion for each in corpus.conversations("train") for turn in each.turns if turn.chain]
     majority = collections.Counter(train).most_common(1)[0][0]

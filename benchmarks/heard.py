@@ -26,7 +26,8 @@ from data_pipeline import corpus
 from data_pipeline.toy.media import DrawnFace, SpeakerVoice, film
 from empatheia_jax import assemble, settings
 from empatheia_jax.conversation import labels
-from empatheia_jax.dialogue.writer import Question, Writer, trained
+from empatheia_jax.dialogue.trained_model import trained
+from empatheia_jax.dialogue.writer import Question, Writer
 from empatheia_jax.errors import main_guard
 from empatheia_jax.files import write_json
 from empatheia_jax.runs.run import Run

@@ -90,7 +90,8 @@ def answer_here(config: Any, workdir: Path, asked: list[dict[str, Any]]) -> list
     from flax import nnx
 
     from empatheia_jax.conversation.schema import Profile, Utterance
-    from empatheia_jax.dialogue.writer import Question, Writer, trained
+    from empatheia_jax.dialogue.trained_model import trained
+    from empatheia_jax.dialogue.writer import Question, Writer
     from empatheia_jax.empatheia import Signals
     from empatheia_jax.runs.run import Run
 

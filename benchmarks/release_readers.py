@@ -166,7 +166,8 @@ def answer_twice(config: Any, workdir: Path, release: Path, folder: Path, asked:
     from empatheia_jax.conversation.schema import Profile, Utterance
     from empatheia_jax.core.llama import Llama
     from empatheia_jax.core.llama_config import LlamaConfig
-    from empatheia_jax.dialogue.writer import Question, Writer, trained
+    from empatheia_jax.dialogue.trained_model import trained
+    from empatheia_jax.dialogue.writer import Question, Writer
     from empatheia_jax.runs.run import Run
 
     assembly = trained(config, Run(workdir))

@@ -28,8 +28,9 @@ from empatheia_jax.dialogue.request import Request
 from empatheia_jax.dialogue.responder import Blend, Reply, Responder
 from empatheia_jax.dialogue.safeguards import Safeguards
 from empatheia_jax.dialogue.session import Session
+from empatheia_jax.dialogue.trained_model import answering, trained_losses
 from empatheia_jax.dialogue.voices import Voices
-from empatheia_jax.dialogue.writer import Writer, answering, trained_losses
+from empatheia_jax.dialogue.writer import Writer
 from empatheia_jax.dreamtalk import photo
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import write_json
@@ -55,8 +56,8 @@ def responder(config: Experiment, workdir: Path | None, *, draw: bool = False) -
     Args:
       config: of the model.
       workdir: the run's folder, which also keeps the compiled programs.
-      draw: whether parameters that nothing has trained get their initial values, as in `writer.trained`. A reply does not use
-        them, but `Reply.features` are computed with them.
+      draw: whether parameters that nothing has trained get their initial values, as in `trained_model.trained`. A reply does
+        not use them, but `Reply.features` are computed with them.
 
     Raises:
       UserError: weights or checkpoints are missing.

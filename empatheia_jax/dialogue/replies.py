@@ -24,7 +24,8 @@ from empatheia_jax.conversation import expression, labels, schema
 from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.reply_folder import MANIFEST, MODALITIES, Manifest, reply_id
 from empatheia_jax.conversation.schema import Conversation, Profile, Turn
-from empatheia_jax.dialogue.writer import Question, Writer, answering
+from empatheia_jax.dialogue.trained_model import answering
+from empatheia_jax.dialogue.writer import Question, Writer
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import read_json_object, write_json
 from empatheia_jax.runs import checkpoint

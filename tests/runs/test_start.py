@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 import launch
 from configs import debug, quickstart, starter
 from empatheia_jax import Empatheia, assemble, requirements, weights
-from empatheia_jax.dialogue import replies, writer
+from empatheia_jax.dialogue import replies, trained_model
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import local_mesh
 from empatheia_jax.runs import checkpoint, fit, start
@@ -96,17 +96,17 @@ def test_the_same_leaves_at_another_place_are_the_same_beginning(folder, tmp_pat
 
 def test_a_reply_without_a_run_is_that_of_the_start(folder, tmp_path, capsys):
     config = settings(start=str(folder))
-    model = writer.trained(config, Run(tmp_path / "none")).model
+    model = trained_model.trained(config, Run(tmp_path / "none")).model
     np.testing.assert_array_equal(model.added.embedding[...], added(config))
     assert "the answer is that of start=" in capsys.readouterr().err
-    assert writer.trained_losses(config, Run(tmp_path / "none")) == {"emp"}
+    assert trained_model.trained_losses(config, Run(tmp_path / "none")) == {"emp"}
     with pytest.raises(UserError, match="no trained stage"):
-        writer.trained(settings(), Run(tmp_path / "none"))
+        trained_model.trained(settings(), Run(tmp_path / "none"))
 
 
 def test_a_run_that_began_from_leaves_answers_with_its_own(run, folder, tmp_path):
     own = folders.untrained(settings(start=str(folder)), tmp_path / "run")
-    model = writer.trained(settings(start=str(folder)), own).model
+    model = trained_model.trained(settings(start=str(folder)), own).model
     np.testing.assert_array_equal(
         model.added.embedding[...], checkpoint.load_trainable(own.stage_folder("coe"))["added.embedding"]
     )
@@ -119,7 +119,7 @@ def test_leaves_of_another_network_are_refused_in_one_line(folder, tmp_path):
         ({"start": str(tmp_path)}, "no folder of trained leaves"),
     ):
         with pytest.raises(UserError, match=message):
-            writer.trained(settings(**{"start": str(folder), **changes}), Run(tmp_path / "none"))
+            trained_model.trained(settings(**{"start": str(folder), **changes}), Run(tmp_path / "none"))
     with pytest.raises(UserError, match="other weights of the language model"):
         assemble.empatheia(settings(start=str(folder), seed=99), local_mesh(1, 1, 1))
     with pytest.raises(UserError, match="other sizes"):
