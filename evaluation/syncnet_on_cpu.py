@@ -66,6 +66,7 @@ class Towers:
             }
         )
         self._embed_lips, self._embed_audio = jax.jit(embed_lips), jax.jit(embed_audio)
+        self._compiled = False
 
     def embed(
         self, frames: UInt8[np.ndarray, "F 224 224 3"], sound: Float[np.ndarray, "N 13 20"]
@@ -83,9 +84,11 @@ class Towers:
             audio = self._embed_audio(self._audio, sound[rows].astype(self._dtype))
             return np.asarray(lips)[: count - first], np.asarray(audio)[: count - first]
 
-        compiled = part(0)  # before the threads, which would both compile
+        parts = []
+        if not self._compiled:  # before the threads, which would all compile
+            parts, self._compiled = [part(0)], True
         with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            parts = [compiled, *pool.map(part, range(WINDOWS, count, WINDOWS))]
+            parts += pool.map(part, range(WINDOWS * len(parts), count, WINDOWS))
         lips, audio = (np.concatenate(each) for each in zip(*parts))
         return lips, audio
 
