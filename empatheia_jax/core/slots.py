@@ -91,9 +91,8 @@ class SlotDecoder:
         self.places, self.chunk, self.form, self.settings = places, chunk, form, settings
         self.prompt_sizes = prompt_sizes(longest_prompt)
         self.prefix_size = longest_prefix
-        self._base = (
-            longest_prefix + self.prompt_sizes[0]
-        )  # where the first row begins to write, if its prompt is short
+        # Where the first row begins to write, if its prompt is short.
+        self._base = longest_prefix + self.prompt_sizes[0]
         longest = settings.max_new_tokens if form is None else form.longest
         self._needs = chunk + forced  # slots that must be free before a chunk
         self.slots = longest_prefix + self.prompt_sizes[-1] + longest + self._needs

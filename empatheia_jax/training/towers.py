@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Callable
@@ -47,7 +48,7 @@ RATE, BANDS, SECONDS = 16_000, 40, 2
 SPAN, MASKED = 8, 0.4  # frames of 20 ms hidden together, and the share of all frames that is
 EXPRESSION = 64
 MOMENTS, GRAIN = 4, 3
-"""Frames of a drawn person in an expression; the largest noise of their pixels, of 255."""
+"""Frames of a drawn person in an expression; the grain of `face_batches`."""
 
 TOY_HUBERT = dataclasses.replace(
     HUBERT_LARGE,
@@ -138,36 +139,41 @@ def speech_batches(data: Path, size: int, seed: int) -> RandomBatches:
 
 
 def video_batches(data: Path, size: int, seed: int) -> RandomBatches:
-    """Random frames of all clips: `pixels` (B, 64, 64, 3), standardised `coefficients` (B, 64)."""
+    """Random frames of all clips, see `face_batches`."""
     preprocess = ClipPreprocessor.from_source(PREPROCESSOR)
-    read: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def draw(random: np.random.Generator) -> dict[str, np.ndarray]:
-        if not read:
-            read.append(faces(data, preprocess))
-        frames, targets = read[0]
-        chosen = random.integers(0, len(frames), size)
-        return {"pixels": preprocess(frames[chosen]), "coefficients": targets[chosen]}
-
-    return RandomBatches(seed, draw)
+    return face_batches(lambda: faces(data, preprocess), preprocess, size, seed)
 
 
 def drawn_batches(people: int, size: int, seed: int) -> RandomBatches:
-    """As `video_batches`, of people who are drawn for it."""
+    """The same of people who are drawn for it. Pixels of a film are never those that were drawn, so these get a grain."""
     preprocess = ClipPreprocessor.from_source(PREPROCESSOR)
-    drawn: list[tuple[np.ndarray, np.ndarray]] = []
+    return face_batches(lambda: drawn_people(people, seed), preprocess, size, seed, GRAIN)
+
+
+def face_batches(
+    read: Callable[[], tuple[np.ndarray, np.ndarray]],
+    preprocess: ClipPreprocessor,
+    size: int,
+    seed: int,
+    grain: int = 0,
+) -> RandomBatches:
+    """Random frames: `pixels` (B, 64, 64, 3), standardised `coefficients` (B, 64).
+
+    Args:
+      read: gives all frames and their coefficients; called when the first batch is asked for.
+      grain: largest change of a pixel, and of all pixels of a frame, of 255. A batch has one pattern of pixels.
+    """
+    cached = functools.cache(read)
 
     def draw(random: np.random.Generator) -> dict[str, np.ndarray]:
-        if not drawn:
-            drawn.append(drawn_people(people, seed))
-        frames, targets = drawn[0]
+        frames, targets = cached()
         chosen = random.integers(0, len(frames), size)
-        # The grain of a codec: pixels of a film are never those that were drawn.
-        grain = random.integers(-GRAIN, GRAIN + 1, (size, 1, 1, 3)) + random.integers(
-            -GRAIN, GRAIN + 1, frames.shape[1:]
-        )
-        noisy = np.clip(frames[chosen].astype(np.int16) + grain, 0, 255).astype(np.uint8)
-        return {"pixels": preprocess(noisy), "coefficients": targets[chosen]}
+        pictures = frames[chosen]
+        if grain:
+            tint = random.integers(-grain, grain + 1, (size, 1, 1, 3))
+            pattern = random.integers(-grain, grain + 1, frames.shape[1:])
+            pictures = np.clip(pictures.astype(np.int16) + (tint + pattern), 0, 255).astype(np.uint8)
+        return {"pixels": preprocess(pictures), "coefficients": targets[chosen]}
 
     return RandomBatches(seed, draw)
 
