@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
         command = "python -m converters.convert --source=kokoro --output=weights/kokoro"
         raise UserError(f"the voice is missing (no {options.voice}); get it with `{command}`")
     mark = weights.describe(options.voice)["sha256"]
-    voice = media.SpeakerVoice(Speaker.load(options.voice, repeatable=True), f"{options.voice.name}-{mark[:16]}")
+    voice = media.SpeakerVoice(Speaker.load(options.voice), f"{options.voice.name}-{mark[:16]}")
     with tqdm(unit="utterance", desc="speaking and drawing") as bar:
 
         def progress(done: int, total: int) -> None:

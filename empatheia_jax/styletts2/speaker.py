@@ -125,8 +125,6 @@ class Speaker:
         voices: its voices, or None.
         phonemizer: name (`phonemes.phonemizer`) or object; opened at the first text.
         batch: pieces spoken at once after the first. 1 is best on a CPU.
-        repeatable: a text gives the same bits whatever was said before. Otherwise a padded size that is compiled already is
-            preferred, and sums are then taken in another order.
     """
 
     def __init__(
@@ -136,13 +134,12 @@ class Speaker:
         voices: VoiceTable | None = None,
         phonemizer: str | Phonemizer = "auto",
         batch: int = 1,
-        repeatable: bool = False,
     ):
         if batch < 1:
             raise ValueError(f"batch must be at least 1; found {batch}")
         self.model, self.symbols, self.voices, self.batch = model, symbols, voices or VoiceTable({}), batch
         self._phonemizer = phonemizer
-        self._synthesis = Synthesis(model, repeatable)
+        self._synthesis = Synthesis(model)
 
     @classmethod
     def load(
@@ -151,7 +148,6 @@ class Speaker:
         *,
         phonemizer: str | Phonemizer = "auto",
         batch: int = 1,
-        repeatable: bool = False,
         dtype=jnp.float32,
     ) -> Speaker:
         """Reads a weights folder of kind `styletts2`, with its `vocab.json` and `voices.npz` where it has them.
@@ -169,7 +165,7 @@ class Speaker:
                 )
             except (ValueError, KeyError, AttributeError, TypeError) as error:
                 raise UserError(f"{vocab} is not {{'vocab': …}} ({error!r}); convert the weights again") from None
-        return cls(model, symbols, VoiceTable.read(voices) if voices.is_file() else None, phonemizer, batch, repeatable)
+        return cls(model, symbols, VoiceTable.read(voices) if voices.is_file() else None, phonemizer, batch)
 
     @property
     def compilations(self) -> int:

@@ -25,31 +25,13 @@ from empatheia_jax.styletts2.sampler import adpm2
 from empatheia_jax.styletts2.sentences import bucket
 from empatheia_jax.styletts2.source import HARMONICS
 
-TOKENS = (64, 128, 256, 512)
-WARM_TOKENS, WARM_FRAMES = (128, 512), (160, 320, 640)
-FRAMES = (160, 240, 320, 480, 640, 960, 1280, MAX_FRAMES)
-
-
-class Buckets:
-    """Rounds lengths up, preferring a size that is compiled already where that wastes little.
-
-    A sentence somewhat shorter than the one before would fall into a smaller bucket, and compiling that takes longer
-    than computing some padding. With `waste=1` the size depends on the length alone, never on what came before.
-    """
-
-    WASTE = 2.0
-
-    def __init__(self, sizes: Sequence[int], waste: float = WASTE):
-        self.sizes, self.waste = tuple(sizes), waste
-        self._used: set[tuple[int, int]] = set()
-
-    def choose(self, length: int, batch: int = 1) -> int:
-        """The padded length for `length` in a batch of `batch`. Raises `ValueError` beyond the largest size."""
-        size = bucket(length, self.sizes)
-        ready = [used for rows, used in self._used if rows == batch and size <= used <= self.waste * size]
-        size = min(ready, default=size)
-        self._used.add((batch, size))
-        return size
+TOKENS = (128, 512)
+FRAMES = (160, 320, 640, 960, 1280, MAX_FRAMES)
+"""Padded lengths. Which one serves a text depends on its length alone: sums over another padding are taken in another order, so
+that what was said before would otherwise change the last bits.
+"""
+WARM_FRAMES = FRAMES[:3]
+"""Sizes that are compiled beforehand: up to 16 s of speech."""
 
 
 def source_noise(seed: Integer[Array, ""], index: Int[Array, " B"], frames: int) -> Float[Array, "B samples 9"]:
@@ -64,12 +46,9 @@ def source_noise(seed: Integer[Array, ""], index: Int[Array, " B"], frames: int)
 
 
 class Synthesis:
-    """A StyleTTS 2 model's networks, compiled per bucket.
+    """A StyleTTS 2 model's networks, compiled per bucket."""
 
-    repeatable: a length has its bucket, whatever was spoken before: the same bits in any order. Few sizes then, those of `warm`.
-    """
-
-    def __init__(self, model: StyleTTS2, repeatable: bool = False):
+    def __init__(self, model: StyleTTS2):
         graph, self._state = nnx.split(model)
         self.config = model.config
 
@@ -82,11 +61,6 @@ class Synthesis:
             "sampled_style": Program(_sampled_style, graph),
             "reference_style": Program(_reference_style, graph),
         }
-        if repeatable:
-            self._tokens = Buckets(WARM_TOKENS, waste=1)
-            self._frames = Buckets((*WARM_FRAMES, *(size for size in FRAMES if size > WARM_FRAMES[-1])), waste=1)
-        else:
-            self._tokens, self._frames = Buckets(TOKENS), Buckets(FRAMES)
 
     @property
     def compilations(self) -> int:
@@ -94,12 +68,12 @@ class Synthesis:
         return sum(program.compilations for program in self._programs.values())
 
     def warm(self, bert: bool = False) -> None:
-        """Runs the programs of one piece, of sizes that then serve all lengths up to 640 frames (16 s): see `Buckets`.
+        """Runs the programs of one piece, of the sizes that serve all lengths up to 640 frames (16 s).
 
         bert: whether PL-BERT's states will be given.
         """
         styles = np.zeros((1, 2 * self.config.style_dim), np.float32)
-        for size in WARM_TOKENS:
+        for size in TOKENS:
             given = [np.zeros((size, self.config.hidden_dim), np.float32)] if bert else None
             found = self.prosody([np.zeros(size, np.int32)], styles, given)
         text, states, _ = found[0]
@@ -115,7 +89,7 @@ class Synthesis:
 
     def _padded_tokens(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         lengths = np.array([len(row) for row in rows], np.int32)
-        tokens = np.zeros((len(rows), self._tokens.choose(int(lengths.max()), len(rows))), np.int32)
+        tokens = np.zeros((len(rows), bucket(int(lengths.max()), TOKENS)), np.int32)
         for row, ids in zip(tokens, rows):
             row[: len(ids)] = ids
         return tokens, lengths
@@ -189,7 +163,7 @@ class Synthesis:
     ) -> list[Float[np.ndarray, " _"]]:
         """Frames (text, prosody), repeated by duration → samples. `index` numbers the pieces, for the noise."""
         lengths = np.array([len(row) for row in asr], np.int32)
-        size = self._frames.choose(int(lengths.max()), len(asr))
+        size = bucket(int(lengths.max()), FRAMES)
 
         def padded(rows):
             return np.stack([np.pad(row, ((0, size - len(row)), (0, 0))) for row in rows]).astype(np.float32)

@@ -76,7 +76,7 @@ def test_lengths_are_a_persons(speaker):
     seconds = [speaker.say(text, voice=voice).seconds for voice in ("jf_alpha", "jm_kumo")]
     assert all(8 / 4 < s < 8 / 1.5 for s in seconds)  # eight words, 1.5 to 4 a second
     compiled = speaker.compilations
-    assert compiled - before <= 1
+    assert compiled - before <= 2  # one program for each half
     old = speaker.say(text, voice=for_profile("elderly", "male", "gentle"))
     assert old.seconds > 1.1 * seconds[1]
     assert speaker.compilations - compiled <= 1

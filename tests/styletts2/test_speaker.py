@@ -14,12 +14,13 @@ from toy_voice import WIDTH, Letters, ToyVoice, toy_voices
 from empatheia_jax import tiny
 from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2 import __main__ as command
+from empatheia_jax.styletts2 import synthesis
 from empatheia_jax.styletts2.durations import MAX_FRAMES, whole_durations
 from empatheia_jax.styletts2.joins import FADE, FRAME
 from empatheia_jax.styletts2.reference import prepare_reference, without_silence_around
 from empatheia_jax.styletts2.speaker import LONGEST_PIECE, Sampling, Speaker
 from empatheia_jax.styletts2.symbols import STYLETTS2
-from empatheia_jax.styletts2.synthesis import FRAMES, TOKENS, Buckets
+from empatheia_jax.styletts2.synthesis import FRAMES, TOKENS
 from empatheia_jax.styletts2.voices import Voice, VoiceTable
 
 TEXT = "i hear you, my friend. that must have been hard! do you want to talk about it? we have all the time we need."
@@ -79,14 +80,13 @@ def test_the_same_seed_gives_the_same_sound_and_another_does_not(speaker):
     assert np.abs(speaker.say(TEXT, seed=2).samples - first).max() > 1e-4
 
 
-def test_padding_does_not_change_the_sound():
-    """A speaker that already compiled for a longer sentence uses that program: same noise, same words."""
+def test_padding_does_not_change_the_sound(monkeypatch):
+    """Of another padded length: same noise, same words."""
     text = "a few words only, said by a friend."
-    fresh, used = (Speaker(ToyVoice(), KOKORO, toy_voices(), Letters()) for _ in range(2))
-    long = "this is a sentence, quite a bit longer than the other one, about nothing that matters to anyone at all"
-    used.say(long)
-    ours, theirs = used.say(text), fresh.say(text)
-    assert used._synthesis._frames._used != fresh._synthesis._frames._used
+    ours = Speaker(ToyVoice(), KOKORO, toy_voices(), Letters()).say(text)
+    monkeypatch.setattr(synthesis, "FRAMES", FRAMES[1:])
+    monkeypatch.setattr(synthesis, "TOKENS", TOKENS[1:])
+    theirs = Speaker(ToyVoice(), KOKORO, toy_voices(), Letters()).say(text)
     np.testing.assert_allclose(ours.samples, theirs.samples, atol=1e-5)
 
 
@@ -332,26 +332,17 @@ def test_pieces_of_an_open_table_start_with_a_pad_only():
     assert len(speaker.content_frames(speech.token_ids)) == len(speech.token_ids)
 
 
-def test_buckets_prefer_what_is_compiled():
-    buckets = Buckets((10, 20, 40, 80))
-    assert [buckets.choose(n) for n in (15, 5, 20, 35, 19, 70)] == [20, 20, 20, 40, 20, 80]
-    assert buckets.choose(5, batch=2) == 10  # another batch size is another program
-    with pytest.raises(ValueError):
-        buckets.choose(81)
-
-
-def test_a_repeatable_speaker_says_the_same_bits_whatever_was_said_before():
-    def made():
-        return Speaker(ToyVoice(), STYLETTS2, toy_voices(), Letters(), repeatable=True)
-
-    assert [Buckets((10, 20, 40, 80), waste=1).choose(n) for n in (15, 5, 20)] == [20, 10, 20]
-    once, long = made(), "and so it goes on and on " * 12
-    first = once.say(TEXT).samples
-    other = made()
-    other.say(long)
-    np.testing.assert_array_equal(other.say(TEXT).samples, first)
-    sizes = [size for size, _ in sorted((size, rows) for rows, size in other._synthesis._frames._used)]
-    assert len(sizes) > 1  # the longer text took a larger program, and the shorter one did not
+def test_a_text_is_the_same_bits_whatever_was_said_before():
+    short, long = "Yes.", "and so it goes on and on " * 12
+    alone = {text: Speaker(ToyVoice(), STYLETTS2, toy_voices(), Letters()).say(text).samples for text in (short, TEXT)}
+    speaker = Speaker(ToyVoice(), STYLETTS2, toy_voices(), Letters())
+    compiled = []
+    for text in (long, TEXT, short, long, TEXT):
+        samples = speaker.say(text).samples
+        compiled.append(speaker.compilations)
+        if text in alone:
+            np.testing.assert_array_equal(samples, alone[text])
+    assert compiled[0] < compiled[2] == compiled[-1]  # the shorter ones had programs of their own, once
 
 
 # --- the command ------------------------------------------------------------------------------------------------
