@@ -42,6 +42,7 @@ def test_a_tower_is_trained_in_a_run_and_becomes_a_weights_folder(job, data, tmp
     towers.train(*options, steps=2, batch=2, seed=0)
     kind, _, first = weights.load(tmp_path / "weights" / job.name)
     assert kind == job.kind and not any(path.startswith("head") for path in first)
+    assert {value.dtype.name for value in first.values()} == {"bfloat16"}
     assert Run(tmp_path / "run").completion(job.name)["step"] == 2
     towers.train(*options, steps=2, batch=2, seed=0)  # complete: the same weights again
     for path, value in weights.load(tmp_path / "weights" / job.name)[2].items():
