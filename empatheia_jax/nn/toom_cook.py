@@ -60,12 +60,16 @@ def matrices(tile: int, taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     interpolation = _inverse(evaluation(size))
     transform = [list(column) for column in zip(*interpolation)]
     kernel = evaluation(taps)
-    # Whole numbers are exact in floating point: what divides them goes to the kernel.
-    for i, row in enumerate(transform):
-        scale = lcm(*(value.denominator for value in row))
-        transform[i] = [value * scale for value in row]
-        kernel[i] = [value / scale for value in kernel[i]]
-    output = [list(column) for column in zip(*evaluation(tile))]
+    output = evaluation(tile)
+    # Numbers that are rounded would move every result in the same direction: what divides them goes to the kernel. Of the output,
+    # odd divisors alone, since halves are exact in floating point, and ones cost nothing.
+    for i in range(size):
+        scale = lcm(*(value.denominator for value in transform[i]))
+        back = lcm(*(value.denominator // (value.denominator & -value.denominator) for value in output[i]))
+        transform[i] = [value * scale for value in transform[i]]
+        output[i] = [value * back for value in output[i]]
+        kernel[i] = [value / (scale * back) for value in kernel[i]]
+    output = [list(column) for column in zip(*output)]
 
     def floats(rows: list[list[Fraction]]) -> np.ndarray:
         return np.array([[float(value) for value in row] for row in rows])

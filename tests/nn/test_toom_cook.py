@@ -56,6 +56,13 @@ def test_products_are_as_few_as_the_docstring_says():
     np.testing.assert_allclose(output @ ((kernel @ g) * (transform @ x)), np.correlate(x, g), rtol=1e-12)
 
 
+@pytest.mark.parametrize(("tile", "taps"), [(2, 2), (2, 3), (3, 3), (4, 2), (4, 3), (4, 4)])
+def test_what_transforms_numbers_is_exact_in_float32(tile, taps):
+    output, _, transform = toom_cook.matrices(tile, taps)
+    for matrix in (output, transform):
+        np.testing.assert_array_equal(matrix.astype(np.float32), matrix)
+
+
 def test_more_products_than_points_are_refused():
     with pytest.raises(ValueError, match="points"):
         toom_cook.matrices(6, 4)
