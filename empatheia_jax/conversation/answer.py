@@ -11,6 +11,7 @@ Without the chain (an ablation) it is `<emo> anxious </emo>` and the reply.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -130,6 +131,17 @@ _EMOTION_PATTERN = re.compile(r"<emo>\s*(.*?)\s*</emo>", re.DOTALL)
 _SIGNAL_PATTERN = re.compile(r"\[(?:AUD|VID)\d+\]")
 
 
+def _titles(text: str) -> list[re.Match[str]]:
+    """The titles of the steps. They come in order: what looks like an earlier one, or follows the fifth, is a part of what is
+    said ("Let us go slowly. Step-1: breathe.").
+    """
+    titles: list[re.Match[str]] = []
+    for found in _STEP_PATTERN.finditer(text):
+        if int(found[1]) > (int(titles[-1][1]) if titles else 0):
+            titles.append(found)
+    return titles
+
+
 def parse_reply(text: str) -> Answer:
     """Reads an answer back into fields; the inverse of `target_parts`. Never raises: what is absent is None or "".
 
@@ -138,15 +150,19 @@ def parse_reply(text: str) -> Answer:
     """
     text = _SIGNAL_PATTERN.sub("", text)
     body, closed, _ = text.partition(END)
-    parts = _STEP_PATTERN.split(body)  # text before the first step, then (number, text) pairs
-    found: dict[str, str] = {}
-    for number, value in zip(parts[1::2], parts[2::2]):
-        key = _STEPS[int(number) - 1][0]
-        found.setdefault(key, value.strip())
     emotion = _EMOTION_PATTERN.search(body)
+    titles = _titles(body)
+    if (
+        emotion and titles and emotion.start() < titles[0].start()
+    ):  # without the chain, unless the titles are the form's own
+        titles = [title for title in titles if _STEPS[int(title[1]) - 1][1] in title[0]]
+    found: dict[str, str] = {}
+    for title, following in zip(titles, [*titles[1:], None]):
+        value = body[title.end() : following.start() if following else len(body)]
+        found[_STEPS[int(title[1]) - 1][0]] = value.strip()
     if RESPONSE in found:
         response = found[RESPONSE]
-    elif len(parts) > 1:  # steps began, the fifth never came
+    elif titles:  # steps began, the fifth never came
         response = ""
     else:
         response = body[emotion.end() :] if emotion else body
@@ -167,7 +183,7 @@ def response_begun(text: str, *, steps: bool = True) -> bool:
     behind `</emo>`.
     """
     if steps:
-        return any(found[1] == "5" for found in _STEP_PATTERN.finditer(text))
+        return any(title[1] == "5" for title in _titles(text))
     return _EMOTION_PATTERN.search(text) is not None
 
 
@@ -179,11 +195,26 @@ class Decoder(Protocol):
         """Text of some ids."""
 
 
-def reply_positions(tokenizer: Decoder, ids: Sequence[int], response: str) -> list[int]:
-    """Which tokens of an answer wrote its response: those that hold a character of it. The blank before the response
-    is none, be it a token of its own (`▁` of SentencePiece) or the beginning of one. Training's `reply_mask` marks the
-    same tokens.
+def token_spans(tokenizer: Decoder, ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Which characters of the decoded text each token wrote: begin and end. Of a character that several tokens write
+    together (the bytes of an emoji, say), each of them wrote it.
     """
-    ends = [len(tokenizer.decode(ids[: n + 1])) for n in range(len(ids))]
+    whole = tokenizer.decode(ids)
+    spans, begin = [], 0
+    for count in range(1, len(ids) + 1):
+        text = tokenizer.decode(ids[:count])
+        # Bytes that are no character yet decode to marks that the whole text does not have there.
+        end = max(begin, len(os.path.commonprefix([text, whole])))
+        spans.append((begin, end + 1 if text != whole[: len(text)] else end))
+        begin = end
+    return spans
+
+
+def reply_positions(tokenizer: Decoder, ids: Sequence[int], response: str, upto: int | None = None) -> list[int]:
+    """Which tokens of an answer wrote its response, or the first `upto` characters of it: those that hold one of them. The
+    blank before the response is none, be it a token of its own (`▁` of SentencePiece) or the beginning of one. Training's
+    `reply_mask` marks the same tokens.
+    """
     first = tokenizer.decode(ids).rfind(response)
-    return [k for k, (a, b) in enumerate(zip([0, *ends[:-1]], ends)) if a < first + len(response) and b > first]
+    last = first + (len(response) if upto is None else upto)
+    return [place for place, (begin, end) in enumerate(token_spans(tokenizer, ids)) if begin < last and end > first]

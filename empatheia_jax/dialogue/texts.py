@@ -19,7 +19,7 @@ import numpy as np
 
 from empatheia_jax.conversation import answer as answers
 from empatheia_jax.conversation import labels
-from empatheia_jax.conversation.answer import END, RESPONSE, Answer, one_line
+from empatheia_jax.conversation.answer import END, RESPONSE, Answer, one_line, token_spans
 from empatheia_jax.conversation.policy import MODALITIES
 from empatheia_jax.core.causal import CausalLM
 from empatheia_jax.core.form import Form
@@ -240,37 +240,32 @@ class SlotTexts:
 
     def _grown(self, text: _Text, wrote: Wrote) -> bool:
         """Takes in what a row wrote; whether its answer is complete."""
-        text.tokens += wrote.tokens.tolist()
-        text.slots += wrote.slots.tolist()
-        text.hidden += list(wrote.hidden)
+        count, closed = 0, False
         for token in wrote.tokens.tolist():
             text.text += text.stream.push(token)
-        if wrote.ended:
+            count += 1
+            # What a free answer says behind its end would depend on how many tokens are written at once.
+            if closed := self._decoder.form is None and END in text.text:
+                break
+        text.tokens += wrote.tokens[:count].tolist()
+        text.slots += wrote.slots[:count].tolist()
+        text.hidden += list(wrote.hidden[:count])
+        if wrote.ended and not closed:
             text.text = text.before + text.stream.text
-        return wrote.ended or (self._decoder.form is None and END in text.text)
+        return wrote.ended or closed
 
     def states(self, generation: str, answer: Answer, upto: int) -> Written:
         text = self._texts[generation]
         tokenizer, size = text.writer.tokenizer, text.writer.model.config.reply_tokens
-        response = answer.response[:upto]
         if text.response_slot >= 0:
             positions = [place for place, slot in enumerate(text.slots) if slot == text.response_slot]
-            count = next(
-                (
-                    n
-                    for n in range(1, len(positions))
-                    if len(tokenizer.decode(text.tokens[place] for place in positions[:n]).lstrip()) >= len(response)
-                ),
-                len(positions),
-            )
-            if response != answer.response:
-                positions = positions[:count]
+            if upto < len(answer.response):
+                own = [text.tokens[place] for place in positions]
+                said = tokenizer.decode(own)
+                upto += len(said) - len(said.lstrip())
+                positions = [place for place, (begin, _) in zip(positions, token_spans(tokenizer, own)) if begin < upto]
         else:
-            positions = answers.reply_positions(tokenizer, text.tokens, answer.response)
-            ends = [len(tokenizer.decode(text.tokens[: place + 1])) for place in positions]
-            first = tokenizer.decode(text.tokens).rfind(answer.response)
-            before = [first, *ends[:-1]]
-            positions = [place for place, begin in zip(positions, before) if begin < first + len(response)]
+            positions = answers.reply_positions(tokenizer, text.tokens, answer.response, upto)
         last = positions[-1] if positions else len(text.tokens) - 1
         forced = self._decoder.probe(text.row, text.prompt + last + 1, self._closing)
         hidden = np.stack(text.hidden)

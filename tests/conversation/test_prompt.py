@@ -71,6 +71,13 @@ def test_the_answer_is_read_back_into_the_fields_it_was_built_from():
         ("Step-2 user's emotion: sad\nStep-5 empathetic response: Oh no.", "Oh no.", "sad", False),
         ("", "", None, False),
         ("Step-5 empathetic response: A</response> B</response>", "A", None, True),
+        (
+            "Step-5 empathetic response: Slowly. Step-1: breathe. Step-5: rest.",
+            "Slowly. Step-1: breathe. Step-5: rest.",
+            None,
+            False,
+        ),
+        ("<emo> sad </emo> Slowly. Step-1: breathe.</response>", "Slowly. Step-1: breathe.", "sad", True),
     ],
 )
 def test_a_broken_answer_is_read_as_far_as_it_goes(text, response, emotion, complete):
@@ -193,6 +200,22 @@ def test_training_marks_the_tokens_of_the_response_that_a_reply_takes_its_states
         found = answer.parse_reply(tokenizer.decode(written))
         assert found.response == turn.response
         assert answer.reply_positions(tokenizer, written, found.response) == marked
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("response", ["I am here 💙", "我很难过", "Ça va 👋🏽, mon café?", "“Oh no…”", "é"])
+def test_all_tokens_of_a_character_belong_to_the_response(family, response):
+    tokenizer = tokenizer_of(family)
+    if tokenizer.words:  # T5's vocabulary has no pieces for them
+        return
+    history = [Utterance(0, "speaker", "Hello.")]
+    encoded = prompt.encode(tokenizer, history, max_length=9000, chain=CHAIN, response=response)
+    written = encoded.tokens[encoded.prompt_length :].tolist()
+    marked = np.flatnonzero(encoded.reply_mask[encoded.prompt_length :]).tolist()
+    assert answer.reply_positions(tokenizer, written, response) == marked
+    for upto in range(1, len(response)):
+        kept = answer.reply_positions(tokenizer, written, response, upto)
+        assert kept == marked[: len(kept)] and response[:upto] in tokenizer.decode(written[: kept[-1] + 1])
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -40,6 +40,16 @@ def test_however_a_text_comes_its_steps_and_words_are_the_same(cuts, steps, clos
     assert reader.answer.complete == closed
 
 
+@pytest.mark.parametrize("steps", [True, False])
+def test_a_reply_may_speak_of_steps_of_its_own(steps):
+    said = "Slowly. Step-1: breathe in. Step-2: breathe out. Step-5: rest."
+    text = target(CHAIN_SAID, said, steps=steps).partition(answer.END)[0] + answer.END
+    reader, words = Reader(steps=steps), ""
+    for place in range(len(text) + 1):
+        words += reader.read(text[:place], ended=place == len(text))[1]
+    assert words == reader.answer.response == said
+
+
 def test_what_may_become_the_closing_tag_is_not_told():
     reader = Reader(steps=False)
     text = "<emo> sad </emo>\nI see.</res"
