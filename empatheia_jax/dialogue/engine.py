@@ -35,6 +35,7 @@ from empatheia_jax.dialogue.round_robin import RoundRobin
 from empatheia_jax.dialogue.session import Session
 from empatheia_jax.dialogue.stream import Stream
 from empatheia_jax.dialogue.texts import PLACES, SlotTexts, Texts, WholeTexts
+from empatheia_jax.dialogue.watch import Watch
 from empatheia_jax.errors import UserError
 
 QUEUE = 32
@@ -172,7 +173,8 @@ class Engine:
         generation = uuid.uuid4().hex
         session.begin(request, generation)
         stream = Stream(generation, cancel=self.cancel, frames_taken=self._frames_taken)
-        job = Job(session, request, stream, responder or self.responder, steps)
+        watch = None if self._care is None else Watch(self._care)
+        job = Job(session, request, stream, responder or self.responder, steps, watch)
         self._jobs[generation] = job
         if self._worker is None:
             self._worker = threading.Thread(target=self._run, name="dialogue-engine", daemon=True)
@@ -213,6 +215,8 @@ class Engine:
             taken = job.stream.drop_untaken()
             if not job.request.speaks:  # what was read is what was taken; of sound the client says what it has played
                 job.reader.answer = dataclasses.replace(job.answer, response=taken)
+            elif job.watch is not None:  # what is in doubt was not shown
+                job.reader.answer = dataclasses.replace(job.answer, response=job.answer.response[: job.watch.shown])
             job.session.wrote(generation, job.answer)
             job.stream.put(job.done(finished=False))
             self._wake.notify_all()
@@ -329,10 +333,12 @@ class Engine:
         for name, value in steps:
             job.mark("first_step")
             self._deliver(job, ChainStep(generation=job.generation, name=name, value=value))
-        if words:
-            if self._care is not None and (crisis := self._care.after(job.answer.response, job.said)) is not None:
+        if job.watch is not None and (words or ended):
+            crisis, words = job.watch.read(job.answer.response, job.said, ended=ended)
+            if crisis is not None:
                 self._replace(job, crisis)
                 return
+        if words:
             job.mark("first_text")
             self._deliver(job, TextPiece(generation=job.generation, text=words))
         request = job.request

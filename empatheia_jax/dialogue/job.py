@@ -16,16 +16,27 @@ from empatheia_jax.dialogue.responder import DEFAULT_LISTENER, Responder
 from empatheia_jax.dialogue.session import Session
 from empatheia_jax.dialogue.stream import Stream
 from empatheia_jax.dialogue.texts import Texts
+from empatheia_jax.dialogue.watch import Watch
 from empatheia_jax.dialogue.writer import Question, Written
 
 
 class Job:
     """The state of one reply; the engine's worker alone changes it, or a thread that holds the engine's lock.
 
-    steps: whether its text has the chain of empathy. pieces: what is to be spoken next, with its states (None: a given text).
+    steps: whether its text has the chain of empathy. watch: checks its words; None: nobody does. pieces: what is to be spoken
+    next, with its states (None: a given text).
     """
 
-    def __init__(self, session: Session, request: Request, stream: Stream, responder: Responder, steps: bool):
+    def __init__(
+        self,
+        session: Session,
+        request: Request,
+        stream: Stream,
+        responder: Responder,
+        steps: bool,
+        watch: Watch | None = None,
+    ):
+        self.watch = watch
         self.session, self.request, self.stream, self.responder = session, request, stream, responder
         self.generation = stream.generation
         self.listener = request.profile or session.profile

@@ -63,6 +63,11 @@ def _without_response(found: Answer) -> Answer:
     )
 
 
+def sentence_ends(text: str, start: int = 0) -> list[int]:
+    """Where sentences end in a text that may go on, from `start` on; "Dr." may be one."""
+    return [match.end() for match in _BREAK.finditer(text, start)]
+
+
 class Sentences:
     """Cuts a response that grows into pieces to speak: sentences, the shortest together with what follows them.
 

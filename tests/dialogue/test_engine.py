@@ -12,14 +12,15 @@ import pytest
 
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.answer import one_line
-from empatheia_jax.conversation.schema import Profile
+from empatheia_jax.conversation.schema import Profile, Utterance
+from empatheia_jax.core.slots import Wrote
 from empatheia_jax.dialogue.engine import Busy, Engine
 from empatheia_jax.dialogue.events import ChainStep, Done, Failed, Frames, Instead, Motion, SpeechPiece, TextPiece
 from empatheia_jax.dialogue.request import CHAIN, DecodingChoice, Mix, Request
 from empatheia_jax.dialogue.session import Session
 from empatheia_jax.dialogue.stream import FRAMES_AHEAD
 from empatheia_jax.dialogue.texts import SlotTexts
-from empatheia_jax.dialogue.writer import Question
+from empatheia_jax.dialogue.writer import Question, Writer
 from empatheia_jax.errors import UserError
 from empatheia_jax.styletts2 import synthesis
 from empatheia_jax.styletts2.speaker import Speech
@@ -96,6 +97,49 @@ def test_what_the_model_may_not_say_is_not_spoken_and_the_text_of_a_file_is(resp
         assert session.turns[0].reply.heard == expected
         texts.replies[:] = [FIRST]
         assert engine.reply(session, Request("Well.")).instead == ""
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (f"{FIRST} You should diet slowly.", ""),
+        (f"{FIRST} Nobody would miss your old job.", ""),
+        (f"{FIRST} You have depression, your doctor said. Rest.", ""),
+        (f"{FIRST} You have depression. Rest, your doctor said.", "diagnosis"),
+        (f"{FIRST} You should die", "self-harm"),
+    ],
+)
+def test_what_is_found_in_a_reply_does_not_depend_on_how_many_words_come_at_once(responder, said, kind):
+    for pace in (1, 5, 1000):
+        texts = ScriptedTexts(responder.model.core.config.hidden_size, said, pace=pace)
+        engine = Engine(responder, texts=texts, care=scripted.care())
+        try:
+            heard = list(engine.stream(Session(), Request("Well.", modalities=TEXT)))
+        finally:
+            engine.close()
+        done = ended(heard)
+        assert (done.instead, done.answer.response) == (kind, scripted.HELP if kind else said)
+        place = next((n for n, event in enumerate(heard) if isinstance(event, Instead)), 0)
+        assert text_of(heard[place:]) == done.answer.response
+        assert not any(word in text_of(heard[:place]) for word in ("die", "depression"))
+
+
+def test_words_in_doubt_are_no_part_of_a_reply_that_is_cancelled(responder):
+    said = f"{FIRST} You should die for a cause {'that is a good one ' * 20}"
+    texts = ScriptedTexts(responder.model.core.config.hidden_size, said, pace=1)
+    engine, session = Engine(responder, texts=texts, care=scripted.care()), Session()
+    try:
+        stream = engine.stream(session, Request("Well."))
+        job, began = engine._jobs[stream.generation], time.monotonic()
+        while "cause" not in job.answer.response and time.monotonic() < began + SOON:
+            time.sleep(0.001)
+        assert engine.cancel(stream.generation)
+        done = list(stream)[-1]
+        assert done.answer.response == f"{FIRST} You should di" and not done.finished
+        given = engine.recite(session, Request("Well."), FIRST)
+        assert engine.cancel(given.generation) and list(given)[-1].answer.response == FIRST
     finally:
         engine.close()
 
@@ -351,6 +395,33 @@ def test_with_early_false_the_states_are_those_of_the_writer(real, responder):
     assert done.answer == expected.answer
     for name in ("response", "signals"):
         np.testing.assert_allclose(getattr(kept["written"], name), getattr(expected, name), atol=2e-3)
+
+
+def test_what_a_free_answer_says_behind_its_end_is_no_part_of_it(responder, monkeypatch):
+    """However many tokens are written at once."""
+    writer = Writer(
+        responder.model, responder.writer.tokenizer, None,
+        settings=responder.writer.settings, policy=responder.policy, form=None,
+    )  # fmt: skip
+    texts, tokenizer = SlotTexts(writer, places=1), writer.tokenizer
+    tokens = np.asarray(tokenizer.encode("Step-5 empathetic response: I see.</response> And more words follow."))
+    hidden = np.zeros((len(tokens), responder.model.core.config.hidden_size), np.float32)
+    found = []
+    for size in (1, 7, len(tokens)):
+        places = iter(range(0, len(tokens), size))
+        grew, name = [], f"of {size}"
+
+        def step(steps, size=size, places=places):
+            part = slice(start := next(places), start + size)
+            return [Wrote(0, tokens[part], np.full(len(tokens[part]), -1), hidden[part], False)]
+
+        texts.begin(name, Question([Utterance(0, "speaker", "Hello.")]), Request("Hello."), {})
+        monkeypatch.setattr(texts._decoder, "step", step)
+        while not grew or not grew[-1][-1]:
+            texts.step(lambda *told, grew=grew: grew.append(told))
+        found.append(grew[-1][1:])
+        texts._drop()
+    assert found[0][0].endswith("I see.</response>") and found == [found[0]] * 3
 
 
 def test_an_edited_step_stays_what_comes_before_and_writes_the_rest_anew(real):
