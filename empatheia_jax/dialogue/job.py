@@ -101,7 +101,8 @@ class Job:
             self._unspoken.clear()
 
     def take_given(self, text: str) -> None:
-        """The rest of the reply is a text that is given: nothing else of it will be spoken."""
+        """The rest of the reply is a text that is given: nothing else of it will be spoken, and nobody looks at it."""
+        self.watch = None
         self.text = text.strip()
         self.reader.answer = Answer(None, None, None, None, self.text, True)
         self._unspoken.clear()
