@@ -69,7 +69,10 @@ def tables(argv: Sequence[str]) -> int:
     options.add_argument(
         "--judges",
         type=_names,
-        help="of dnsmos, distillmos, whisper, 'voice print', syncnet, face, landmarks, person; all that are there by default",
+        help="of lips, dnsmos, distillmos, whisper, 'voice print', syncnet, face, landmarks, person; by default all there are",
+    )
+    options.add_argument(
+        "--recordings", type=Path, help="data set whose training split shows how lips move with speech; DATA by default"
     )
     options.add_argument("--face-judge", type=Path, help="folder of a trained judge of drawn faces")
     options.add_argument("--cases", type=_names, default=[], help="turns of Figure 8")
@@ -86,13 +89,15 @@ def tables(argv: Sequence[str]) -> int:
 
         tree = Tree(given.data)
         own = [tree.split_file("train")] if "train" in tree.splits() else []
+        cache = given.cache or given.output / "cache"
+        recordings = given.recordings or (None if given.split == "train" else given.data)  # never from what is scored
         evaluation = run.evaluate(
             given.folders,
             tree.split_file(given.split),
-            given.cache or given.output / "cache",
+            cache,
             common=given.common,
             last_turn_only=given.last_turns,
-            judges=Judges(given.face_judge, given.judges),
+            judges=Judges(given.face_judge, given.judges, recordings, cache),
             ratings=given.ratings,
             training=given.training or own,
             rows=given.rows,
@@ -253,12 +258,14 @@ def rerank(argv: Sequence[str]) -> int:
     from data_pipeline.layout import Tree
     from evaluation import rerank as reranking
     from evaluation import run
+    from evaluation.judges import Judges
 
     rows = [f"sample-{number}" for number in range(1, len(given.folders) + 1)]
     evaluation = run.evaluate(
         [("ground-truth", given.truth), *zip(rows, given.folders)],
         Tree(given.data).split_file(given.split),
         given.cache,
+        judges=Judges(recordings=None if given.split == "train" else given.data, cache=given.cache),
     )
     chosen = reranking.write(evaluation, rows, given.output)
     counts = ", ".join(f"{row}: {list(chosen.values()).count(row)}" for row in rows)

@@ -116,9 +116,12 @@ CELLS: Mapping[str, Callable[[Evaluation, System], Cell]] = {
     },
     **{
         name: _column(name)
-        for name in ("lips_confidence", "lips_offset", "dnsmos", "distillmos", "voice_similarity", "words_per_second")
+        for name in ("lips_score", "lips_offset", "loudness_confidence", "dnsmos", "distillmos", "voice_similarity")
     },
-    **{name: _column(name) for name in ("f0", "f0_range", "level_range", "seconds", "film_minus_speech")},
+    **{
+        name: _column(name)
+        for name in ("words_per_second", "f0", "f0_range", "level_range", "seconds", "film_minus_speech")
+    },
     **{name: _column(name) for name in LANDMARKS if name != "face_seen"},
     "face_seen": _seen,
     "word_error_rate": _word_errors,
@@ -132,6 +135,8 @@ CELLS: Mapping[str, Callable[[Evaluation, System], Cell]] = {
 }
 """Every column by key."""
 JUDGE_OF = {
+    "lips_score": "lips",
+    "lips_offset": "lips",
     "sync_confidence": "syncnet",
     "sync_offset": "syncnet",
     "sync_distance": "syncnet",
@@ -154,7 +159,16 @@ _SPEECH = {
     "level_range",
     "seconds",
 }
-_FILM = {"cpbd", "ssim", "ssim_uniform7", "lips_confidence", "lips_offset", "film_minus_speech", "face"}
+_FILM = {
+    "cpbd",
+    "ssim",
+    "ssim_uniform7",
+    "lips_score",
+    "lips_offset",
+    "loudness_confidence",
+    "film_minus_speech",
+    "face",
+}
 _FILM |= {"sync_confidence", "sync_offset", "sync_distance", *LANDMARKS, *PERSON}
 _REFERENCE = {"ssim", "ssim_uniform7", "voice_similarity", "flmd", "mlmd", "face_distance"}
 

@@ -25,7 +25,7 @@ def measured_differences(evaluation: Evaluation, row: str = "empatheia") -> Tabl
     if ours is None or not others or len(evaluation.questions) < 2:
         return None
     columns = [("accuracy", "Acc, points"), ("cpbd", "CPBD"), ("ssim", "SSIM"), ("sync_confidence", "Sync_cf")]
-    columns += [("lips_confidence", "lips with speech"), ("dnsmos", "DNSMOS")]
+    columns += [("lips_score", "lips as recorded"), ("dnsmos", "DNSMOS")]
     pairs: dict[tuple[str, str], opinion.Paired] = {}
     for other in others:
         for key, _ in columns:

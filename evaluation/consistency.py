@@ -5,7 +5,7 @@ small mean picture and how it moves). They are logistic regressions that learn f
 one they read (folds by dialogue). Then, for one reply:
 
     SCA*  1 − word errors (at least 0): the speech says the words
-    VCA*  the lips' confidence (`lip_loudness`): the lips move with the speech
+    VCA*  the lips' score (`learned_lips`): the lips move with the speech as those of recordings do
     SSA*  mean over the three tasks of the probability that the voice's probe gives to what the reply asks for
     VSA*  the same of the face
     MCC*  SCA* · VCA* / 100: speech and lips both say the words

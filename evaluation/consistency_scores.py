@@ -65,14 +65,14 @@ def consistency_scores(
                 seen.face,
                 wanted(evaluation, system, name),
                 errors,
-                values.get("lips_confidence"),
+                values.get("lips_score"),
             )
     pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in consistency.PROXIES}
     for name, other in consistency.partner(list(evaluation.questions), dialogues).items():
         mine, theirs = observed("ground-truth", name), observed("ground-truth", other)
         read = probes[fold[dialogues[name]]]
         shuffled = {
-            "VCA": lips_with(truth.replies[name], truth.replies[other], evaluation.store),
+            "VCA": lips_with(truth.replies[name], truth.replies[other], evaluation.judges, evaluation.store),
             "SSA": consistency.style(read.read("voice", theirs.voice), known[name]),
             "VSA": consistency.style(read.read("face", theirs.face), known[name]),
             "MSC": consistency.agreement(read.read("voice", mine.voice), read.read("face", theirs.face)),

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import av
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
-from empatheia_jax.media.video import read_frames
+from empatheia_jax.media.audio import read_audio
+from empatheia_jax.media.video import read_frames, video_info
 from empatheia_jax.media.video_writer import VideoWriter
 
 SIZE, RATE, CRF = 256, 25, 18
@@ -47,3 +48,8 @@ def standard(path: Path) -> UInt8[np.ndarray, "N 256 256 3"]:
         with VideoWriter(again, RATE, (SIZE, SIZE), crf=CRF) as film:
             film.write(frames)
         return read_frames(again)
+
+
+def sound(film: Path, speech: Path, rate: int) -> Float[np.ndarray, " N"]:
+    """The sound of a film's own track, which its lips shall fit; the speech's where a film is silent."""
+    return read_audio(film if video_info(film).has_audio else speech, rate)

@@ -238,6 +238,7 @@ def run(
         step("ground truth", ["-m", "evaluation", "truth", *where, f"--output={truth}"])
     evaluate = ["-m", "evaluation", "tables", *where, f"--output={output}"]
     evaluate += ["--common"] if limit or folders else []
+    evaluate += [f"--recordings={learnt}"] if elsewhere and learnt.is_dir() else []
     learnt_from = [each / "train.json" for each in (learnt, corpus) if each is not None]
     evaluate += [f"--training={each}" for each in learnt_from if each.is_file()]
     step("evaluate", [*evaluate, f"ground-truth={truth}", *given, *folders])

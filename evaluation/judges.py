@@ -13,7 +13,7 @@ import numpy as np
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.media import face_landmarks, tflite
-from evaluation import distill_mos, films, landmarks, lip_sync, syncnet
+from evaluation import distill_mos, films, landmarks, learned_lips, lip_sync, syncnet
 from evaluation.face_judges import PersonReader
 from evaluation.frames import nearest_in_time
 from evaluation.speech_judges import Absent, Opinion, VoicePrint, Whisper
@@ -90,10 +90,16 @@ class _Landmarks:
 
 @dataclass
 class Judges:
-    """Judges by name, opened when asked for first. `absent`: name → why it is not there."""
+    """Judges by name, opened when asked for first.
+
+    face_folder: of the judge of drawn faces. chosen: which to ask, all by default. recordings: the data set whose training split
+    shows how lips move. cache: where what was learned is kept. absent: name → why it is not there.
+    """
 
     face_folder: Path | None = None
     chosen: Sequence[str] | None = None
+    recordings: Path | None = None
+    cache: Path | None = None
     opened: dict[str, Any] = dataclasses.field(default_factory=dict)
     absent: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -106,6 +112,7 @@ class Judges:
             return None
         if name not in self.opened:
             makers: dict[str, Callable[[], Any]] = {
+                "lips": lambda: learned_lips.of_recordings(self.recordings, self.cache),
                 "syncnet": _SyncNet,
                 "dnsmos": Opinion,
                 "distillmos": _DistillMos,

@@ -1,4 +1,4 @@
-"""Do lips and speech belong together: a measure without a trained network.
+"""Do lips move with the loudness of the voice: a measure that has learned nothing.
 
 Lips that speak change with the loudness of the voice. For a shift s of the sound, the score is the share of the variance of the
 mouth's pixels that the loudness explains:
@@ -7,8 +7,9 @@ mouth's pixels that the loudness explains:
     off
 
 As with SyncNet, the *offset* is the shift of the largest score (negative: the sound is late), and the *confidence* is the
-largest minus the median over all shifts, here in per cent of the variance. It knows nothing of phonemes. It needs a mouth that
-stays in the lower middle of the picture: talking heads that are cropped to the face, as all of ours.
+largest minus the median over all shifts, here in per cent of the variance. It knows nothing of phonemes: a mouth that does
+nothing but follow the loudness scores above one that speaks. So it does not rank systems (`learned_lips` does). It needs a mouth
+that stays in the lower middle of the picture: talking heads that are cropped to the face, as all of ours.
 """
 
 from __future__ import annotations
@@ -50,13 +51,13 @@ def loudness(
     return 10 * np.log10(np.maximum(power, top * 1e-4) / top) if top > 0 else np.zeros(frames)
 
 
-def mouth(frames: UInt8[np.ndarray, "N H W 3"]) -> Float[np.ndarray, "N P"]:
-    """Grey values of the mouth's region, pooled."""
+def mouth(frames: UInt8[np.ndarray, "N H W 3"], pool: int = POOL) -> Float[np.ndarray, "N P"]:
+    """Grey values of the mouth's region, averaged over squares of `pool` pixels a side."""
     height, width = frames.shape[1:3]
     rows, columns = (slice(int(a * n), int(b * n)) for (a, b), n in ((ROWS, height), (COLUMNS, width)))
     region = to_gray(frames[:, rows, columns]).astype(np.float32)
-    h, w = (n // POOL * POOL for n in region.shape[1:])
-    pooled = region[:, :h, :w].reshape(len(region), h // POOL, POOL, w // POOL, POOL).mean((2, 4))
+    h, w = (n // pool * pool for n in region.shape[1:])
+    pooled = region[:, :h, :w].reshape(len(region), h // pool, pool, w // pool, pool).mean((2, 4))
     return pooled.reshape(len(region), -1)
 
 

@@ -49,9 +49,8 @@ class Clip:
 
     @cached_property
     def film_sound(self) -> Float[np.ndarray, " N"]:
-        """The sound of the film's own track, which its lips shall fit; the speech's where a film is silent."""
-        path = _there(self.reply.film)
-        return read_audio(path, RATE) if video_info(path).has_audio else self.sound
+        """The sound that the film's lips shall fit (`films.sound`)."""
+        return films.sound(_there(self.reply.film), _there(self.reply.speech), RATE)
 
     def points(self, judge: Callable[[np.ndarray], landmarks.Points]) -> landmarks.Points | None:
         """The points of the film's face in every frame, or None where no face is seen in it."""
@@ -105,9 +104,14 @@ def _similarity(clip: Clip, reference: Clip | None, judge: Any) -> Values:
 
 
 def _lips(clip: Clip, reference: Clip | None, judge: Any) -> Values:
+    found = judge(clip.frames, clip.film_sound)
+    return {"lips_score": found.score, "lips_offset": found.offset}
+
+
+def _loudness(clip: Clip, reference: Clip | None, judge: Any) -> Values:
     loud = lip_loudness.loudness(clip.film_sound, RATE, len(clip.frames))
     found = lip_loudness.score(lip_loudness.mouth(clip.frames), loud)
-    return {"lips_confidence": found.confidence, "lips_offset": found.offset}
+    return {"loudness_confidence": found.confidence, "loudness_offset": found.offset}
 
 
 def _syncnet(clip: Clip, reference: Clip | None, judge: Any) -> Values:
@@ -186,7 +190,8 @@ def _face(clip: Clip, reference: Clip | None, judge: Any) -> Values:
 MEASURES = (
     Measure("sharpness", ("cpbd",), ("film",), _sharpness),
     Measure("similarity", ("ssim", "ssim_uniform7"), ("film", "reference film"), _similarity),
-    Measure("lips", ("lips_confidence", "lips_offset"), ("film", "speech"), _lips),
+    Measure("lips", ("lips_score", "lips_offset"), ("film", "speech"), _lips, version=2, judge="lips"),
+    Measure("lips with loudness", ("loudness_confidence", "loudness_offset"), ("film", "speech"), _loudness),
     Measure("appearance", ("appearance",), ("film",), _appearance),
     Measure("lengths", ("film_minus_speech",), ("film", "speech"), _length),
     Measure(
@@ -269,26 +274,29 @@ def measure_reply(reply: Reply, theirs: Clip | None, judges: Judges, store: Stor
     return found
 
 
-def lips_with(film: Reply, speech: Reply, store: Store) -> float | None:
-    """The lips' confidence of one reply's film with the speech of another: how shuffled pairs are scored. None: too short."""
+def lips_with(film: Reply, speech: Reply, judges: Judges, store: Store) -> float | None:
+    """The lips' score of one reply's film with the speech of another: how shuffled pairs are scored. None: too short, or
+    nothing that scores lips is there.
+    """
+    judge = judges.get("lips")
+    if judge is None:
+        return None
     name = key_of(
         measure="lips with another speech",
-        version=1,
+        version=2,
+        judge=judge.identity,
         form=films.WORDS,
         film=content_hash(_there(film.film)),
         speech=content_hash(_there(speech.speech)),
     )
     values = store.get(name)
     if values is None:
-        clip, other = Clip(film), Clip(speech)
-        count = min(len(clip.frames), int(len(other.sound) / RATE * films.RATE))
         try:
-            loud = lip_loudness.loudness(other.sound, RATE, count)
-            values = {"confidence": lip_loudness.score(lip_loudness.mouth(clip.frames[:count]), loud).confidence}
+            values = {"score": judge(Clip(film).frames, Clip(speech).sound).score}
         except UserError:
-            values = {"confidence": None}
+            values = {"score": None}
         store.put(name, values)
-    return values["confidence"]
+    return values["score"]
 
 
 def collect(values: Mapping[str, Values], column: str) -> dict[str, float]:

@@ -84,6 +84,22 @@ def _about_persons(evaluation: Evaluation) -> list[str]:
     return notes
 
 
+def _about_lips(evaluation: Evaluation) -> list[str]:
+    """What the columns of the lips mean, and from which recordings the first of them was learned."""
+    said = (
+        "lips as recorded: `learned_lips`, the share of the mismatch between a mouth and what sound predicts that is gone with "
+        "its own sound. "
+    )
+    lips = evaluation.judges.get("lips")
+    if lips is not None:
+        said += (
+            f"Learned from {lips.recordings} training recordings, which score {lips.own_score:.0f} where their dialogue is left "
+            f"out; {len(lips.correlations)} directions, correlation up to {lips.correlations.max():.2f}. "
+        )
+    loudness = "lips with loudness: `lip_loudness`, in per cent of the mouth's variance; more is not better. "
+    return [said + loudness + MEDIA]
+
+
 def companions(evaluation: Evaluation) -> list[Table]:
     """What needs no people: the text, the speech, the film, and who agrees with whom."""
     text_columns = [
@@ -108,8 +124,9 @@ def companions(evaluation: Evaluation) -> list[Table]:
         Column("level_range", "loudness range, dB", 1, 0),
     ]
     film_columns = [
-        Column("lips_confidence", "lips with speech"),
+        Column("lips_score", "lips as recorded, %", 1),
         Column("lips_offset", "lips' offset, frames", 1, 0),
+        Column("loudness_confidence", "lips with loudness", 1, 0),
         Column("sync_offset", "SyncNet offset", 1, 0),
         Column("sync_distance", "LSE-D", 2, -1),
         Column("ssim_uniform7", "SSIM, 7 × 7 uniform", 3),
@@ -148,8 +165,9 @@ def companions(evaluation: Evaluation) -> list[Table]:
     if speech := evaluation.titles("speech"):
         tables.append(table(evaluation, "speech", "Beside Table 3: the speech", speech_columns, speech))
     if film := evaluation.titles("video"):
-        lips = "lips with speech: confidence of `lip_loudness`, in per cent of the mouth's variance. " + MEDIA
-        tables.append(table(evaluation, "film", "Beside Table 3: the film", film_columns, film, [lips]))
+        tables.append(
+            table(evaluation, "film", "Beside Table 3: the film", film_columns, film, _about_lips(evaluation))
+        )
         points = (
             "Lengths: hundredths of the distance between the outer corners of the eyes. F-LMD, M-LMD: to the recording's points. "
             "…/s: paths, after the dynamics of THEval; the nearer to the recordings', the better. " + MEDIA

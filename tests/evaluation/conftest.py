@@ -54,10 +54,16 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def evaluation(data, truth, others, cache):
-    """All of them, evaluated without the judges of the extra."""
+def judges(data, cache):
+    """The judge that is learned from recordings, without those of the extra."""
+    return Judges(chosen=("lips",), recordings=data, cache=cache)
+
+
+@pytest.fixture(scope="session")
+def evaluation(data, truth, others, cache, judges):
+    """All of them, evaluated."""
     pairs = [(None, truth), *((None, each) for each in others.values())]
-    return run.evaluate(pairs, data / "test.json", cache, judges=Judges(chosen=()), training=[data / "train.json"])
+    return run.evaluate(pairs, data / "test.json", cache, judges=judges, training=[data / "train.json"])
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from empatheia_jax.media.video_writer import VideoWriter
 
 SECONDS, SIZE = 1.0, 64
 TEST, TRAIN = 2, 2
-"""Dialogues in the splits; those of the test have two turns each."""
+"""Dialogues in the splits; those of the test have two turns each. Of the training, what both people say is recorded, too."""
 
 
 def babble(text: str, pitch: float) -> np.ndarray:
@@ -38,21 +38,23 @@ def babble(text: str, pitch: float) -> np.ndarray:
 
 
 def build(folder: Path) -> Path:
-    """`TEST` dialogues whose replies are spoken and drawn, and `TRAIN` others without recordings."""
+    """`TEST` dialogues whose replies are spoken and drawn, and `TRAIN` others of which every utterance is."""
     for kind in ("audio", "video"):
         (folder / media.FOLDERS[kind]).mkdir(parents=True)
     for split, count in (("train", TRAIN), ("test", TEST)):
         schema.write(folder / f"{split}.json", toy.conversations(split, count))
     face = media.DrawnFace(SIZE)
-    for each in toy.conversations("test", TEST):
-        for said in (said for said in each.utterances() if said.role == "listener"):
-            sound = babble(said.text, 120 + 8 * each.listener.profile_id)
+    for split, count in (("train", TRAIN), ("test", TEST)):
+        dialogues = toy.conversations(split, count)
+        for each, said in [(one, said) for one in dialogues for said in one.utterances()]:
+            if split == "test" and said.role != "listener":
+                continue
+            person = each.profile(said.role)
+            sound = babble(said.text, 120 + 8 * person.profile_id)
             emotion, intensity = media.shown_at(each, said, "empathic")
-            _, frames = face(media.Spoken(sound), each.listener, emotion, intensity, said.index)
+            _, frames = face(media.Spoken(sound), person, emotion, intensity, said.index)
             where = {
-                kind: folder
-                / media.FOLDERS[kind]
-                / media_name(each.conversation_id, said.index, each.listener.media_id, kind)
+                kind: folder / media.FOLDERS[kind] / media_name(each.conversation_id, said.index, person.media_id, kind)
                 for kind in ("audio", "video")
             }
             write_wav(where["audio"], sound, media.RATE)

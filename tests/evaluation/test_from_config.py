@@ -90,6 +90,12 @@ def test_one_command_trains_answers_and_evaluates_and_goes_on(data, asked, full,
     from_config.run(base, flags, tmp_path / "out", rows=["pipeline"], workdir=full.folder, run_command=command)
     assert "--last-turns" in given[-1] and "--last-turns" in given[-2]
     base.data.last_turn_only = False
+    (tmp_path / "other").symlink_to(data)  # another data set is evaluated: lips are learned from that of the training
+    other = tmp_path / "other"
+    from_config.run(
+        base, flags, tmp_path / "out", data=other, rows=["pipeline"], workdir=full.folder, run_command=command
+    )
+    assert {f"--recordings={data}", f"--data={other}"} <= set(given[-1])
     with pytest.raises(UserError, match="failed with exit code 3"):
         from_config.run(base, flags, tmp_path / "out", rows=["pipeline"], workdir=full.folder, run_command=lambda _: 3)
     with pytest.raises(UserError, match="--rows names kempt"):
