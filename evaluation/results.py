@@ -141,7 +141,7 @@ def companions(evaluation: Evaluation) -> list[Table]:
         Column("brows_path", "brows/s", 0, 0),
         Column("head_path", "head/s", 0, 0),
         Column("silent_lips", "lips/s in silence", 0, 0),
-        Column("opening_confidence", "opening with loudness"),
+        Column("opening_confidence", "opening with loudness", 2, 0),
     ]
     person_columns = [
         Column("age_as_asked", "age as asked, %", 0),
