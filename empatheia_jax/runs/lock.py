@@ -27,7 +27,8 @@ RENEWED = 30.0
 SILENT = 300.0
 """Seconds after which a note of another machine is taken for that of a process that is gone."""
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-_held: set[str] = set()
+_held: dict[str, dict[str, Any]] = {}
+"""The locks of this process, path → note. A file among them is not opened again: closing it would give its lock up."""
 
 
 class Lock:
@@ -43,6 +44,9 @@ class Lock:
         self._ended = threading.Event()
 
     def __enter__(self) -> Lock:
+        key = str(self.path.resolve())
+        if key in _held:
+            raise self._in_use(_held[key])
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             file = open(self.path, "a+", encoding="utf-8")
@@ -50,31 +54,31 @@ class Lock:
             raise UserError(
                 f"the run's folder {self.path.parent} cannot be written ({error.strerror}); choose another --workdir"
             ) from None
-        key = str(self.path.resolve())
         try:
-            # Within one process the kernel grants the same lock again.
-            free = key not in _held and self._take(file)
+            free = self._take(file)
         except OSError as error:
             file.close()
             raise UserError(f"{self.path} cannot be locked ({error.strerror}); choose another --workdir") from None
         if not free:
             holder = _holder(file)
             file.close()
-            raise UserError(
-                f"{self.path.parent} is in use by {_told(holder)}; wait for its end, or choose another --workdir"
-            )
+            raise self._in_use(holder)
         self._file, self._key = file, key
-        _held.add(key)
-        self._note()
+        _held[key] = self._note()
         threading.Thread(target=self._renew, daemon=True, name="lock of the run").start()
         return self
 
     def __exit__(self, *_) -> None:
         self._ended.set()
-        _held.discard(self._key)
+        _held.pop(self._key, None)
         if self._file is not None:
             self._file.truncate(0)
             self._file.close()  # gives the lock up
+
+    def _in_use(self, holder: dict[str, Any]) -> UserError:
+        return UserError(
+            f"{self.path.parent} is in use by {_told(holder)}; wait for its end, or choose another --workdir"
+        )
 
     def _take(self, file: IO[str]) -> bool:
         try:
@@ -87,7 +91,7 @@ class Lock:
                 raise
         return not _alive(_holder(file), file)
 
-    def _note(self) -> None:
+    def _note(self) -> dict[str, Any]:
         if self._file is None:
             raise ValueError("a lock that is not held has no file to write into")
         note = {
@@ -101,6 +105,7 @@ class Lock:
         self._file.truncate(0)
         self._file.write(json.dumps(note) + "\n")
         self._file.flush()
+        return note
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEWED):

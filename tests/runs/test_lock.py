@@ -50,6 +50,15 @@ def test_the_second_is_refused_and_told_by_whom_until_the_first_is_killed(tmp_pa
         pass
 
 
+def test_who_is_refused_within_a_process_does_not_give_its_lock_up(tmp_path):
+    with Lock(tmp_path):
+        for path in (tmp_path, tmp_path / "."):
+            with pytest.raises(UserError, match=f"process {os.getpid()}"):
+                Lock(path).__enter__()
+        other = subprocess.run([sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+        assert other.returncode != 0 and f"in use by another training: process {os.getpid()}" in other.stderr
+
+
 def refused(*_):
     raise OSError(errno.ENOLCK, "No locks available")
 
