@@ -90,9 +90,17 @@ class Run:
         return [stage for stage in STAGES if checkpoint.steps_on_disk(self.stage_folder(stage))]
 
     def trained_losses(self) -> set[str]:
-        """The losses that its stages minimised so far: "emp" (8), "ccl" (9), "sac" (12)."""
-        without = parts(self.config()["objective"]["without"])
-        return {loss for stage in self.trained_stages() for loss in PARTS[stage] if loss not in without}
+        """The losses that its stages minimised so far: "emp" (8), "ccl" (9), "sac" (12). Which ones a stage left out, its own
+        record says: the run's config is that of the newest start.
+        """
+        return {loss for stage in self.trained_stages() for loss in PARTS[stage] if loss not in self._left_out(stage)}
+
+    def _left_out(self, stage: str) -> tuple[str, ...]:
+        folder = self.stage_folder(stage)
+        if not (folder / checkpoint.RUN_FILE).is_file():
+            return parts(self.config()["objective"]["without"])
+        # A stage of one loss says nothing of it: it is not trained without that loss.
+        return parts(checkpoint.belongs_to(folder)["fingerprint"].get("objective.without", ""))
 
     def metrics(self, stage: str | None = None) -> list[dict[str, Any]]:
         """The lines of the run's metrics, see `runs.metrics`."""

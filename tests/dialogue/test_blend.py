@@ -13,6 +13,8 @@ from empatheia_jax.conversation.answer import Answer
 from empatheia_jax.conversation.labels import EMOTIONS_7
 from empatheia_jax.dialogue.commands import blend
 from empatheia_jax.dialogue.responder import Blend
+from empatheia_jax.runs.checkpoint import RUN_FILE
+from empatheia_jax.runs.integrity import write_record
 from empatheia_jax.runs.run import Run
 
 
@@ -49,6 +51,16 @@ def test_the_run_decides_and_not_the_name_of_the_config_that_asks(tmp_path):
     run = run_of(tmp_path, config, config.schedule)
     other = settings.resolve(joint.get_config())
     assert blend(other.decoding, run.trained_losses()) == Blend.of(0, 1)
+
+
+def test_a_stage_that_was_trained_without_a_loss_stays_so_whatever_the_newest_start_says(tmp_path):
+    run = run_of(tmp_path, settings.resolve(joint.get_config()), ("coe", "joint"))
+    for stage, fingerprint in (("coe", {}), ("joint", {"objective.without": "ccl"})):
+        write_record(run.stage_folder(stage) / RUN_FILE, {"fingerprint": fingerprint, "metadata": {}, "versions": {}})
+    assert run.trained_losses() == {"emp", "sac"}
+    (run.stage_folder("content") / "2").mkdir(parents=True)
+    write_record(run.stage_folder("content") / RUN_FILE, {"fingerprint": {}, "metadata": {}, "versions": {}})
+    assert run.trained_losses() == {"emp", "ccl", "sac"}
 
 
 def test_a_share_that_is_asked_for_is_given(tmp_path):
