@@ -129,7 +129,7 @@ class _Part:
             keys = tuple(found["keys"])
             part = cls(path, keys, int(found["size"]), int(found["changed"]))
             size = path.stat().st_size if path.is_file() else None
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             raise ValueError(f"its index {index.name} cannot be read ({type(error).__name__})") from None
         if not all(isinstance(key, str) for key in keys):
             raise ValueError(f"its index {index.name} holds something else than keys")
@@ -208,9 +208,10 @@ class FeatureCache:
         try:
             found = json.loads(about.read_text(encoding="utf-8"))
             maker, reads = found["fingerprint"], tuple(found.get("reads", READABLE))
+            known = set(reads) <= set(READABLE)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            maker, reads = "", ()
-        if not maker or not set(reads) <= set(READABLE):
+            maker, reads, known = "", (), False
+        if not maker or not known:
             raise UserError(f"{about} is damaged; delete it and run --mode=extract again, which keeps what is good")
         if maker != self.fingerprint:
             raise UserError(
@@ -288,8 +289,9 @@ class FeatureCache:
         dropped = list(reasons.values())
         for path in self.folder.glob(f".part-h{host:03d}-*"):  # of a process that was killed while it wrote
             path.unlink(missing_ok=True)
-        for path in self.folder.glob("unfinished-h*"):  # of hosts that are no more
-            if host == 0 and int(path.name.removeprefix("unfinished-h")) >= hosts:
+        for path in self.folder.glob("unfinished-*"):  # of hosts that are no more, or of none (a copy)
+            owner = path.name.removeprefix("unfinished-h")
+            if host == 0 and (not owner.isdecimal() or int(owner) >= hosts):
                 path.unlink(missing_ok=True)
         kept = []
         for part in self._parts:

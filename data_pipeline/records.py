@@ -91,7 +91,7 @@ class RecordFile:
     def _damaged(self, error: Exception, position: int | None = None) -> UserError:
         where = "" if position is None else f" at record {position}"
         return UserError(
-            f"{self.path} is damaged{where} ({first_line(error)}); run --mode=extract again, which makes anew what is damaged"
+            f"{self.path} is damaged{where} ({first_line(error)}); run --mode=extract --verify, which makes anew what is damaged"
         )
 
     def __len__(self) -> int:

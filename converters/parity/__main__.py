@@ -4,7 +4,8 @@
 
 Walks the folders below each DIR and runs every vector set that a network of `converters.parity.networks` claims. Prints
 one line an array: file, array, largest absolute difference, the same relative to the largest expected value, bound,
-verdict. A set that cannot be compared is one line, and the next one runs; what a folder's `set.json` may say is in
+verdict. A set that cannot be compared is one line, and the next one runs; arrays of a set that nothing is compared with
+are named; what a folder's `set.json` may say is in
 `converters.parity.vectors`. Exits with 1 if an array lies outside its bound, with 2 where there is nothing to compare.
 """
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -20,8 +20,8 @@ import jax
 import numpy as np
 
 import converters.parity.networks
-from converters.parity.result import Result
-from converters.parity.vectors import guarded, read_settings, unreadable
+from converters.parity.result import Result, left_out
+from converters.parity.vectors import Arrays, guarded, read_settings, unreadable
 from empatheia_jax.errors import UserError
 
 
@@ -46,6 +46,17 @@ def _run(network: ModuleType, folder: Path, seed: int | None, float64: bool) -> 
     yield from guarded(f"{folder.name}/", network.run(folder, own if seed is None else seed, float64))
 
 
+def _not_asked_for(refused: Collection[str]) -> Iterator[Result]:
+    """The arrays of the opened files that no network asked for; files that were refused are left out."""
+    asked: dict[Path, set[str]] = {}
+    for arrays in Arrays.opened:
+        asked.setdefault(arrays.path, set()).update(arrays.asked)
+    for arrays in {each.path: each for each in Arrays.opened}.values():
+        if arrays.path.name not in refused:
+            for name in sorted(set(arrays) - asked[arrays.path]):
+                yield left_out(arrays.path.name, name, "no comparison asks for it")
+
+
 def run_network(name: str, root: Path) -> Iterator[Result]:
     """The results of one network, by its module's name, over every folder below `root`, in float32."""
     network = importlib.import_module(f"converters.parity.networks.{name}")
@@ -67,6 +78,8 @@ def run_all(roots: Sequence[Path], seed: int | None, float64: bool) -> Iterator[
     sets = networks()
     for root in roots:
         for folder in folders_below(root):
+            Arrays.opened.clear()
+            refused: set[str] = set()
             for each in unreadable(folder):
                 found = True
                 yield each
@@ -74,6 +87,10 @@ def run_all(roots: Sequence[Path], seed: int | None, float64: bool) -> Iterator[
                 if network.matches(folder):
                     found = True
                     with jax.enable_x64(float64), jax.default_matmul_precision("highest"):
-                        yield from _run(network, folder, seed, float64)
+                        for result in _run(network, folder, seed, float64):
+                            refused |= {result.file} if result.array == "refused" else set()
+                            yield result
+            if f"{folder.name}/" not in refused:
+                yield from _not_asked_for(refused)
     if not found:
         raise UserError(f"no vector set found below {', '.join(map(str, roots))}")

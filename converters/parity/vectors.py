@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,16 +36,39 @@ _SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(\d+))?")
 
 
 class Arrays(dict[str, np.ndarray]):
-    """The arrays of one file; one that is not there is a `UserError` that names it."""
+    """The arrays of one file; one that is not there is a `UserError` that names it.
+
+    Attributes:
+        opened: all that were opened; class-wide.
+        asked: the names of the arrays that somebody asked for.
+    """
+
+    opened: ClassVar[list[Arrays]] = []
 
     def __init__(self, path: Path):
         self.path = path
+        self.asked: set[str] = set()
         require_regular(path, "a file of reference arrays")
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 super().__init__({key: arrays[key] for key in arrays.files})
         except Exception as error:  # NumPy fails in many ways on what is damaged
             raise UserError(f"{path} cannot be read: {str(error)[:100]}") from error
+        self.opened.append(self)
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        self.asked.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As a dictionary's."""
+        self.asked.add(key)
+        return super().get(key, default)
+
+    def items(self) -> Any:
+        """As a dictionary's; all count as asked for."""
+        self.asked |= set(self)
+        return super().items()
 
     def __missing__(self, key: str) -> np.ndarray:
         raise UserError(f"{self.path.name} has no array {key!r}")
@@ -148,6 +171,6 @@ def guarded(file: str, results: Iterable[Result]) -> Iterator[Result]:
         yield from results
     except UserError as error:
         yield Result(file, "refused", np.inf, np.inf, 0.0, str(error).split("\n")[0])
-    except (LookupError, ValueError, TypeError, OSError, ArithmeticError, AttributeError) as error:
+    except (LookupError, ValueError, TypeError, OSError, ArithmeticError, AttributeError, MemoryError) as error:
         reason = f"{type(error).__name__}: {error}".split("\n")[0][:200]
         yield Result(file, "refused", np.inf, np.inf, 0.0, f"the vectors do not fit this comparison ({reason})")

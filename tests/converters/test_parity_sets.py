@@ -130,6 +130,21 @@ def test_a_sequence_that_ran_alone_without_its_padding(tmp_path, capsys):
     assert code == 0, capsys.readouterr().out
 
 
+def test_an_array_that_nothing_is_compared_with_is_named_and_a_size_beyond_memory_is_one_line(tmp_path, capsys):
+    write_albert(tmp_path)
+    arrays = dict(np.load(tmp_path / "albert_other.npz"))
+    np.savez(tmp_path / "albert_other.npz", **arrays, single2=arrays["single0"])
+    assert parity.main(["--float64", "--seed=4", str(tmp_path)]) == 0
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[:2] for line in printed if "left" in line] == [["albert_other.npz", "single2"]]
+    manifest = json.loads((tmp_path / "albert_other.manifest.json").read_text())
+    next(iter(manifest.values()))["shape"] = [10**12, 10**6]
+    (tmp_path / "albert_other.manifest.json").write_text(json.dumps(manifest))
+    assert parity.main(["--float64", "--seed=4", str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert "MemoryError" in printed and "0 of 1 arrays" in printed and "left out" not in printed
+
+
 def test_a_set_without_one_of_its_files_is_one_line_and_the_next_set_runs(tmp_path, capsys):
     write_albert(tmp_path)
     shutil.copy(tmp_path / "albert_other.config.json", tmp_path / "lacking.config.json")

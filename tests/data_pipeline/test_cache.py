@@ -189,6 +189,33 @@ def test_a_recording_that_changed_with_equal_size_and_time_is_another_one(tmp_pa
     assert ContentHashes(tmp_path / "hashes.json", verify=True)(path) != first
 
 
+@pytest.mark.parametrize("number", ["Infinity", "NaN", "1e400", '"1"', "[]"])
+def test_an_index_whose_numbers_are_none_is_written_anew(tmp_path, number):
+    _, cache = run(tmp_path, Counting(), clips(4))
+    index = cache.folder / "part-h000-00000.json"
+    good = json.loads(index.read_text())
+    index.write_text(json.dumps(good).replace(str(good["changed"]), number))
+    (cache.folder / "unfinished-h000 (copy)").touch()
+    assert run(tmp_path, Counting(), clips(4))[0] == 0
+    assert json.loads(index.read_text()) == good and state_of(cache.folder) == "filled"
+
+
+def test_what_a_damaged_record_advises_makes_it_anew(tmp_path):
+    """A disk that changes bits changes no time: only `--verify` looks."""
+    _, cache = run(tmp_path, Counting(), clips(4))
+    path, expected = cache.folder / "part-h000-00000.arrayrecord", everything(tmp_path, clips(4))
+    stat, blob = path.stat(), bytearray(path.read_bytes())
+    content = [place for place, byte in enumerate(blob) if byte]  # the rest is padding
+    blob[content[len(content) // 2]] ^= 4
+    path.write_bytes(blob)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(UserError, match="is damaged at record.*run --mode=extract --verify"):
+        everything(tmp_path, clips(4))
+    assert run(tmp_path, Counting(), clips(4))[0] == 0
+    assert run(tmp_path, Counting(), clips(4), verify=True)[0] == 4
+    np.testing.assert_array_equal(everything(tmp_path, clips(4)), expected)
+
+
 @pytest.mark.parametrize("content", ["", "[", "[1]", '{"a": 1, "b": [], "c": null}', "[" * 100_000, "\0"])
 def test_a_broken_memory_of_hashes_is_an_empty_one(tmp_path, content):
     (tmp_path / "hashes.json").write_text(content)
@@ -199,7 +226,11 @@ def test_a_broken_memory_of_hashes_is_an_empty_one(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "null", "[]", '{"fingerprint": 3}', '{"fingerprint": "x", "reads": ["odd"]}', "[" * 100_000]
+    "content",
+    [
+        *("", "null", "[]", '{"fingerprint": 3}', '{"fingerprint": "x", "reads": ["odd"]}', "[" * 100_000),
+        '{"fingerprint": "x", "reads": [["text"]]}',
+    ],
 )
 def test_a_broken_description_of_a_cache_is_one_line_and_is_written_anew(tmp_path, content):
     _, cache = run(tmp_path, Counting(), clips(4))
