@@ -177,6 +177,19 @@ def test_turns_of_one_dialogue_widen_the_interval():
     assert together.high - together.low > 1.8 * (apart.high - apart.low)
 
 
+def test_lips_are_not_learned_from_the_split_that_is_scored(data, tmp_path, monkeypatch):
+    learned_from = []
+
+    def evaluate(*folders, judges, **options):
+        learned_from.append(judges.recordings)
+        raise UserError("enough")
+
+    monkeypatch.setattr(run, "evaluate", evaluate)
+    for more in ([], ["--split=train"], [f"--recordings={tmp_path}"]):
+        assert main(["tables", f"--data={data}", f"--output={tmp_path}", *more, str(tmp_path)]) == 2
+    assert learned_from == [data, None, tmp_path]
+
+
 def test_an_unknown_command_and_a_missing_folder_are_one_line(tmp_path, capsys, data):
     assert main(["fly"]) == 2 and "no command" in capsys.readouterr().err
     assert main(["tables", f"--data={data}", f"--output={tmp_path}", str(tmp_path / "none")]) == 2
