@@ -58,7 +58,11 @@ class ContentHashes:
     def _load(self) -> dict[str, list]:
         """What is remembered on disk; only a memory aid, so a broken file is an empty one."""
         try:
-            found = {} if self.path is None else json.loads(self.path.read_text(encoding="utf-8"))
+            found = (
+                {}
+                if self.path is None or not self.path.is_file()
+                else json.loads(self.path.read_text(encoding="utf-8"))
+            )
         except (OSError, ValueError, RecursionError):
             return {}
         if not isinstance(found, dict):
@@ -125,11 +129,12 @@ class _Part:
         """Raises `ValueError` where the index is broken, or the file is gone or of another size than it says."""
         path = index.with_suffix(".arrayrecord")
         try:
+            require_regular(index, "an index of features", may_be_empty=True)
             found = json.loads(index.read_text(encoding="utf-8"))
             keys = tuple(found["keys"])
             part = cls(path, keys, int(found["size"]), int(found["changed"]))
             size = path.stat().st_size if path.is_file() else None
-        except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        except (UserError, OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             raise ValueError(f"its index {index.name} cannot be read ({type(error).__name__})") from None
         if not all(isinstance(key, str) for key in keys):
             raise ValueError(f"its index {index.name} holds something else than keys")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from empatheia_jax.errors import UserError
-from empatheia_jax.files import write_text
+from empatheia_jax.files import require_regular, write_text
 from empatheia_jax.weights.hashes import file_hash
 from empatheia_jax.weights.sums import SUMS_FILE, read_sums
 
@@ -106,12 +106,14 @@ def _sums(folder: Path) -> dict[str, str]:
 def check_notes(folder: Path) -> None:
     """Checks the notes by which orbax finds a step and its readers. Raises `Damaged`: they are not what was written."""
     try:
+        for name in (_NOTES, _NOTES_COPY):
+            require_regular(folder / name, "the notes of a step")
         found, kept = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (_NOTES, _NOTES_COPY))
         # A value that was not there yet says nothing.
         same = found.keys() == kept.keys() and all(
             found[key] == value for key, value in kept.items() if key != _COMMITTED and value is not None
         )
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (UserError, OSError, ValueError, TypeError, AttributeError, RecursionError):
         same = False
     if not same:
         raise Damaged(f"{folder} is damaged: {_NOTES} is not what was written")
@@ -141,6 +143,10 @@ def read_record(path: Path, keys: Mapping[str, type | tuple[type, ...]], advice:
     def damaged(found: str) -> Damaged:
         return Damaged(f"{path} is damaged: {found}; {advice}")
 
+    try:
+        require_regular(path, "a record of a run", may_be_empty=True)
+    except UserError as error:
+        raise Damaged(f"{error}; {advice}") from None
     try:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text)

@@ -10,7 +10,7 @@ from empatheia_jax.files import parse_line
 
 def read(path: Path, stage: str | None = None) -> list[dict[str, Any]]:
     """The lines of a stage (or of all), in order; none where there is no file."""
-    if not path.exists():
+    if not path.is_file():  # nor a pipe, which would be waited for
         return []
     entries = [entry for line in path.read_bytes().splitlines() if (entry := parse(line)) is not None]
     return [entry for entry in entries if stage is None or entry["stage"] == stage]

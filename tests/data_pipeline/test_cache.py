@@ -196,6 +196,7 @@ def test_an_index_whose_numbers_are_none_is_written_anew(tmp_path, number):
     good = json.loads(index.read_text())
     index.write_text(json.dumps(good).replace(str(good["changed"]), number))
     (cache.folder / "unfinished-h000 (copy)").touch()
+    os.mkfifo(cache.folder / "part-h000-00001.json")
     assert run(tmp_path, Counting(), clips(4))[0] == 0
     assert json.loads(index.read_text()) == good and state_of(cache.folder) == "filled"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import threading
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ import pytest
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.parallel.mesh import make_mesh
+from empatheia_jax.runs import checkpoint, metrics
 from empatheia_jax.runs.run import Run
 from empatheia_jax.training import optimizers, partition, trainer
 from tests.training import tiny
@@ -129,3 +131,27 @@ def test_a_step_under_the_name_of_another_is_not_that_step(whole, tmp_path):
     for attempt in (use, train):
         with pytest.raises(UserError, match="holds step 1"):
             attempt(copy)
+
+
+@pytest.mark.parametrize("name", ["complete.json", "run.json", "config.json", "metrics.jsonl"])
+def test_a_pipe_in_place_of_a_record_is_not_waited_for(tmp_path, name):
+    """A thread asks, since opening a pipe waits for ever."""
+    os.mkfifo(tmp_path / name)
+    asked = {
+        "complete.json": lambda: checkpoint.completion(tmp_path),
+        "run.json": lambda: checkpoint.belongs_to(tmp_path),
+        "config.json": lambda: Run(tmp_path).config(),
+        "metrics.jsonl": lambda: metrics.read(tmp_path / name),
+    }[name]
+    found: list = []
+
+    def ask():
+        try:
+            found.append(asked())
+        except UserError as error:
+            found.append(str(error))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(10)
+    assert found and (found == [[]] if name == "metrics.jsonl" else "\n" not in found[0])
