@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from jax.profiler import ProfileData
 
 from benchmarks.accelerator import profile
@@ -17,29 +16,23 @@ BY_NAME = {row.name: row for row in ROWS}
 NOWHERE = Path("no-such-vectors")
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """(exit code, folder) of a few rows."""
-    output = tmp_path_factory.mktemp("accelerator")
-    rows = [BY_NAME[name] for name in ("card", "parity_t5", "attention", "decode_1_int8", "lora")]
-    return run(rows, output, True, 900, ["ours"], NOWHERE), output
-
-
-def test_rows_have_a_value_a_roof_and_a_share_of_it(results):
-    code, output = results
-    found = json.loads((output / "results.json").read_text())
+def test_the_whole_script_runs_at_small_size_and_says_why_a_row_cannot_be_measured(tmp_path):
+    """One test, so that it runs once. The vectors have tests of their own."""
+    code = run(list(ROWS), tmp_path, True, 1800, ["ours"], NOWHERE)
+    found = json.loads((tmp_path / "results.json").read_text())
     rows = {entry["row"]: entry for entry in found["rows"]}
     assert code == 0 and found["card"]["flops"] > 0 and not any(entry["failed"] for entry in found["rows"])
-    assert rows["attention"]["ours"]["error"] < rows["attention"]["ours"]["bound"]
+    assert set(rows) == set(BY_NAME)
+    for name in set(BY_NAME) - {"card"} - {f"parity_{network}" for network in PARITY}:
+        ours = rows[name]["ours"]
+        assert ours["error"] < ours["bound"] if BY_NAME[name].check or name == "processes" else ours["rate"] > 0
     for name in ("decode_1_int8", "lora"):
-        assert rows[name]["ours"]["rate"] > 0 and rows[name]["roof"] > 0 and rows[name]["share"] > 0
+        assert rows[name]["roof"] > 0 and rows[name]["share"] > 0
     assert rows["lora"]["ours"]["predicted"] > 0
 
-
-def test_a_row_that_cannot_be_measured_says_why_and_the_next_one_runs(results):
-    text = (results[1] / "results.md").read_text()
-    assert f"there is no {NOWHERE}" in text
-    assert text.count("\n| ") == 6 and text.index(BY_NAME["parity_t5"].title) < text.index(BY_NAME["lora"].title)
+    text = (tmp_path / "results.md").read_text()
+    assert f"there is no {NOWHERE}" in text and text.count("\n| ") == len(ROWS) + 1
+    assert text.index(BY_NAME["parity_t5"].title) < text.index(BY_NAME["lora"].title)
 
 
 def test_a_row_that_takes_too_long_is_cut_off(tmp_path):
