@@ -46,15 +46,30 @@ def _run(network: ModuleType, folder: Path, seed: int | None, float64: bool) -> 
     yield from guarded(f"{folder.name}/", network.run(folder, own if seed is None else seed, float64))
 
 
-def _not_asked_for(refused: Collection[str]) -> Iterator[Result]:
+def _not_asked_for(opened: Sequence[Arrays], refused: Collection[str]) -> Iterator[Result]:
     """The arrays of the opened files that no network asked for; files that were refused are left out."""
     asked: dict[Path, set[str]] = {}
-    for arrays in Arrays.opened:
+    for arrays in opened:
         asked.setdefault(arrays.path, set()).update(arrays.asked)
-    for arrays in {each.path: each for each in Arrays.opened}.values():
+    for arrays in {each.path: each for each in opened}.values():
         if arrays.path.name not in refused:
             for name in sorted(set(arrays) - asked[arrays.path]):
                 yield left_out(arrays.path.name, name, "no comparison asks for it")
+
+
+def _run_folder(sets: Sequence[ModuleType], folder: Path, seed: int | None, float64: bool) -> Iterator[Result]:
+    """The results of all networks that claim a folder, and the arrays there that none of them asked for."""
+    refused: set[str] = set()
+    yield from unreadable(folder)
+    with Arrays.noted() as opened:
+        for network in sets:
+            if network.matches(folder):
+                with jax.enable_x64(float64), jax.default_matmul_precision("highest"):
+                    for result in _run(network, folder, seed, float64):
+                        refused |= {result.file} if result.array == "refused" else set()
+                        yield result
+    if f"{folder.name}/" not in refused:
+        yield from _not_asked_for(opened, refused)
 
 
 def run_network(name: str, root: Path) -> Iterator[Result]:
@@ -78,19 +93,8 @@ def run_all(roots: Sequence[Path], seed: int | None, float64: bool) -> Iterator[
     sets = networks()
     for root in roots:
         for folder in folders_below(root):
-            Arrays.opened.clear()
-            refused: set[str] = set()
-            for each in unreadable(folder):
+            for each in _run_folder(sets, folder, seed, float64):
                 found = True
                 yield each
-            for network in sets:
-                if network.matches(folder):
-                    found = True
-                    with jax.enable_x64(float64), jax.default_matmul_precision("highest"):
-                        for result in _run(network, folder, seed, float64):
-                            refused |= {result.file} if result.array == "refused" else set()
-                            yield result
-            if f"{folder.name}/" not in refused:
-                yield from _not_asked_for(refused)
     if not found:
         raise UserError(f"no vector set found below {', '.join(map(str, roots))}")

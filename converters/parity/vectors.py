@@ -39,11 +39,21 @@ class Arrays(dict[str, np.ndarray]):
     """The arrays of one file; one that is not there is a `UserError` that names it.
 
     Attributes:
-        opened: all that were opened; class-wide.
         asked: the names of the arrays that somebody asked for.
     """
 
-    opened: ClassVar[list[Arrays]] = []
+    _noted: ClassVar[list[Arrays] | None] = None
+
+    @classmethod
+    @contextlib.contextmanager
+    def noted(cls) -> Iterator[list[Arrays]]:
+        """All that are opened within the block."""
+        found: list[Arrays] = []
+        cls._noted = found
+        try:
+            yield found
+        finally:
+            cls._noted = None
 
     def __init__(self, path: Path):
         self.path = path
@@ -54,7 +64,8 @@ class Arrays(dict[str, np.ndarray]):
                 super().__init__({key: arrays[key] for key in arrays.files})
         except Exception as error:  # NumPy fails in many ways on what is damaged
             raise UserError(f"{path} cannot be read: {str(error)[:100]}") from error
-        self.opened.append(self)
+        if self._noted is not None:
+            self._noted.append(self)
 
     def __getitem__(self, key: str) -> np.ndarray:
         self.asked.add(key)

@@ -152,9 +152,8 @@ def parse_reply(text: str) -> Answer:
     body, closed, _ = text.partition(END)
     emotion = _EMOTION_PATTERN.search(body)
     titles = _titles(body)
-    if (
-        emotion and titles and emotion.start() < titles[0].start()
-    ):  # without the chain, unless the titles are the form's own
+    if emotion and titles and emotion.start() < titles[0].start():
+        # There is no chain, and the titles are what the reply says, unless they are the form's own.
         titles = [title for title in titles if _STEPS[int(title[1]) - 1][1] in title[0]]
     found: dict[str, str] = {}
     for title, following in zip(titles, [*titles[1:], None]):
