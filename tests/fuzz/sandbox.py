@@ -74,7 +74,10 @@ class Sandbox:
     Args:
         target: the reader; it takes a path and returns arrays, mappings, sequences or plain values.
         seconds: longest time of one call.
-        megabytes: what one call may allocate beyond what the process has after importing the reader.
+        megabytes: what one call may allocate beyond what the process has after importing the reader. It is a limit of address
+            space, and the stacks of threads count too: 8 MB each, so 512 MB for the 64 threads with which ArrayRecord opens
+            its first file. The heaps of threads would count with 64 MB each, for up to 8 threads a core; ArrayRecord then waits
+            for ever where a thread cannot be started. So all threads share one heap here.
 
     Use it as a context. `call` raises `AssertionError` where the reader crashes, hangs, floods memory, or raises anything but a
     `UserError` of one line.
@@ -99,7 +102,7 @@ class Sandbox:
             self._child = None
 
     def _start(self) -> subprocess.Popen:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "MALLOC_ARENA_MAX": "1"}
         child = subprocess.Popen(
             [sys.executable, "-m", "tests.fuzz.sandbox", self.target, str(self.megabytes)],
             cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import ctypes
+import threading
 import time
 
 import numpy as np
@@ -27,6 +29,10 @@ def reader(path: str) -> np.ndarray:
         time.sleep(60)
     if path == "flood":
         return np.zeros(2**31).shape
+    if path == "threads":
+        with concurrent.futures.ThreadPoolExecutor(64) as pool:
+            together = threading.Barrier(64)
+            list(pool.map(lambda size: (together.wait(), bytearray(size))[1], [1000] * 64))
     return np.arange(3.0)
 
 
@@ -45,6 +51,11 @@ def test_each_outcome_is_told_from_the_others():
             with pytest.raises(AssertionError, match=message):
                 sandbox.call(name)
         assert sandbox.call("read") == good  # and the next call works
+
+
+def test_the_heaps_of_threads_are_no_flood():
+    with Sandbox("tests.fuzz.test_sandbox:reader", megabytes=700) as sandbox:
+        assert sandbox.call("threads") == sandbox.call("read")
 
 
 def test_edits_do_what_their_names_say():
