@@ -134,10 +134,17 @@ def released_hash(base: Base, told: Callable[[int], Any]) -> str:
 
 
 def _hashes(config: Experiment, base: Base) -> dict[str, str]:
+    """SHA-256 of the frozen weights by name; an export needs no encoder, so those that are not here say nothing."""
+    around = {name: requirements.folder(config, name) for name in requirements.NETWORKS if name != "llm"}
+    found = {
+        name: weights.describe(folder)["sha256"]
+        for name, folder in around.items()
+        if not requirements.is_debug(config, name) and (folder / weights.CONFIG_FILE).is_file()
+    }
     llm = f"{config.networks.llm}-{config.seed}"
     if base.folder is not None:
         llm = weights.describe(base.folder)["sha256"]
-    return {"llm": llm} | ({"start": weights.open_start(config.start).sha256} if config.start else {})
+    return {**found, "llm": llm} | ({"start": weights.open_start(config.start).sha256} if config.start else {})
 
 
 def require_same_base(config: Experiment, run: Run, base: Base) -> None:

@@ -20,7 +20,8 @@ from ml_collections import ConfigDict
 from empatheia_jax.errors import UserError
 from empatheia_jax.runs.checkpoint import RUN_FILE, belongs_to
 from empatheia_jax.runs.run import Run
-from empatheia_jax.settings import ADDED_LATER, STAGES, Experiment, plain, resolve
+from empatheia_jax.settings import ADDED_LATER, PARTS, STAGES, Experiment, plain, resolve
+from empatheia_jax.settings.rules import parts
 from empatheia_jax.weights import Start
 
 _COUNTED_EARLIER = ("networks.voices", "data.expression")
@@ -66,6 +67,10 @@ PROMPT = (
     *("data.slots", "data.listener_media", "data.label_map"),
 )
 """Keys that must be as in the training wherever it answers: those of its prompts."""
+HEARD_BY = {"speech": "speech_encoder", "video": "video_encoder"}
+"""Modality → the network whose features of it the core learned to read."""
+TARGETS_OF = ("tts", "talking_head")
+"""The networks whose contents and styles the bridge learned to make."""
 
 
 def fingerprint(
@@ -124,22 +129,54 @@ def require_usable(run: Run, config: Experiment, weights: Mapping[str, str], *, 
     Args:
       run: the run whose parameters are used.
       config: of the network that they shall go into.
-      weights: SHA-256 of its frozen weights by name.
+      weights: SHA-256 of its frozen weights by name; those of encoders and generators that are not known here are not compared.
       prompts: whether it will get the prompts of that config, which must be those of the training too.
 
     Raises:
       UserError: naming every key that differs, and the stage.
     """
     for stage in run.trained_stages():
-        found = belongs_to(run.stage_folder(stage))["fingerprint"]
+        belongs = belongs_to(run.stage_folder(stage))
+        found = belongs["fingerprint"]
+        around = _around(stage, found, config)
         wanted = json.loads(json.dumps(fingerprint(config, stage, weights=weights, features={}, after={})))
         keys = NETWORK + (PROMPT if prompts else ())
         found, wanted = ({key: value for key, value in each.items() if _matches(key, keys)} for each in (found, wanted))
-        if lines := list(_differences(found, wanted)):
+        lines = list(_differences(found, wanted))
+        trained_on = belongs["metadata"].get("weights", {})
+        for name in around:
+            theirs, ours = trained_on.get(name), weights.get(name)
+            if theirs is not None and ours is not None and theirs != ours:
+                lines.append(
+                    f"weights.{name}: {theirs!r} there, {ours!r} here, which are those of networks.{name}={config.networks[name]}"
+                )
+        if lines:
             raise UserError(
                 f"the stage {stage} of {run.folder} was trained with other settings ({'; '.join(lines)}); leave these "
-                f"keys out to take the run's own, or choose another --workdir"
+                f"keys out to take the run's own{_put_back(lines)}, or choose another --workdir"
             )
+
+
+def _around(stage: str, trained: Mapping[str, Any], config: Experiment) -> list[str]:
+    """The networks beside the core whose numbers the trained parameters of a stage were fitted to.
+
+    The same widths are no proof: features of another encoder mean nothing to the projections, and another generator speaks
+    noise from the bridge's content. Where the config says that nothing of the bridge reaches the generators, they are free.
+
+    Args:
+      stage: the stage.
+      trained: its fingerprint.
+      config: of what uses it.
+    """
+    networks = [HEARD_BY[each] for each in parts(trained.get("data.modalities", "")) if each in HEARD_BY]
+    bridged = {"ccl", "sac"} & set(PARTS[stage]) - set(parts(trained.get("objective.without", "")))
+    if bridged and (config.decoding.content_blend, config.decoding.style_blend) != (0.0, 0.0):
+        networks += TARGETS_OF
+    return networks
+
+
+def _put_back(lines: Collection[str]) -> str:
+    return ", put the weights of the training back" if any(line.startswith("weights.") for line in lines) else ""
 
 
 def require_start(start: Start, config: Experiment, *, prompts: bool = True) -> None:

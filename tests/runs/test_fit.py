@@ -87,6 +87,51 @@ def test_a_run_is_used_with_its_own_network_and_prompts_alone(run, key, value):
     assert "\n" not in str(caught.value)
 
 
+def trained_beside(folder, stages, **changes):
+    """A run whose stages were trained beside encoders and generators with these hashes; nothing but its records."""
+    weights = {"llm": "debug-13", "speech_encoder": "s", "video_encoder": "v", "tts": "t", "talking_head": "h"}
+    own = folders.Run(folder)
+    for stage in stages:
+        (own.stage_folder(stage) / "1").mkdir(parents=True)
+        known = fit.fingerprint(config(**changes), stage, weights=weights, features={}, after={})
+        record = {"fingerprint": known, "metadata": {"weights": weights}, "versions": {}}
+        write_record(own.stage_folder(stage) / "run.json", record)
+    return own, weights
+
+
+@pytest.mark.parametrize("prompts", [True, False])
+@pytest.mark.parametrize(
+    "network, stages, changes, refused",
+    [
+        ("speech_encoder", ["coe"], {}, "coe"),
+        ("video_encoder", ["coe"], {}, "coe"),
+        ("video_encoder", ["coe"], {"data.modalities": "speech"}, None),
+        ("speech_encoder", ["coe"], {"data.modalities": ""}, None),
+        ("tts", ["coe"], {}, None),
+        ("tts", ["coe", "content"], {}, "content"),
+        ("talking_head", ["coe", "style"], {}, "style"),
+        ("tts", ["joint"], {}, "joint"),
+        ("tts", ["joint"], {"objective.without": "ccl,sac", "schedule": "coe,joint"}, None),
+        ("tts", ["coe", "content"], {"decoding.content_blend": 0.0, "decoding.style_blend": 0.0}, None),
+        ("talking_head", ["coe", "content"], {"decoding.content_blend": 0.0, "decoding.style_blend": 0.5}, "content"),
+    ],
+)
+def test_a_run_is_used_beside_the_encoders_and_generators_that_it_was_trained_on(
+    tmp_path, prompts, network, stages, changes, refused
+):
+    own, weights = trained_beside(tmp_path, stages, **changes)
+    same, other = config(**changes), {**weights, network: "other"}
+    fit.require_usable(own, same, weights, prompts=prompts)
+    fit.require_usable(own, same, {"llm": "debug-13"}, prompts=prompts)  # nothing is known of the others
+    if refused is None:
+        fit.require_usable(own, same, other, prompts=prompts)
+        return
+    shown = f"the stage {refused} of .*weights.{network}: '{weights[network]}' there, 'other' here, .*networks.{network}=debug"
+    with pytest.raises(UserError, match=f"{shown}.*put the weights of the training back") as caught:
+        fit.require_usable(own, same, other, prompts=prompts)
+    assert "\n" not in str(caught.value)
+
+
 def test_what_changes_no_network_is_free(run):
     fit.require_usable(
         run, config(**{"decoding.temperature": 0.0, "bridge.width": 64, "lora.dropout": 0.3}), {"llm": "debug-13"}
