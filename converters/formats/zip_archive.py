@@ -50,8 +50,11 @@ class ZipArchive:
         with open(self.path, "rb") as file:
             for last, begin in zip([0, *(end for _, end in spans)], following):
                 file.seek(last)
-                if _MEMBER in file.read(min(begin - last, _DESCRIPTOR + len(_MEMBER))):
-                    raise UserError(f"{path} is damaged: it has a member at byte {last} that its list does not name")
+                gap = begin - last
+                if gap > _DESCRIPTOR or _MEMBER in file.read(gap):
+                    raise UserError(
+                        f"{path} is damaged: it has {gap} bytes at byte {last} that its list does not name; get it again"
+                    )
         self._verified: set[str] = set()
 
     def _place(self, entry: zipfile.ZipInfo, compressed: bool) -> tuple[int, zipfile.ZipInfo]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 import tracemalloc
 import zipfile
@@ -252,6 +253,20 @@ def test_a_member_twice_and_two_members_on_the_same_bytes_are_refused(tmp_path):
     data[places[2] + 42 : places[2] + 46] = data[places[1] + 42 : places[1] + 46]
     path.write_bytes(data)
     refused(path, "the member itself")
+
+
+@pytest.mark.parametrize("listed", [2, 1])
+def test_bytes_of_an_archive_that_its_list_does_not_name_are_refused(tmp_path, listed):
+    path = tmp_path / "x.npz"
+    np.savez(path, a=np.ones(4, np.float32), b=np.zeros(3, np.float32))
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1  # so the first member is no longer seen
+    first, second = (found.start() for found in re.finditer(b"PK\1\2", bytes(data)))
+    end = data.find(b"PK\5\6")
+    if listed == 1:  # and the list begins behind its entry
+        struct.pack_into("<2H2I", data, end + 8, 1, 1, end - second, second)
+    path.write_bytes(data)
+    refused(path, "that its list does not name" if listed == 1 else "is not where it should be")
 
 
 @pytest.mark.parametrize("order", [b"big", b"\xff\xfe", b"", b"little "])
