@@ -7,6 +7,7 @@ SentencePiece).
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import secrets
@@ -25,6 +26,17 @@ from empatheia_jax.tokens import ADDED_TOKENS
 Message = Mapping[str, str]
 Part = tuple[str, bool]
 """A text, and whether control tokens written in it are meant: False for everything that a user or a file says."""
+DAY = datetime.datetime(2024, 7, 26)
+"""The day that every chat template is told: the one that Llama 3's has where nobody tells it. It must not be the clock's. A reply
+would then be asked in other words than the training, and a training in others after midnight.
+"""
+_DIRECTIVES = [f"%{flag}{letter}" for flag in ("-", "") for letter in "aAbBcdDeFHIjmMpSTwxXyY"]
+_FIXED_DAY = (
+    "{%- macro strftime_now(format) -%}{{ format"
+    + "".join(f" | replace('{each}', '{DAY.strftime(each)}')" for each in _DIRECTIVES)
+    + " }}{%- endmacro -%}"
+)
+"""Takes the place of the function of this name, in any reader of Jinja."""
 _MARKUP = re.compile(r"[<\[{｜].+[>\]}｜]", re.DOTALL)
 
 
@@ -41,7 +53,7 @@ class Tokenizer:
       frame: ids that the checkpoint wants before and after a prompt.
       add_bos: False = the checkpoint names a BOS token, but wants none before a text.
       bos_id, eos_id, pad_id: ids, None where the checkpoint has none.
-      chat_template: Jinja source, None where the checkpoint has none.
+      chat_template: Jinja source, None where the checkpoint has none. One that asks for the day is told `DAY`.
     """
 
     def __init__(
@@ -72,6 +84,8 @@ class Tokenizer:
         backend.add_special_tokens([AddedToken(token, normalized=False) for token in added_tokens])
         backend.add_tokens([AddedToken(word, normalized=False) for word in words])
         self._backend = backend
+        if chat_template is not None and "strftime_now" in chat_template and _FIXED_DAY not in chat_template:
+            chat_template = _FIXED_DAY + chat_template
         self.vocab_size, self.added_tokens, self.chat_template = vocab_size, tuple(added_tokens), chat_template
         self.words, self.add_bos = tuple(words), add_bos
         new = [(backend.token_to_id(token), i) for i, token in enumerate((*added_tokens, *words))]
@@ -275,7 +289,8 @@ class Tokenizer:
         except Exception as error:  # a template is a program of somebody else's: it may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise UserError(
-                f"the checkpoint's chat template cannot be used ({reason}); repair it, or use Human / Assistant"
+                f"the checkpoint's chat template cannot be used ({reason}); repair it, or choose "
+                "--config.data.chat_template=human_assistant"
             ) from error
         return text
 

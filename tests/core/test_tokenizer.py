@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
+from unittest.mock import Mock
 
 import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors
+from transformers.utils import chat_template_utils
 
 from converters.tables.llama import smollm2_file
 from converters.tokenizer_files.gguf import tokenizer_files
@@ -75,6 +78,21 @@ def test_a_chat_template_is_rendered_and_its_refusals_are_user_errors(small):
 def test_templates_of_today_are_rendered(small, template):
     tokenizer = Tokenizer(small, vocab_size=300, added_tokens=(), chat_template=template)
     assert "hello" in tokenizer.chat([{"role": "user", "content": "hello"}])
+
+
+def test_a_template_that_says_the_day_says_the_same_in_training_and_at_any_reply(small, monkeypatch):
+    # as Llama 3's does: inside a condition, and where the function is defined
+    template = (
+        "{%- if not date_string is defined %}{%- if strftime_now is defined %}{%- set date_string = strftime_now('%d %b %Y') %}"
+        "{%- endif %}{%- endif %}{{ date_string }}{{ strftime_now('; %A, %-d.%m.%y %H:%M%p') }}"
+        "{% for m in messages %}: {{ m.content }}{% endfor %}"
+    )
+    tokenizer = Tokenizer(small, vocab_size=300, added_tokens=(), chat_template=template)
+    monkeypatch.setattr(chat_template_utils, "datetime", Mock(**{"now.return_value": datetime(2031, 1, 2)}))
+    said = tokenizer.chat([{"role": "user", "content": "hello"}])
+    assert said == "26 Jul 2024; Friday, 26.07.24 00:00AM: hello"
+    again = Tokenizer(small, vocab_size=300, added_tokens=(), chat_template=tokenizer.chat_template)  # of a release
+    assert again.chat_template == tokenizer.chat_template
 
 
 @pytest.mark.parametrize(
