@@ -66,9 +66,13 @@ class ReplyRecord:
 
 @dataclass
 class Turn:
-    """An utterance of the user with its recordings ({"speech": path, "video": path}, each optional), and the reply to it."""
+    """An utterance of the user with its recordings ({"speech": path, "video": path}, each optional), and the reply to it.
 
-    said: str
+    Of a data set there may be turns without one of them, since it may have two utterances of one role in a row: `reply` None, or
+    `said` None.
+    """
+
+    said: str | None
     media: dict[str, Path] = field(default_factory=dict)
     reply: ReplyRecord | None = None
 
@@ -106,21 +110,19 @@ class Session:
         *,
         seed: int = 0,
     ) -> Session:
-        """A session with what was said before, and recordings by index of the utterance. Raises `UserError` where a reply is
-        the first.
-        """
+        """A session with what was said before, and recordings by index of the utterance. `history` gives the same back."""
         session = cls(profile, seed=seed)
         for said in history:
             recordings = dict(media.get(said.index, {}))
             if said.role == "speaker":
                 session.turns.append(Turn(said.text, recordings))
                 continue
-            if not session.turns:
-                raise UserError("the history begins with the avatar; expected what the user said")
-            last = session.turns[-1]
-            before = "" if last.reply is None else last.reply.answer.response + " "
-            answer = Answer(None, None, None, None, before + said.text, True)
-            last.reply = ReplyRecord(uuid.uuid4().hex, answer, finished=True, spoken=False, media=recordings)
+            if not session.turns or session.turns[-1].reply is not None:
+                session.turns.append(Turn(None))
+            answer = Answer(None, None, None, None, said.text, True)
+            session.turns[-1].reply = ReplyRecord(
+                uuid.uuid4().hex, answer, finished=True, spoken=False, media=recordings
+            )
         return session
 
     # ------------------------------------------------------------------------------------------------ for the engine
@@ -207,10 +209,11 @@ class Session:
         with self._lock:
             said: list[tuple[str, str]] = []
             media: dict[int, dict[str, Path]] = {}
-            for turn in self.turns:
-                if said and said[-1][0] == "speaker":
+            for before_it, turn in zip([None, *self.turns], self.turns):
+                unheard = before_it is not None and before_it.reply is not None and said[-1][0] == "speaker"
+                if unheard and turn.said is not None:
                     said[-1] = ("speaker", f"{said[-1][1]} {turn.said}".strip())
-                else:
+                elif turn.said is not None:
                     said.append(("speaker", turn.said))
                 if turn.media:
                     media.setdefault(len(said) - 1, {}).update(turn.media)
@@ -268,7 +271,8 @@ class Session:
                 _ = session.profile.profile_id  # words of no vocabulary are refused here
             for turn in value["turns"]:
                 media = _media(turn["media"], place)
-                session.turns.append(Turn(str(turn["said"]), media, _record(turn["reply"], place)))
+                words = None if turn["said"] is None else str(turn["said"])
+                session.turns.append(Turn(words, media, _record(turn["reply"], place)))
         except UserError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:

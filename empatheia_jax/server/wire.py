@@ -93,7 +93,7 @@ def session(value: Session) -> dict[str, Any]:
         reply = turn.reply
         turns.append(
             {
-                "said": turn.said,
+                "said": turn.said or "",
                 "recordings": sorted(turn.media),
                 "reply": reply
                 and {

@@ -76,6 +76,19 @@ def test_a_reply_that_failed_leaves_the_session_as_it_was():
     assert texts(session)[1] == ("listener", REPLY)
 
 
+@pytest.mark.parametrize("roles", ["ss", "sss", "slls", "slss", "lsls", "sllss", "llsls"])
+def test_a_session_of_a_data_set_is_what_training_read_whoever_speaks_twice(tmp_path, roles):
+    names = {"s": "speaker", "l": "listener"}
+    history = [Utterance(n, names[role], f"This is {n}.") for n, role in enumerate(roles)]
+    media = {n: {"speech": tmp_path / f"{n}.wav", "video": tmp_path / f"{n}.mp4"} for n in range(len(roles))}
+    session = Session.of_utterances(history, media)
+    assert session.history() == (history, media)
+    for each in media.values():
+        for path in each.values():
+            path.write_bytes(path.name.encode())
+    assert Session.load(session.save(tmp_path / "kept")).history()[0] == history
+
+
 def test_a_session_of_a_data_set_keeps_its_recordings(tmp_path):
     history = [Utterance(0, "speaker", "One."), Utterance(1, "listener", "Two."), Utterance(2, "speaker", "Three.")]
     media = {0: {"speech": tmp_path / "a"}, 1: {"video": tmp_path / "b"}, 2: {"speech": tmp_path / "c"}}
