@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from empatheia_jax.conversation import recordings
 from empatheia_jax.conversation.recordings import ENDINGS, SUFFIXES, is_kind, parse_name
 from empatheia_jax.conversation.schema import Conversation, Profile
 from empatheia_jax.dreamtalk.motion import read_expression
@@ -31,8 +32,7 @@ from empatheia_jax.files import require_regular
 from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.video import read_frames
 
-SPLITS = ("train", "valid", "test")
-_ALIASES = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
+SPLITS = tuple(recordings.SPLITS)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Tree:
         return path
 
     def _find(self, split: str) -> Path | None:
-        for name in _ALIASES[split]:
+        for name in recordings.SPLITS[split]:
             for path in (self.root / f"{name}.json", self.root / name / f"{name}.json"):
                 if path.is_file():
                     return path
@@ -123,6 +123,16 @@ class Tree:
                     self._again.append((folder / name, found[kind][key]))
         return found
 
+    @cached_property
+    def _of_anyone(self) -> dict[str, dict[tuple[int, int], list[Path]]]:
+        """Recordings by what their names say, those with a profile's number only."""
+        found: dict[str, dict[tuple[int, int], list[Path]]] = {kind: {} for kind in ENDINGS}
+        for kind, known in self._media.items():
+            for (number, index, person), path in known.items():
+                if person is not None:
+                    found[kind].setdefault((number, index), []).append(path)
+        return found
+
     @property
     def claimed_twice(self) -> list[tuple[Path, Path]]:
         """(file, the one that is used instead) where two recordings of a kind bear the same numbers."""
@@ -130,22 +140,18 @@ class Tree:
 
     def media_folders(self) -> Iterator[tuple[str, Path]]:
         """(kind, folder) of every folder with recordings."""
-        below = [each for each in sorted(self.root.iterdir()) if each.is_dir()]
-        names = {alias for aliases in _ALIASES.values() for alias in aliases}
-        nested = [
-            each for parent in below if parent.name in names for each in sorted(parent.iterdir()) if each.is_dir()
-        ]
-        for folder in (*below, *nested):
-            for kind in ENDINGS:
-                if folder.name.lower().startswith(kind):
-                    yield kind, folder
+        return recordings.media_folders(self.root)
 
     def media(self, kind: str, conversation: Conversation, index: int, role: str) -> Path | None:
-        """The recording of one utterance, or None. With the profile's number in its name, it must be this role's."""
+        """The recording of one utterance, or None. With the profile's number in its name, it must be this role's; where the
+        conversation has no profiles, the only one counts.
+        """
         number, profile = int(conversation.conversation_id), conversation.profile(role)
         known = self._media[kind]
         if profile is not None and (number, index, profile.media_id) in known:
             return known[number, index, profile.media_id]
+        if profile is None and len(anyone := self._of_anyone[kind].get((number, index), [])) == 1:
+            return anyone[0]
         return known.get((number, index, None))
 
     def clip(self, conversation: Conversation, index: int, role: str, text: str) -> Clip:

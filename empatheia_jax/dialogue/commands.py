@@ -181,7 +181,7 @@ def last_turn(path: Path) -> tuple[Conversation, Turn]:
 def reply(config: Experiment, workdir: Path, source: Path, output: Path, safeguards: Safeguards | None = None) -> int:
     """Answers the last turn of a dialogue file, whose recordings lie beside it; prints where the answer is."""
     conversation, turn = last_turn(source)
-    media = media_files.of_conversation(source.parent, conversation)
+    media = media_files.beside(source).of(conversation)
     media_files.check(media, conversation, config.data.modalities)
     safeguards = safeguards or Safeguards()
     with contextlib.closing(engine(config, workdir, safeguards)) as own:
@@ -251,12 +251,13 @@ def _say(line: str) -> None:
 
 def sample(config: Experiment, workdir: Path) -> Path | None:
     """A reply to the first test dialogue of the data set, for the report; None where there is no such file."""
-    split = Path(config.data.path) / "test.json"
-    if not split.is_file():
+    root = Path(config.data.path)
+    split = next((path for path in (root / "test.json", root / "test" / "test.json") if path.is_file()), None)
+    if split is None:
         return None
     for _, conversation in schema.iterate(split):
         if isinstance(conversation, Conversation) and conversation.turns:
-            media = media_files.of_conversation(split.parent, conversation)
+            media = media_files.beside(split).of(conversation)
             folder = Run(workdir).samples / conversation.conversation_id
             safeguards = Safeguards.of()
             with contextlib.closing(engine(config, workdir, safeguards)) as own:
@@ -268,7 +269,7 @@ def require_answerable(asked: Path | None) -> None:
     """Raises `UserError` for a dialogue file that `report_sample` could not answer: before a training, not after it."""
     if asked is not None:
         conversation, _ = last_turn(asked)
-        media_files.of_conversation(asked.parent, conversation)
+        media_files.beside(asked).of(conversation)
 
 
 def report_sample(config: Experiment, workdir: Path, asked: Path | None = None) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from empatheia_jax.conversation.recordings import SUFFIXES, parse_name
+from empatheia_jax.conversation.recordings import SUFFIXES, media_folders, parse_name, roots_of
 from empatheia_jax.conversation.schema import ROLES, Conversation
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import audio_info
@@ -24,15 +24,20 @@ UNREAD = (".aac", ".avi", ".flac", ".m4a", ".mkv", ".mov", ".mp3", ".ogg", ".opu
 
 
 class Recordings:
-    """The recordings below a folder, listed once: in it and in its subfolders `audio…` and `video…`.
+    """The recordings below some folders, listed once: in them and in their subfolders `audio…` and `video…`, those of a split's
+    folder (`test/audio_v5_0`) too.
 
     Both forms of names are read (`conversation.recordings`), in capitals or not, as training does.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, *folders: Path):
         self._of: dict[int, list[Path]] = defaultdict(list)
-        below = [each for each in sorted(folder.iterdir()) if each.is_dir()]
-        for place in (folder, *(each for each in below if each.name.lower().startswith(("audio", "video")))):
+        places = {
+            place.absolute(): place
+            for folder in folders
+            for place in (folder, *(each for kind, each in media_folders(folder) if kind != "motion"))
+        }
+        for place in places.values():
             for path in sorted(place.iterdir()):
                 if (match := parse_name(path.name)) is not None:
                     self._of[match[0]].append(path)
@@ -80,6 +85,11 @@ class Recordings:
 def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Mapping[str, Path]]:
     """Recordings of one conversation below `folder`; see `Recordings`, which lists the folder once for many."""
     return Recordings(folder).of(conversation)
+
+
+def beside(file: Path) -> Recordings:
+    """The recordings of a file of dialogues: beside it, or in the data set whose split it is."""
+    return Recordings(*roots_of(file))
 
 
 def check(

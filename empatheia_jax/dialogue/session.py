@@ -210,8 +210,8 @@ class Session:
             said: list[tuple[str, str]] = []
             media: dict[int, dict[str, Path]] = {}
             for before_it, turn in zip([None, *self.turns], self.turns):
-                unheard = before_it is not None and before_it.reply is not None and said[-1][0] == "speaker"
-                if unheard and turn.said is not None:
+                replied = before_it is not None and before_it.reply is not None
+                if replied and said and said[-1][0] == "speaker" and turn.said is not None:  # nothing of it was heard
                     said[-1] = ("speaker", f"{said[-1][1]} {turn.said}".strip())
                 elif turn.said is not None:
                     said.append(("speaker", turn.said))

@@ -51,7 +51,7 @@ def run(
       source: a split in the released layout.
       output: folder of replies.
       limit: the first turns only.
-      media: folder below which the recordings are; by default that of `source`.
+      media: folder below which the recordings are; by default that of `source`, or of the data set whose split it is.
       last_turn_only: the last turn of each dialogue.
       withhold: inputs that the model does not get, of text, speech and video: what each contributes (`evaluation.contribution`).
 
@@ -62,7 +62,7 @@ def run(
     if unknown := sorted(set(withhold) - set(MODALITIES)):
         raise UserError(f"--withhold={','.join(unknown)}; expected some of {', '.join(MODALITIES)}")
     turns = _turns(source, limit, last_turn_only)
-    found = media_files.Recordings(media or source.parent)
+    found = media_files.Recordings(media) if media else media_files.beside(source)
     # A model that learnt from text alone neither needs nor reads recordings.
     recordings = {c.conversation_id: found.of(c) if config.data.modalities else {} for c, _ in turns.values()}
     for conversation, _ in turns.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from data_pipeline.layout import Tree
+from empatheia_jax.conversation import schema
 from empatheia_jax.conversation.schema import Conversation, Profile, Turn, Utterance
 from empatheia_jax.dialogue import media_files
 from empatheia_jax.errors import UserError
@@ -41,6 +42,18 @@ def test_reply_and_training_find_the_same_recordings(names, tmp_path):
         assert (clip.audio, clip.video) == (kinds.get("speech"), kinds.get("video"))
 
 
+@pytest.mark.parametrize("audio", ["audio_v5_0", "test/audio_v5_0", "test/Audio"])
+@pytest.mark.parametrize("split", ["test.json", "test/test.json"])
+def test_reply_and_training_find_the_same_recordings_in_every_layout(tmp_path, split, audio):
+    (tmp_path / audio).mkdir(parents=True)
+    (tmp_path / audio / "dia00012utt0_9.wav").write_bytes(b"x")
+    schema.write(tmp_path / split, [DIALOGUE])
+    (clip, *_) = Tree(tmp_path).clips(DIALOGUE)
+    assert clip.audio is not None
+    for found in (media_files.beside(tmp_path / split), media_files.Recordings(tmp_path)):
+        assert found.of(DIALOGUE)[0]["speech"].samefile(clip.audio)
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
@@ -60,6 +73,7 @@ def test_without_profiles_any_persons_recording_counts_and_the_released_name_goe
     make(tmp_path, "dia12utt0_4.wav", "dia12utt1.wav")
     anonymous = Conversation("12", DIALOGUE.turns)
     assert media_files.of_conversation(tmp_path, anonymous)[0]["speech"].name == "dia12utt0_4.wav"
+    assert Tree(tmp_path).clips(anonymous)[0].audio.name == "dia12utt0_4.wav"
 
 
 def test_recordings_that_the_model_does_not_hear_need_not_be_whole(tmp_path):
