@@ -23,6 +23,12 @@ MAX_PIXELS = 64_000_000
 """Most pixels of a picture that `read_image` returns: they take half a gigabyte meanwhile."""
 MAX_SHRUNK = 2**28
 """Most pixels of a PNG that `read_image` decodes to make it smaller (16384 × 16384): Pillow keeps 4 bytes for each."""
+MAX_SIDE = 65_535
+"""Most pixels of a side, the limit of JPEG: a line of millions of pixels is no picture, and takes a minute."""
+MAX_HELD = 3 * 2**28
+"""Most bytes that a decoder may hold beside the pixels: what a progressive JPEG of 16384 × 16384 in the usual 4:2:0 takes."""
+MAX_SCANS = 100
+"""Most scans of a JPEG, each of which goes over the whole picture; programs write about ten."""
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """By Pillow's names. Others are not read: for some of them Pillow starts programs."""
 _PLUGINS = (TiffImagePlugin, WebPImagePlugin)  # Pillow loads these two only when they are imported
@@ -64,6 +70,7 @@ def read_image(
     try:
         _check_sums(path)
         with open(path, "rb") as file, _opened(file) as image:
+            _require_decodable(path, image)
             if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with a second picture, as some telephones write it
                 quicker = next((n for n in (1, 2, 4, 8) if image.width * image.height <= max_pixels * n * n), 8)
                 if quicker > 1:
@@ -117,6 +124,61 @@ def _opened(file: BinaryIO) -> Image.Image:
             return Image.open(file, formats=FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _require_decodable(path: Path, image: Image.Image) -> None:
+    """Raises `UserError` where a decoder would hold or compute far more than the size of the picture says."""
+    if max(image.size) > MAX_SIDE:
+        raise UserError(
+            f"{path} is {image.width} × {image.height} pixels; at most {MAX_SIDE} a side are read; cut it to a picture"
+        )
+    held, scans = 0, 1
+    if image.format in ("JPEG", "MPO"):
+        held, scans = _coefficients(path)
+    elif image.format == "TIFF" and isinstance(image, TiffImagePlugin.TiffImageFile):
+        wide, high = (image.tag_v2.get(tag, 0) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+        if wide * high > max(MAX_PIXELS, image.width * image.height):
+            raise UserError(
+                f"{path} is {image.width} × {image.height} pixels in tiles of {wide} × {high}; save it as a PNG or JPEG"
+            )
+    if held > MAX_HELD or scans > MAX_SCANS:
+        why = f"{scans} scans" if scans > MAX_SCANS else f"several scans, of which a decoder holds {held / 1e9:.1f} GB"
+        raise UserError(
+            f"{path} is a JPEG of {image.width} × {image.height} pixels in {why}; save it as a baseline JPEG (not progressive), "
+            "or smaller"
+        )
+
+
+def _coefficients(path: Path) -> tuple[int, int]:
+    """What decoding a JPEG costs beside its pixels: (bytes of coefficients that are held until its last scan, scans).
+
+    Only a JPEG of one scan is decoded row by row. Of others (all progressive ones) every coefficient is kept, at any scale.
+    """
+    with open(path, "rb") as file:
+        file.seek(2)
+        bytes_held, components, progressive = 0, 0, False
+        while (found := file.read(1)) == b"\xff":
+            while (marker := file.read(1)) == b"\xff":  # fill bytes
+                pass
+            if marker in (b"", b"\x01") or b"\xd0" <= marker <= b"\xd8":  # without a length
+                continue
+            (length,) = struct.unpack(">H", file.read(2))
+            content = file.read(length - 2)
+            if b"\xc0" <= marker <= b"\xcf" and marker not in (b"\xc4", b"\xc8", b"\xcc"):  # the frame
+                progressive = marker in (b"\xc2", b"\xc6", b"\xca", b"\xce")
+                height, width, components = struct.unpack(">xHHB", content[:6])
+                factors = [(each >> 4, each & 15) for each in content[7 : 6 + 3 * components : 3]]
+                most = max(across for across, _ in factors) * max(down for _, down in factors)
+                bytes_held = 2 * height * width * sum(across * down for across, down in factors) // most
+            elif marker == b"\xda":  # the first scan
+                if not progressive and content[0] >= components:
+                    return 0, 1
+                scans, last = 1, b""
+                while chunk := file.read(1 << 20):
+                    scans += (last + chunk).count(b"\xff\xda")  # stuffed where it is no marker
+                    last = chunk[-1:]
+                return bytes_held, scans
+        raise ValueError(f"a marker should follow, and there is {found!r}")
 
 
 def _check_sums(path: Path) -> None:

@@ -1,7 +1,9 @@
 """Claims about reading, writing and arranging pictures."""
 
 import os
+import struct
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -134,6 +136,59 @@ def test_a_portrait_that_is_a_huge_png_is_averaged(tmp_path, mode):
     expected = Image.fromarray(read_image(tmp_path / "a.png")).reduce(2)
     np.testing.assert_array_equal(found, np.asarray(expected))
     assert "777 × 1000" in refused(tmp_path / "a.png", max_pixels=200_000)
+
+
+def jpeg(path, **options):
+    rng = np.random.default_rng(3)
+    Image.fromarray(rng.integers(0, 255, (48, 32, 3), np.uint8)).save(path, "JPEG", **options)
+    return bytearray(path.read_bytes())
+
+
+@pytest.mark.parametrize("kind", ["progressive", "one component a scan"])
+def test_a_jpeg_whose_decoder_would_hold_gigabytes_is_refused(tmp_path, kind):
+    path = tmp_path / "x.jpg"
+    data = jpeg(path, progressive=kind == "progressive")
+    assert read_image(path).shape == (48, 32, 3)
+    frame = data.find(b"\xff\xc2" if kind == "progressive" else b"\xff\xc0")
+    if kind != "progressive":
+        data[data.find(b"\xff\xda") + 4] = 1
+    data[frame + 5 : frame + 9] = struct.pack(">HH", 60_000, 60_000)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"60000 × 60000 .* holds 10\.8 GB; save it as a baseline JPEG"):
+        read_portrait(path)
+
+
+def test_a_jpeg_of_hundreds_of_scans_is_refused(tmp_path):
+    path = tmp_path / "x.jpg"
+    data = jpeg(path, progressive=True)
+    last = data.rfind(b"\xff\xda")
+    path.write_bytes(data[:-2] + 200 * data[last:-2] + data[-2:])
+    with pytest.raises(UserError, match=r"in 2\d\d scans; save it as a baseline JPEG"):
+        read_portrait(path)
+
+
+def test_a_line_of_millions_of_pixels_is_refused(tmp_path):
+    path = tmp_path / "x.png"
+    Image.new("1", (100_000, 1)).save(path)
+    with pytest.raises(UserError, match="100000 × 1 pixels; at most 65535 a side"):
+        read_portrait(path)
+
+
+def tiled_tiff(width: int, height: int, side: int) -> bytes:
+    """A grey TIFF in one tile of zeros, compressed."""
+    data = zlib.compress(bytes(side * side))
+    entries = {256: width, 257: height, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: 134, 325: len(data)}
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + fields + bytes(4) + data
+
+
+def test_a_tiff_whose_tiles_are_far_larger_than_the_picture_is_refused(tmp_path):
+    path = tmp_path / "x.tiff"
+    path.write_bytes(tiled_tiff(80, 64, 80))
+    assert read_image(path).shape == (64, 80, 3)
+    path.write_bytes(tiled_tiff(80, 64, 8016))
+    with pytest.raises(UserError, match="80 × 64 pixels in tiles of 8016 × 8016; save it as a PNG or JPEG"):
+        read_image(path)
 
 
 def test_a_portrait_has_a_limit_too(tmp_path):
