@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import signal
 import sys
 import threading
@@ -23,6 +24,10 @@ EXIT_FILE = "EMPATHEIA_EXIT_FILE"
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Numbers of the errors that mean that there is no room for a file."""
+_SAID_OF_A_FULL_DISK = re.compile(
+    r"No space left|ENOSPC|File too large|EFBIG|Disk quota exceeded|EDQUOT|\d requested and \d+ written"
+)
+"""How libraries put it that tell no number; the last is NumPy's."""
 _OF_A_PATH = {
     errno.ENOENT: "does not exist",
     errno.EEXIST: "is there already, and is no folder",
@@ -50,6 +55,11 @@ def first_line(error: BaseException | str, most: int = 200) -> str:
     """The first line of an error's message, of at most so many characters; the name of its type where it has no message."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:most]
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error means that there is no room for a file, by its number or by its words."""
+    return getattr(error, "errno", None) in DISK_FULL or _SAID_OF_A_FULL_DISK.search(str(error)) is not None
 
 
 def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:
@@ -144,8 +154,8 @@ def _flush() -> None:
 
 def _of_the_system(error: OSError) -> str | None:
     """A line for a path that cannot be used, or a disk without room; None for what is no mistake of a user."""
-    if error.errno in DISK_FULL:
-        return f"{_name(error) or 'a file'} cannot be written: {error.strerror}; make room, then run it again"
+    if disk_full(error):
+        return f"{_name(error) or 'a file'} cannot be written: {error.strerror or error}; make room, then run it again"
     if error.errno in _OF_A_PATH and (name := _name(error)):
         return f"{name} {_OF_A_PATH[error.errno]}; choose another path"
     return None

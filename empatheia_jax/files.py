@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from empatheia_jax.errors import DISK_FULL, UserError
+from empatheia_jax.errors import UserError, disk_full
 
 
 def require_regular(path: str | os.PathLike, expected: str, *, may_be_empty: bool = False) -> os.stat_result:
@@ -92,8 +92,8 @@ def replacing(path: str | os.PathLike, *, durable: bool = False) -> Iterator[Pat
                 os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.errno in DISK_FULL:
-            raise UserError(f"{path} cannot be written: {error.strerror}") from None
+        if disk_full(error):
+            raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
         raise
     finally:
         temporary.unlink(missing_ok=True)

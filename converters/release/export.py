@@ -27,8 +27,8 @@ from converters.release.gguf_writer import write_gguf
 from converters.tables.empatheia import TrainedConfig
 from converters.tables.peft import CONFIG_FILE, TENSOR_FILE
 from empatheia_jax import requirements, weights
-from empatheia_jax.errors import UserError
-from empatheia_jax.files import DISK_FULL, read_json_object, write_json
+from empatheia_jax.errors import UserError, disk_full
+from empatheia_jax.files import read_json_object, write_json
 from empatheia_jax.parallel.distributed import on_first_host
 from empatheia_jax.runs.run import Run
 from empatheia_jax.settings import Experiment, plain
@@ -148,8 +148,8 @@ def run(config: Experiment, workdir: Path, output: Path, parts: str | None = Non
         print(f"{place} keeps what was written; the same command goes on there", file=sys.stderr)
         raise
     except OSError as error:
-        if error.errno in DISK_FULL:
-            raise UserError(f"{place}: {error.strerror}; free some space, and run the same command again") from None
+        if disk_full(error):
+            raise UserError(f"{place}: {error.strerror or error}; free some space, and run the same command again") from None
         raise
     print(f"release: {output} ({', '.join(kept) or 'adapter and bridge alone'})")
     for part, why in left_out.items():

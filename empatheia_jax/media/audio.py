@@ -203,6 +203,7 @@ class WavWriter:
 
     def __enter__(self) -> WavWriter:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._told())
             temporary = stack.enter_context(replacing(self.path))
             stack.push(self._check)
             self._file = stack.enter_context(
@@ -213,6 +214,15 @@ class WavWriter:
 
     def __exit__(self, kind, error, trace) -> None:
         self._stack.__exit__(kind, error, trace)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except soundfile.LibsndfileError as error:  # it keeps the reason for itself, which mostly is a full disk
+            raise UserError(
+                f"{self.path} cannot be written ({error.error_string}); make room on its disk, or choose another place"
+            ) from None
 
     def _check(self, kind, error, trace) -> None:
         if kind is None and not self.samples:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import errno
 import json
 import logging
 import os
@@ -36,7 +35,7 @@ from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from empatheia_jax.errors import UserError, first_line
+from empatheia_jax.errors import UserError, disk_full, first_line
 from empatheia_jax.parallel import rules
 from empatheia_jax.runs import fit
 from empatheia_jax.runs.checkpoint import (
@@ -220,9 +219,7 @@ class Checkpoints:
         return f"the checkpoint of step {steps[-1]} is intact" if steps else "there is no earlier checkpoint"
 
     def _explain(self, error: Exception, step: int | None) -> CheckpointError:
-        text = str(error)
-        full = any(sign in text for sign in ("No space left", "ENOSPC", "RESOURCE_EXHAUSTED", "File too large"))
-        full = full or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = disk_full(error) or "RESOURCE_EXHAUSTED" in str(error)
         what = f"the disk of {self.folder} is full" if full else f"{self.folder}: write failed ({first_line(error)})"
         advice = "free some space" if full else "mend this"
         return CheckpointError(

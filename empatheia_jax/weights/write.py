@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 from orbax.checkpoint import type_handlers
 
-from empatheia_jax.errors import UserError
+from empatheia_jax.errors import UserError, disk_full
 from empatheia_jax.weights.checkpointer import checkpointer
 from empatheia_jax.weights.config_json import config_to_dict
 from empatheia_jax.weights.hashes import array_hash, file_hash, total_hash
@@ -130,6 +130,13 @@ def save(
         (temporary / CONFIG_FILE).write_text(json.dumps(description, indent=1) + "\n")
         seal(temporary)
         _put_in_place(temporary, folder)
+    except Exception as error:  # orbax's own errors have no number
+        if isinstance(error, UserError) or not disk_full(error):
+            raise
+        raise UserError(
+            f"{folder} cannot be written: its disk is full, or files there may not grow that large; make room, or choose another "
+            "folder, then run it again"
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

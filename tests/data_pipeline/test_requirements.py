@@ -249,3 +249,42 @@ def test_a_full_disk_is_foreseen(tmp_path, monkeypatch):
     (line,) = needs.disk(config, tmp_path / "run")
     assert line.startswith("keep_checkpoints=2: ") and "1.0 GiB are free" in line
     assert needs.disk(config_for(), tmp_path) == []
+
+
+def test_what_a_reply_lacks_of_voices_and_clips_is_said_by_the_check(tmp_path):
+    places = {name: tmp_path / name for name in ("faces", "voices", "weights")}
+    for place in places.values():
+        place.mkdir()
+    (tmp_path / "weights" / "tts").mkdir()
+    (tmp_path / "weights" / "tts" / "config.json").write_text(
+        '{"kind": "styletts2", "config": {"multispeaker": true, "networks": ["style_encoder", "diffusion"]}}'
+    )
+    config = {
+        "networks.weights_dir": str(places["weights"]),
+        "networks.tts": "tts",
+        "networks.faces": str(places["faces"]),
+    }
+    pipeline = config | {"schedule": "coe", "decoding.style_blend": 0.0, "decoding.style_clip": "M030_angry"}
+    (no_table,) = needs.voices(config_for(**pipeline))
+    assert no_table.startswith("networks.tts=tts: ") and "--config.networks.voices" in no_table
+    assert not needs.voices(config_for(**config))  # the bridge gives the voice
+    assert needs.voices(config_for(**config, **{"objective.without": "sac", "schedule": "coe,content,joint"}))
+    recorded = pipeline | {"networks.voices": str(places["voices"])}
+    assert "no default.wav, and no recording for 24 of 24" in needs.voices(config_for(**recorded))[0]
+    write_wav(places["voices"] / "Default.WAV", np.zeros(48_000, np.float32), 24_000)
+    (silent,) = needs.voices(config_for(**recorded))
+    assert "Default.WAV: reference: the recording is silent" in silent
+    write_wav(places["voices"] / "Default.WAV", np.full(48_000, 0.1, np.float32), 24_000)
+    assert not needs.voices(config_for(**recorded))
+    (clip,) = needs.style_clip(config_for(**recorded))
+    assert clip == f"decoding.style_clip=M030_angry: networks.faces={places['faces']} has no M030_angry.mat"
+    for name in ("m030_angry.MAT", "Default.PNG"):
+        (places["faces"] / name).write_bytes(b"x")
+    assert not needs.style_clip(config_for(**recorded))
+    assert len(needs.faces(config_for(**recorded))) == 1  # the picture is none; portrait and clip are there
+
+
+def test_24_pictures_that_are_of_no_profile_are_no_portraits(tmp_path):
+    for number in range(24):
+        Image.new("RGB", (256, 256)).save(tmp_path / f"person{number}.png")
+    assert "no default.png and 0 of 24 portraits" in needs.faces(config_for(**{"networks.faces": str(tmp_path)}))[0]

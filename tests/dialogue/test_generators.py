@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.io
 
 from configs import joint
 from empatheia_jax.conversation import labels
@@ -16,6 +17,7 @@ from empatheia_jax.dialogue.voices import Voices
 from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import write_wav
 from empatheia_jax.settings import resolve
+from empatheia_jax.styletts2.reference import prepare_reference
 from empatheia_jax.styletts2.voices import VoiceTable, for_profile
 
 CHILD = next(Profile.of(n) for n in range(24) if labels.profile_words(n) == ("child", "male", "high"))
@@ -80,6 +82,42 @@ def test_weights_without_a_table_speak_with_a_recording_of_the_profile(tmp_path)
     assert speaker.recordings == [30_000, 48_000]
 
 
+@pytest.mark.parametrize("shown", [("sad", 0.7), ("happy", 1.0)])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_factors_of_speed_and_pitch_are_for_tabled_voices_alone(tmp_path, share, shown):
+    write_wav(tmp_path / "default.wav", np.full(48_000, 0.1, np.float32), 24_000)
+    recorded = speak(share, CHILD, shown, FakeSpeaker(voices=()), tmp_path)
+    assert recorded["voice"].speed == recorded["voice"].pitch == 1.0
+    drawn = FakeSpeaker(voices=(), multispeaker=False, networks=("diffusion",))
+    responder = SimpleNamespace(voices=Voices(drawn), blend=Blend.of(1.0, share))
+    style, voice = Responder.voice(responder, np.full(256, -1, np.float32), CHILD, shown, 5)
+    if share == 0.3:  # nothing can be mixed with a style that is drawn, so such a config is refused
+        with pytest.raises(UserError, match=r"decoding\.style_blend=0\.3"):
+            responder.voices.require_mixing(share)
+    else:
+        responder.voices.require_mixing(share)
+    assert (style is None) == (share == 0) and voice.speed == voice.pitch == 1.0
+
+
+@pytest.mark.parametrize("name", ["default.WAV", "Default.wav", f"{CHILD.profile_id}.Flac"])
+def test_a_recording_of_a_voice_is_found_whatever_its_capitals(tmp_path, name):
+    write_wav(tmp_path / "a.wav", np.full(30_000, 0.1, np.float32), 24_000)
+    (tmp_path / "a.wav").rename(tmp_path / name)
+    speaker = FakeSpeaker(voices=())
+    speak(0.0, CHILD, speaker=speaker, folder=tmp_path)
+    assert speaker.recordings == [30_000]
+
+
+def test_a_recording_that_is_no_voice_is_named(tmp_path):
+    class Strict(FakeSpeaker):
+        def style_of(self, wave):
+            return prepare_reference(wave)
+
+    write_wav(tmp_path / "default.wav", np.zeros(48_000, np.float32), 24_000)
+    with pytest.raises(UserError, match=r"networks\.voices: .*default\.wav: .*silent"):
+        speak(0.0, CHILD, speaker=Strict(voices=()), folder=tmp_path)
+
+
 def test_weights_without_a_table_ask_for_a_recording(tmp_path):
     with pytest.raises(UserError, match=r"networks\.voices"):
         speak(0.0, CHILD, speaker=FakeSpeaker(voices=()))
@@ -106,6 +144,14 @@ def test_the_pipeline_shows_one_fixed_clip_and_the_others_the_listeners_answer()
     assert shown("neutral", "empathic") == ("neutral", 1.0)
     assert shown("", "empathic") == ("sad", 0.7)
     assert shown("", "mirror") == ("angry", 0.6)
+
+
+@pytest.mark.parametrize("name", ["M030_front_angry_level3_001.mat", "m030_FRONT_angry_level3_001.MAT"])
+def test_a_fixed_clip_is_found_by_the_name_that_its_release_gave_it(tmp_path, name):
+    coefficients = np.full((5, 257), 0.5, np.float32)
+    scipy.io.savemat(tmp_path / "clip.mat", {"coeff": coefficients, "transform_params": np.ones((5, 5), np.float32)})
+    (tmp_path / "clip.mat").rename(tmp_path / name)
+    assert FaceFolder(tmp_path).style_clip("M030_front_angry_level3_001").shape == (5, 64)
 
 
 def test_a_fixed_clip_that_does_not_exist_is_refused(tmp_path):
