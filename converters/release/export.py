@@ -149,7 +149,9 @@ def run(config: Experiment, workdir: Path, output: Path, parts: str | None = Non
         raise
     except OSError as error:
         if disk_full(error):
-            raise UserError(f"{place}: {error.strerror or error}; free some space, and run the same command again") from None
+            raise UserError(
+                f"{place}: {error.strerror or error}; free some space, and run the same command again"
+            ) from None
         raise
     print(f"release: {output} ({', '.join(kept) or 'adapter and bridge alone'})")
     for part, why in left_out.items():
