@@ -102,3 +102,8 @@ class BaselineTraining(Block):
     def conflicts(self) -> Iterator[tuple[str, str]]:
         if self.pretrain_steps and self.trains != "case":
             yield "pretrain_steps", "0: only CASE has such a phase"
+        if self.warmup > self.pretrain_steps + self.steps:
+            yield (
+                "warmup",
+                f"at most the {self.pretrain_steps + self.steps} steps of the training: until then the rate only rises",
+            )

@@ -14,7 +14,7 @@ import pytest
 from ml_collections import config_flags
 
 import launch
-from configs import common, debug, drawn_face, joint, quickstart
+from configs import baselines, common, debug, drawn_face, joint, quickstart
 from empatheia_jax import settings
 from empatheia_jax.baselines.settings import BaselineTraining
 from empatheia_jax.dreamtalk.settings import DenoiserTraining, DrawnFace, RendererTraining
@@ -276,6 +276,17 @@ def test_values_that_follow_from_others_follow_when_those_change():
     assert (found.eval_every, found.warmup) == (12, 1)
     _, config = parse(["launch.py", "--config=configs/joint.py", "--config.joint.steps=50"])
     assert config.joint.warmup == 5
+
+
+@pytest.mark.parametrize(("name", "steps"), [("cem", 500), ("kemp", 7999), ("case", 1999)])
+def test_a_baseline_that_would_warm_up_to_its_end_is_refused(name, steps):
+    config = baselines.get_config(name)
+    settings.read(BaselineTraining, config)
+    config.steps = steps
+    with pytest.raises(UserError, match="warmup=.*; expected at most the .* steps of the training"):
+        settings.read(BaselineTraining, config)
+    config.warmup = steps
+    settings.read(BaselineTraining, config)
 
 
 @pytest.mark.parametrize("variant", [*joint.ABLATIONS, "debug", *(f"debug-{core}" for core in joint.CORES)])
