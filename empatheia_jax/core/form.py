@@ -97,6 +97,17 @@ class Form:
         """Which rows have nothing left to write."""
         return state["node"] == self.end
 
+    @property
+    def longest_run(self) -> int:
+        """The most fixed tokens that follow each other."""
+        after, longest, run = np.asarray(self.after_fixed), 0, 0
+        for place, node in enumerate(after):
+            run += 1
+            longest = max(longest, run)
+            if node != place + 1:
+                run = 0
+        return longest
+
     # ------------------------------------------------------------------------------------------------ in the loop
 
     def start(self, batch: int) -> dict[str, Any]:
@@ -149,6 +160,15 @@ class Form:
             "wrote": same & (state["wrote"] | ~self.blank[token]),
         }
         return written, jnp.where(forced, FIXED, self.slot_of_node[node]), after
+
+    def certain(self, state: dict[str, Any]) -> tuple[Bool[Array, " b"], Int[Array, " b"]]:
+        """Whether a row's next token is known before the model is asked, and a choice that `advance` makes this token of.
+
+        It is a fixed one, or the only one with which the options of a slot go on.
+        """
+        fixed, _, choice, _, trie = self._where(state["node"])
+        possible = self.trie_tokens[trie]
+        return fixed | (choice & ((possible >= 0).sum(axis=1) == 1)), possible.max(axis=1)
 
     # ------------------------------------------------------------------------------------------------ its nodes
 

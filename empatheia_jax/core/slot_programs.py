@@ -193,10 +193,15 @@ def chunk(
     steps,
     *,
     size: int,
+    ahead: int,
 ):
-    """Up to `steps` tokens in the first `size` rows, which the cache is of.
+    """Up to `steps` tokens in the first `size` rows, which the cache is of; the last pass may write more.
 
-    Gives rows, cache and (tokens (b, most), -1 where none; slots; hidden; real; tokens of the longest row).
+    ahead: the most tokens that are read in one pass: the one that the model chose, and those which are then certain by the form.
+    A pass of a single row waits for the weights and takes little longer for a dozen tokens. Several rows are seldom at such a
+    place together, so their `ahead` is 1: a pass over all rows would take longer for the sake of one.
+
+    Gives rows, cache and (tokens (b, most + ahead - 1), -1 where none; slots; hidden; real; tokens of the longest row).
     """
     model = nnx.merge(graphs[0], states[0])
     added = None if graphs[1] is None else nnx.merge(graphs[1], states[1])
@@ -229,57 +234,102 @@ def chunk(
             return token, jnp.zeros_like(token), rows.form
         return form.advance(rows.form, token, rows.caps)
 
+    def go_on(token, slot, state):
+        """A chosen token and those that are certain behind it: tokens, slots and which are there (b, ahead), and the form's state
+        after them.
+        """
+        b = token.shape[0]
+        tokens = jnp.zeros((b, ahead), token.dtype).at[:, 0].set(token)
+        slots = jnp.zeros((b, ahead), slot.dtype).at[:, 0].set(slot)
+        there = jnp.zeros((b, ahead), bool).at[:, 0].set(True)
+        if ahead == 1:
+            return tokens, slots, there, state
+
+        def more(run):
+            place, state, *_, there = run
+            certain, _ = form.certain(state)
+            return (place < ahead) & (certain & there[:, place - 1]).any()
+
+        def add(run):
+            place, state, tokens, slots, there = run
+            certain, choice = form.certain(state)
+            certain &= there[:, place - 1]
+            token, slot, then = form.advance(state, choice)
+            state = jax.tree.map(partial(jnp.where, certain), then, state)
+            return (
+                place + 1,
+                state,
+                *(each.at[:, place].set(new) for each, new in ((tokens, token), (slots, slot), (there, certain))),
+            )
+
+        _, state, *found = jax.lax.while_loop(more, add, (jnp.ones((), jnp.int32), state, tokens, slots, there))
+        return *found, state
+
+    def read(width: int, rows: Rows, token, there, cache: KVCache):
+        """A pass over the first `width` tokens, behind which none is there: (final-norm states (b, ahead, d), cache)."""
+        out = model(
+            embed(token[:, :width]),
+            cache=cache,
+            positions=rows.position[:, None] + jnp.arange(width),
+            mask=there[:, :width],
+            weights=weights,
+        )
+        count = there.sum(axis=1, dtype=jnp.int32).max()
+        return jnp.pad(out.hidden, ((0, 0), (0, ahead - width), (0, 0))), replace(out.cache, index=cache.index + count)
+
     def running(loop):
         step, rows, *_ = loop
         return (step < steps) & rows.real.any()
 
     def body(loop):
         step, rows, cache, tokens, slots, hidden = loop
-        token, slot, state = pick(rows)
-        out = model(
-            embed(token[:, None]),
-            cache=cache,
-            positions=rows.position[:, None],
-            mask=rows.real[:, None],
-            weights=weights,
-        )
-        last = out.hidden[:, 0]
+        token, slot, there, state = go_on(*pick(rows))
+        there &= rows.real[:, None]
+        if ahead == 1:
+            states, cache = read(1, rows, token, there, cache)
+        else:
+            states, cache = jax.lax.cond(
+                there[:, 1].any(), partial(read, ahead), partial(read, 1), rows, token, there, cache
+            )
         real = rows.real
-        tokens = tokens.at[:, step].set(jnp.where(real, token, -1))
-        slots = slots.at[:, step].set(jnp.where(real, slot, -1).astype(jnp.int8))
-        hidden = hidden.at[:, step].set(jnp.where(real[:, None], last, 0))
-        count = rows.count + real
+        tokens = jax.lax.dynamic_update_slice_in_dim(tokens, jnp.where(there, token, -1), step, axis=1)
+        slots = jax.lax.dynamic_update_slice_in_dim(slots, jnp.where(there, slot, -1).astype(jnp.int8), step, axis=1)
+        hidden = jax.lax.dynamic_update_slice_in_dim(hidden, jnp.where(there[..., None], states, 0), step, axis=1)
+        wrote = there.sum(axis=1, dtype=jnp.int32)
+        count = rows.count + wrote
         if form is None:
             ends = count >= rows.limit
             if stops.shape[0]:
-                ends |= (token[:, None] == stops[None]).any(axis=1)
+                ends |= (token == stops[None]).any(axis=1)
         else:
             ends = form.filled(state)
-        written = slot >= 0
+        written = there & (slot >= 0)
+        last = jnp.take_along_axis(states, jnp.maximum(wrote - 1, 0)[:, None, None], axis=1)[:, 0]
         rows = replace(
             rows,
             last=last.astype(rows.last.dtype),
-            position=rows.position + real,
+            position=rows.position + wrote,
             count=count,
             form=jax.tree.map(lambda new, old: jnp.where(real, new, old), state, rows.form),
-            seen=rows.seen.at[lines, token].max(real & written),
+            seen=rows.seen.at[lines[:, None], token].max(written),
             real=real & ~ends,
         )
         if kind.ngram:
+            places = rows.own[:, None] + jnp.arange(ahead)
             rows = replace(
                 rows,
-                history=rows.history.at[lines, rows.own].set(jnp.where(written, token, -1)),
-                own=rows.own + real,
+                history=rows.history.at[lines[:, None], places].set(jnp.where(written, token, -1)),
+                own=rows.own + wrote,
             )
-        return step + 1, rows, out.cache, tokens, slots, hidden
+        return step + wrote.max(), rows, cache, tokens, slots, hidden
 
     start = (
         jnp.zeros((), jnp.int32),
         rows,
         cache,
-        jnp.full((size, most), -1, jnp.int32),
-        jnp.full((size, most), -1, jnp.int8),
-        jnp.zeros((size, most, rows.last.shape[-1]), rows.last.dtype),
+        jnp.full((size, most + ahead - 1), -1, jnp.int32),
+        jnp.full((size, most + ahead - 1), -1, jnp.int8),
+        jnp.zeros((size, most + ahead - 1, rows.last.shape[-1]), rows.last.dtype),
     )
     done, rows, cache, tokens, slots, hidden = jax.lax.while_loop(running, body, start)
     real = rows.real

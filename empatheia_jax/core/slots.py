@@ -7,6 +7,9 @@ row's tokens together. Tokens with which many prompts begin are read once (`read
 Every number of a row (key of the draws, temperature, …) is its own, so that what a row says depends neither on its neighbours
 nor on when it came, up to the roundings of matrix products of another height.
 
+A row that decodes alone reads the fixed words of a form in one pass, with the token that the model chose before them: they are
+known before the model is asked. Several rows read one token each in a pass.
+
 One program is compiled per number of rows and chunk, one per length of prompts, and one for each of the rest. Which settings
 requests have compiles nothing. For networks that keep a `KVCache` (`CausalLM` and its families).
 """
@@ -94,7 +97,8 @@ class SlotDecoder:
         # Where the first row begins to write, if its prompt is short.
         self._base = longest_prefix + self.prompt_sizes[0]
         longest = settings.max_new_tokens if form is None else form.longest
-        self._needs = chunk + forced  # slots that must be free before a chunk
+        self._ahead = 1 if form is None else 1 + form.longest_run  # tokens of one pass of a row alone
+        self._needs = chunk + self._ahead + forced  # slots that must be free before a chunk
         self.slots = longest_prefix + self.prompt_sizes[-1] + longest + self._needs
         self.vocab = model.config.vocab_size + (added.count if added is not None else 0)
         graph, state = nnx.split(model)
@@ -112,14 +116,14 @@ class SlotDecoder:
         graphs, kind = (graph, added_graph), replace(Kind.of(settings), draws=True, penalty=True)
         self._admit = Program(slot_programs.admit, graph, donate=(2, 3))
         self._read_prefix = Program(slot_programs.read_prefix, graph, self._separate)
-        self._chunk = Program(slot_programs.chunk, graphs, kind, chunk, static=("size",), donate=(2, 3))
+        self._chunk = Program(slot_programs.chunk, graphs, kind, chunk, static=("size", "ahead"), donate=(2, 3))
         self._probe = Program(slot_programs.probe, graphs)
         self._compact = Program(slot_programs.compacted, donate=(0,))
         self._take_first, self._put_first = (
             Program(slot_programs.first_row),
             Program(slot_programs.with_first_row, donate=(0,)),
         )
-        self._longest_ngram = longest + chunk + 1 + kind.ngram
+        self._longest_ngram = longest + chunk + self._ahead + kind.ngram
         self._sizes_of = model.config, model.dtype
         self._made_empty = jax.jit(self._empty, out_shardings=self._place)  # one program instead of one for every array
         self._no_prefix = jax.jit(self._empty_prefix, out_shardings=self._place)()
@@ -280,7 +284,10 @@ class SlotDecoder:
             self._free = sorted([*self._free, row])
 
     def step(self, steps: int) -> list[Wrote]:
-        """Writes up to `steps` tokens (at most a chunk) in every row that holds an answer."""
+        """Writes up to `steps` tokens (at most a chunk) in every row that holds an answer.
+
+        A row alone also writes the form's fixed words behind them.
+        """
         taken = [row for row in range(self.places) if row not in self._free]
         if not taken:
             return []
@@ -303,6 +310,7 @@ class SlotDecoder:
             alive,
             np.int32(min(steps, self.chunk)),
             size=size,
+            ahead=self._ahead if size == 1 else 1,
         )
         if self._single is None:
             self._cache = cache

@@ -26,11 +26,11 @@ from empatheia_jax.styletts2.sentences import bucket
 from empatheia_jax.styletts2.source import HARMONICS
 
 TOKENS = (128, 512)
-FRAMES = (160, 320, 640, 960, 1280, MAX_FRAMES)
+FRAMES = (112, 160, 320, 640, 960, 1280, MAX_FRAMES)
 """Padded lengths. Which one serves a text depends on its length alone: sums over another padding are taken in another order, so
 that what was said before would otherwise change the last bits.
 """
-WARM_FRAMES = FRAMES[:3]
+WARM_FRAMES = FRAMES[:4]
 """Sizes that are compiled beforehand: up to 16 s of speech."""
 
 

@@ -249,6 +249,39 @@ def test_a_row_may_begin_within_the_form_and_have_a_shorter_reply(decoder, model
     assert written.slots.count(form.names.index("response")) == 2
 
 
+def test_a_row_alone_reads_the_forms_words_in_one_pass(model, added, form, tokenizer, alone):
+    decoder = SlotDecoder(
+        model, added, CHOICE, form=form, longest_prompt=LONGEST_PROMPT, forced=len(FORCED), places=2, chunk=5
+    )
+    written = begin(decoder, model, 2)
+    passes = 0
+    while not written.take(decoder.step(1)[0]):
+        passes += 1
+        if passes == 1:
+            assert tokenizer.decode(written.tokens) == "Step-1 event scenario: "
+    check(decoder, written, alone)
+    # Of the fixed tokens, the ones behind each slot are read with the token before them.
+    assert passes < len(written.tokens) - form.fixed.shape[0] + 6
+    decoder.drop(written.row)
+    rows = [begin(decoder, model, seed) for seed in (2, 3)]
+    assert [len(wrote.tokens) for wrote in decoder.step(1)] == [1, 1]
+    assert len(rows) == 2
+
+
+def test_what_is_certain_is_fixed_or_the_only_option_left(tokenizer):
+    form = Form.of(tokenizer, [["a:", Choice("choice", ("xyz", "xw")), " then ", Free("free", 3), "."]])
+    assert form.longest_run == len(tokenizer.encode_parts([(" then ", True)]))
+    certain_at, state = [], form.start(1)
+    for wish in "a:xyz":
+        certain, choice = form.certain(state)
+        certain_at.append(bool(certain[0]))
+        token = tokenizer.encode_parts([(wish, False)])[0]
+        # what is certain is written whatever was wished for
+        written, _, state = form.advance(state, choice if certain[0] else jnp.asarray([token]))
+        assert written[0] == token
+    assert certain_at == [True, True, True, False, True]  # behind x stands y or w
+
+
 def test_forms_beside_each_other_are_filled_as_each_by_itself(tokenizer, form):
     plain = form_of(tokenizer, steps=False)
     both, starts, first_slots = Form.beside([form, plain])
