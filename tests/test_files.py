@@ -6,10 +6,12 @@ import json
 import os
 import socket
 
+import numpy as np
 import pytest
 
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import replacing, require_regular, write_json
+from tests.full_disk import files_end_at
 
 
 def make(kind, path):
@@ -82,3 +84,15 @@ def test_a_full_disk_is_one_line(tmp_path):
         with open("/dev/full", "wb", buffering=0) as file:
             file.write(b"x" * 10)
         temporary.write_bytes(b"")
+
+
+def write_with(save, place):
+    with replacing(place) as path, open(path, "wb") as file:
+        save(file, np.ones(5_000))
+
+
+@pytest.mark.parametrize("save", [np.save, np.savez])
+def test_arrays_on_a_full_disk_are_one_line_and_leave_nothing(tmp_path, save):
+    with files_end_at(2_000), pytest.raises(UserError, match="x.npz cannot be written: ") as caught:
+        write_with(save, tmp_path / "x.npz")
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())

@@ -16,6 +16,7 @@ from flax import nnx
 from empatheia_jax import weights
 from empatheia_jax.errors import UserError
 from empatheia_jax.weights import read, sums
+from tests.full_disk import files_end_at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,6 +279,14 @@ def test_a_config_that_is_no_description_is_one_line(tmp_path, model, text):
     with pytest.raises(UserError) as caught:
         weights.load(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [10, 3_000, 60_000])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, size):
+    arrays = {"w": np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32)}
+    with files_end_at(size), pytest.raises(UserError, match="x.* cannot be written: its disk is full") as caught:
+        weights.save(tmp_path / "x", arrays, {}, "test", {})
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
 def test_overwriting_leaves_one_whole_folder(tmp_path, model):

@@ -9,6 +9,7 @@ import soundfile
 from empatheia_jax.errors import UserError
 from empatheia_jax.media import lossy
 from empatheia_jax.media.audio import WavWriter, audio_info, read_audio, to_pcm16, write_wav
+from tests.full_disk import files_end_at
 
 
 def tone(seconds: float, rate: int, hertz: float = 220.0) -> np.ndarray:
@@ -168,6 +169,16 @@ def test_a_wav_can_be_written_piece_by_piece(tmp_path):
         wav.write(whole)
         raise RuntimeError
     assert [path.name for path in tmp_path.iterdir()] == ["x.wav"]
+
+
+@pytest.mark.parametrize("size", [10, 5_000])
+def test_a_wav_on_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, size):
+    with (
+        files_end_at(size),
+        pytest.raises(UserError, match="x.wav cannot be written .*; make room on its disk") as caught,
+    ):
+        write_wav(tmp_path / "x.wav", tone(1, 24_000))
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
 def test_writing_over_a_folder_is_refused(tmp_path):
