@@ -204,7 +204,8 @@ def unbuildable(config: Experiment) -> list[str]:
 
 def remarks(config: Experiment, devices: int) -> list[str]:
     """What does not stop a training: devices that do the same work, and what a reply (the sample at the end) would lack."""
-    return requirements.idle_devices(config, devices) + requirements.faces(config) + requirements.packages(config)
+    looks = requirements.faces(config) + requirements.style_clip(config) + requirements.voices(config)
+    return requirements.idle_devices(config, devices) + looks + requirements.packages(config)
 
 
 def check(

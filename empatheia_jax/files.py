@@ -8,7 +8,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,16 @@ def require_regular(path: str | os.PathLike, expected: str, *, may_be_empty: boo
     if not os.access(name, os.R_OK):
         raise UserError(f"{name} cannot be read: permission denied; expected {expected}")
     return found
+
+
+def named(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first of these files that a folder has, written so or with other capitals (as cameras and Windows write endings);
+    None where it has none of them.
+    """
+    there = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+    lower = {path.name.lower(): path for path in there.values()}
+    found = (there.get(name) or lower.get(name.lower()) for name in names)
+    return next((path for path in found if path is not None), None)
 
 
 def _kind(mode: int) -> str:

@@ -16,13 +16,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from empatheia_jax import weights
+from empatheia_jax.conversation import labels
+from empatheia_jax.conversation.expression import NEUTRAL
 from empatheia_jax.dreamtalk import photo, portrait
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import named, read_json_object
+from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.image import read_portrait
 from empatheia_jax.parallel.mesh import mesh_shape
 from empatheia_jax.settings import Experiment
 from empatheia_jax.styletts2 import phonemes
+from empatheia_jax.styletts2.joins import SAMPLE_RATE
+from empatheia_jax.styletts2.reference import prepare_reference
 
+PICTURES = (".png", ".jpg", ".jpeg")
 PROFILES = 24
 """Ages × genders × tones: a folder of faces may have a portrait for each."""
 
@@ -209,10 +216,11 @@ def faces(config: Experiment) -> list[str]:
             "drawn faces: --config.networks.faces=drawn"
         ]
     lines = []
-    pictures = [path for path in sorted(where.iterdir()) if path.suffix.lower() in (".png", ".jpg", ".jpeg")]
-    if not any(path.stem == "default" for path in pictures) and len(pictures) < PROFILES:
-        lines.append(f"{key}: no default.png and {len(pictures)} of {PROFILES} portraits; add default.png")
-    if not any(where.glob("*.mat")):
+    pictures = [path for path in sorted(where.iterdir()) if path.suffix.lower() in PICTURES]
+    own = sum(named(where, [f"{profile}{ending}" for ending in PICTURES]) is not None for profile in range(PROFILES))
+    if not any(path.stem.lower() == "default" for path in pictures) and own < PROFILES:
+        lines.append(f"{key}: no default.png and {own} of {PROFILES} portraits; add default.png")
+    if not any(path.suffix.lower() == ".mat" for path in where.iterdir()):
         lines.append(
             f"{key}: no style clip, so the face speaks in no particular style; add neutral.mat (3DMM coefficients of a speaking "
             "face)"
@@ -227,6 +235,67 @@ def faces(config: Experiment) -> list[str]:
         except UserError as error:
             lines.append(f"{key}: {path.name}: {error}")
     return lines
+
+
+def recordings_of(profile: int) -> list[str]:
+    """Names of a profile's reference recording in `networks.voices`, in the order in which they are looked for."""
+    return [f"{stem}{ending}" for stem in (profile, "default") for ending in (".wav", ".flac", ".mp3")]
+
+
+def voices(config: Experiment) -> list[str]:
+    """What a reply lacks of voices: reference recordings that are not there or cannot be used, or where weights need them."""
+    if not config.networks.voices:
+        return _no_voices(config)
+    where = Path(config.networks.voices)
+    key = f"networks.voices={where}"
+    if not where.is_dir():
+        return [
+            f"{key}: no such folder; put default.wav (some seconds of one person's speech) there, or <profile id>.wav for "
+            f"each of the {PROFILES} profiles"
+        ]
+    found = {profile: named(where, recordings_of(profile)) for profile in range(PROFILES)}
+    lines = []
+    if lacking := [profile for profile, path in found.items() if path is None]:
+        lines.append(
+            f"{key}: no default.wav, and no recording for {len(lacking)} of {PROFILES} profiles ({lacking[0]}.wav, say); add "
+            "default.wav"
+        )
+    for path in sorted({path for path in found.values() if path is not None}):
+        try:
+            prepare_reference(read_audio(path, SAMPLE_RATE))
+        except UserError as error:
+            lines.append(f"{key}: {path.name}: {error}")
+    return lines
+
+
+def _no_voices(config: Experiment) -> list[str]:
+    where = folder(config, "tts")
+    if is_debug(config, "tts") or not (where / weights.CONFIG_FILE).is_file() or (where / "voices.npz").is_file():
+        return []
+    network = read_json_object(where / weights.CONFIG_FILE, "the config of a speech generator").get("config")
+    draws = isinstance(network, dict) and not network.get("multispeaker") and "diffusion" in network.get("networks", ())
+    trained = any("sac" in config.losses(stage) for stage in config.schedule) or bool(config.start)
+    share = config.decoding.style_blend
+    if draws or share == 1 or (share is None and trained):
+        return []
+    return [
+        f"networks.tts={config.networks.tts}: these weights have no table of voices, and a reply takes its voice from them "
+        "(decoding.style_blend is below 1, or no stage trains L_sac); set --config.networks.voices to a folder of reference "
+        "recordings (<profile id>.wav or default.wav)"
+    ]
+
+
+def style_clip(config: Experiment) -> list[str]:
+    """A line where the face cannot show what `decoding.style_clip` names."""
+    clip, where = config.decoding.style_clip, Path(config.networks.faces)
+    if not clip or clip in (*labels.EMOTIONS_7, NEUTRAL):
+        return []
+    key = f"decoding.style_clip={clip}"
+    if config.networks.faces == "drawn":
+        return [f"{key}: the drawn faces have no such clip; expected one of {', '.join((*labels.EMOTIONS_7, NEUTRAL))}"]
+    if where.is_dir() and named(where, [f"{clip}.mat"]) is None:
+        return [f"{key}: networks.faces={where} has no {clip}.mat"]
+    return []
 
 
 def packages(config: Experiment) -> list[str]:

@@ -75,14 +75,17 @@ def responder(config: Experiment, workdir: Path | None, *, draw: bool = False) -
         except UserError as error:
             raise UserError(f"decoding.style_clip={decoding.style_clip}: {error}") from None
     speaker = assemble.speaker(config)
+    voices = Voices(speaker, Path(networks.voices) if networks.voices else None)
     losses = trained_losses(config, run)
+    shares = blend(decoding, losses, begun=run is not None and bool(run.trained_stages()))
+    voices.require_mixing(shares.speech_style)
     return Responder(
         Writer.of(config, assembly, assemble.towers(config)),
         speaker,
         animator,
         faces,
-        blend=blend(decoding, losses, begun=run is not None and bool(run.trained_stages())),
-        voices=Voices(speaker, Path(networks.voices) if networks.voices else None),
+        blend=shares,
+        voices=voices,
         reading=config.data.expression,
         style_clip=decoding.style_clip,
         classifies="sac" in losses,

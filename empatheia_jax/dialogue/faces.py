@@ -18,10 +18,11 @@ from empatheia_jax.dreamtalk.drawn_face.expressions import perform
 from empatheia_jax.dreamtalk.drawn_face.profiles import portrait_for_profile
 from empatheia_jax.dreamtalk.motion import read_expression
 from empatheia_jax.errors import UserError
+from empatheia_jax.files import named
 from empatheia_jax.media.image import read_portrait
+from empatheia_jax.requirements import PICTURES
 
 CLIP_FRAMES = 100
-PICTURES = (".png", ".jpg", ".jpeg")
 
 
 class DrawnFaces:
@@ -59,11 +60,10 @@ class FaceFolder:
         self.folder, self.size, self.drawn = folder, size, drawn
 
     def _first(self, names: list[str], what: str) -> Path:
-        there = {path.name.lower(): path for path in sorted(self.folder.iterdir()) if path.is_file()}
-        for name in names:
-            if name in there:  # cameras and Windows write endings in capitals
-                return there[name]
-        raise UserError(f"{self.folder} has no {what}; expected {' or '.join(names)}")
+        found = named(self.folder, names)
+        if found is None:
+            raise UserError(f"{self.folder} has no {what}; expected {' or '.join(names)}")
+        return found
 
     def portrait(self, profile: Profile) -> UInt8[np.ndarray, "H W 3"]:
         """The picture for this profile, else the default one, cut out where it is not square.

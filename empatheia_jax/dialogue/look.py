@@ -29,6 +29,7 @@ DRAWN_NOTE = (
     "this face network ({size} x {size} pixels) has learnt from drawings; it moves a photograph a little, without fine teeth or "
     "skin; DreamTalk's released weights (networks.talking_head) are made for photographs"
 )
+VOICE_NOTE = "only a voice of a table can play an emotion; this one keeps its own, and the face shows {emotion}"
 STYLE_NOTE = "{faces} has no style clip for these weights; the face speaks in no particular style"
 
 
@@ -48,7 +49,11 @@ class ChosenVoice(Voices):
                     f"--voice: these weights cannot take a voice from {wish.name}; expected one of "
                     f"{', '.join(speaker.voices.names) or 'no other voice'}"
                 )
-            self._style = speaker.style_of(read_audio(wish, SAMPLE_RATE))
+            wave = read_audio(wish, SAMPLE_RATE)
+            try:
+                self._style = speaker.style_of(wave)
+            except UserError as error:
+                raise UserError(f"--voice={wish}: {error}") from None
         elif not speaker.voices.names:
             raise UserError(f"--voice={wish}: these weights have no table of voices; expected a recording of a person")
         else:
@@ -139,6 +144,8 @@ def chosen(model: Responder, ask: Ask) -> tuple[Responder, list[str]]:
             notes.append(STYLE_NOTE.format(faces=getattr(model.faces, "folder", "networks.faces")))
         model.faces, model.animator = face, PhotoAnimator(model.animator, face)
     if ask.emotion:
+        if isinstance(ask.voice, Path) or not model.speaker.voices.names:
+            notes.append(VOICE_NOTE.format(emotion=ask.emotion))
         model.style_clip = ask.emotion
         model.blend = dataclasses.replace(model.blend, speech_style=0.0, video_style=0.0)
     return model, notes

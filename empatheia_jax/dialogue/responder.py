@@ -279,14 +279,15 @@ class Responder:
         blend's. A style of None is drawn by the weights themselves for each piece of the text.
 
         Speed and pitch with which a tabled voice plays a profile and a feeling belong to its share of the style alone: a
-        predicted S^s has them already.
+        predicted S^s has them already, and a recording has its own.
         """
         share = self.blend.speech_style if share is None else share
         voice = self.voices.manner(listener)
         style: np.ndarray | None = np.asarray(predicted)
         if share < 1:
-            feeling = shown[0] if shown[0] in MANNERS else NEUTRAL
-            voice = voice.feeling(feeling, shown[1])
+            if voice.mix:
+                feeling = shown[0] if shown[0] in MANNERS else NEUTRAL
+                voice = voice.feeling(feeling, shown[1])
             own = self.voices.style(listener, symbols)
             if own is not None:
                 style = share * np.asarray(predicted) + (1 - share) * own

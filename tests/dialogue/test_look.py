@@ -66,6 +66,13 @@ def test_an_emotion_is_shown_whatever_was_understood():
     assert changed.style_clip == "happy" and (changed.blend.speech_style, changed.blend.video_style) == (0.0, 0.0)
 
 
+def test_a_voice_that_plays_no_emotion_is_said():
+    ours = model()
+    assert look.chosen(ours, Ask(emotion="happy"))[1] == []
+    ours.speaker.voices = VoiceTable({})
+    assert look.chosen(ours, Ask(emotion="happy"))[1] == [look.VOICE_NOTE.format(emotion="happy")]
+
+
 def test_faces_without_style_clips_speak_in_no_particular_style(tmp_path):
     write_image(tmp_path / "default.png", np.zeros((8, 8, 3), np.uint8))
     assert FaceFolder(tmp_path).style_clip("sad") is None
