@@ -20,6 +20,7 @@ since (gone, of another size, or changed and then found unreadable) does not cou
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import itertools
 import json
@@ -89,6 +90,7 @@ class ContentHashes:
     def save(self) -> None:
         """Adds what was read to what is remembered; several processes may do so one after another."""
         if self.path is not None and self._new:
+            _make_way(self.path)
             write_json(self.path, self._load() | self._new, indent=None)
 
 
@@ -157,6 +159,7 @@ class _Part:
         return cls(path, keys, stat.st_size, stat.st_mtime_ns)
 
     def write_index(self) -> None:
+        _make_way(self.index)
         write_json(self.index, {"keys": self.keys, "size": self.size, "changed": self.changed}, indent=None)
 
     def check(self) -> None:
@@ -270,6 +273,8 @@ class FeatureCache:
             Why parts were dropped, one line each.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        for path in (self.folder / "about.json", self.folder / f"unfinished-h{host:03d}"):
+            _make_way(path)
         write_json(
             self.folder / "about.json",
             {"what": self.feature, "fingerprint": self.fingerprint, "reads": list(reads)},
@@ -293,11 +298,11 @@ class FeatureCache:
                 _delete(path)
         dropped = list(reasons.values())
         for path in self.folder.glob(f".part-h{host:03d}-*"):  # of a process that was killed while it wrote
-            path.unlink(missing_ok=True)
+            _remove(path)
         for path in self.folder.glob("unfinished-*"):  # of hosts that are no more, or of none (a copy)
             owner = path.name.removeprefix("unfinished-h")
             if host == 0 and (not owner.isdecimal() or int(owner) >= hosts):
-                path.unlink(missing_ok=True)
+                _remove(path)
         kept = []
         for part in self._parts:
             changed = part.path.stat().st_mtime_ns
@@ -338,5 +343,29 @@ _PART_NAME = re.compile(r"part-h(\d+)-\d+\.")
 
 
 def _delete(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.with_suffix(".json").unlink(missing_ok=True)
+    _remove(path)
+    _remove(path.with_suffix(".json"))
+
+
+def _make_way(path: Path) -> None:
+    """Removes what stands in the place of a file of a cache and is none."""
+    if path.is_symlink() or not path.is_file():
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, a link, a pipe or an empty folder, if it is there.
+
+    Raises `UserError` for a folder that holds something: nobody can know whether it may go.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        raise UserError(
+            f"{path} is a folder that holds something; expected a file of the feature cache; move it away"
+        ) from None

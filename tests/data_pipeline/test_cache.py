@@ -201,6 +201,33 @@ def test_an_index_whose_numbers_are_none_is_written_anew(tmp_path, number):
     assert json.loads(index.read_text()) == good and state_of(cache.folder) == "filled"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("part-h000-00000.arrayrecord", "part-h000-00000.json", "about.json", "unfinished-h000", "unfinished-h001"),
+        *("part-h000-00007.arrayrecord", "part-h001-00000.arrayrecord", ".part-h000-00001-x.arrayrecord"),
+    ],
+)
+def test_a_folder_or_a_pipe_in_place_of_a_file_of_a_cache_is_removed_where_that_loses_nothing(tmp_path, name):
+    some = clips(PART + 10)
+    run(tmp_path, Counting(), some)
+    path = folder_of(tmp_path, Counting.feature, Counting.fingerprint) / name
+    for make in (os.mkfifo, os.mkdir):
+        path.unlink(missing_ok=True)
+        make(path)
+        _, cache = run(tmp_path, Counting(), some)
+        for clip in some:
+            key = clip_key(clip, Counting.fingerprint, ContentHashes())
+            np.testing.assert_array_equal(cache.read(key)["speech"], numbers(clip))
+        assert run(tmp_path, Counting(), some)[0] == 0
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    (path / "notes").write_text("mine")
+    with pytest.raises(UserError, match=f"{name} is a folder that holds something; .*; move it away"):
+        run(tmp_path, Counting(), some)
+    assert (path / "notes").read_text() == "mine"
+
+
 def test_what_a_damaged_record_advises_makes_it_anew(tmp_path):
     """A disk that changes bits changes no time: only `--verify` looks."""
     _, cache = run(tmp_path, Counting(), clips(4))
