@@ -22,7 +22,8 @@ from empatheia_jax.core.language_model import LanguageModel
 
 
 def build(network: type[LanguageModel], config: Any, table: Table, vectors: VectorSet, seed: int, float64: bool) -> Any:
-    """The network of a vector set with its seeded weights."""
+    """The network of a vector set with its seeded weights. Raises `UserError` for a config that no network can have."""
+    weights.check_values(config)
     dtype = jnp.float64 if float64 else jnp.float32
 
     def construct():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -25,7 +26,12 @@ def seeded_network(
     seed: int,
     float64: bool,
 ) -> M:
-    """The model with the weights that `manifest` and `seed` describe, in float32 or float64 throughout."""
+    """The model with the weights that `manifest` and `seed` describe, in float32 or float64 throughout.
+
+    Raises: UserError for a config that no network can have, or that does not fit the tensors.
+    """
+    if dataclasses.is_dataclass(config):
+        weights.check_values(config)
     dtype = jnp.float64 if float64 else jnp.float32
 
     def construct() -> M:

@@ -38,11 +38,15 @@ def config_from_dict(cls: type, values: Mapping[str, Any]) -> Any:
 
 
 LARGEST = 1 << 31  # of any size in a config
+MOST_LAYERS = 1_000
+"""A layer that is applied many times over (ALBERT's) has tensors for one, which say nothing of how often."""
+_LAYERS = ("passes", "layers", "num_layers", "num_decoder_layers", "num_hidden_layers", "n_layer")
+_POSITIONS = ("positions", "max_position_embeddings")
 
 
 def check_values(config: Any) -> None:
     """Checks that every field of a (nested) config dataclass has the type that it is declared with, and that numbers are
-    finite and from 0 up to 2^31.
+    finite and from 0 up to 2^31; that there is a layer and a position, and that what norms add to a variance is small.
 
     Raises: UserError that names every field that has not.
     """
@@ -80,8 +84,21 @@ def _wrong_values(name: str, hint: Any, value: Any) -> Iterator[str]:
             yield f"{name} is {value!r:.40}, expected {'a whole number' if hint is int else 'a number'}"
         elif not (math.isfinite(value) and 0 <= value <= LARGEST):
             yield f"{name} is {value!r:.40}, expected a number from 0 to 2^31"
+        elif expected := _unusable(name.rpartition(".")[2], value):
+            yield f"{name} is {value!r:.40}, expected {expected}"
     elif (hint in (bool, str, types.NoneType)) and not isinstance(value, hint):
         yield f"{name} is {value!r:.40}, expected {'nothing' if hint is types.NoneType else hint.__name__}"
+
+
+def _unusable(field: str, value: float) -> str:
+    """What is expected of a field whose value no tensor's shape proves; "" where it is so."""
+    if field in _LAYERS and not 1 <= value <= MOST_LAYERS:
+        return f"1 to {MOST_LAYERS} layers"
+    if field in _POSITIONS and value < 1:
+        return "at least 1 position"
+    if (field == "eps" or field.endswith("_eps")) and not 0 < value < 1:
+        return "a number between 0 and 1 (an epsilon of 1 or more makes nothing of what is normalised)"
+    return ""
 
 
 def _from_json(hint: Any, value: Any) -> Any:

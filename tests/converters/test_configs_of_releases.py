@@ -179,3 +179,45 @@ def test_a_value_that_no_network_can_have_is_one_line(tmp_path, key, value):
     with pytest.raises(UserError) as caught:
         find_conversion("llama").describe(tmp_path, DictSource({}))
     assert "\n" not in str(caught.value)
+
+
+ALBERT = {
+    "model_type": "albert", "vocab_size": 16, "embedding_size": 4, "hidden_size": 8, "intermediate_size": 16,
+    "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 32, "type_vocab_size": 2,
+    "hidden_act": "gelu_new", "layer_norm_eps": 1e-12,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind, key, value, expected",
+    [
+        ("albert", "num_hidden_layers", 10**9, "passes is 1000000000, expected 1 to 1000 layers"),
+        ("albert", "num_hidden_layers", 0, "passes is 0, expected 1 to 1000 layers"),
+        ("albert", "layer_norm_eps", 1.5, "eps is 1.5, expected a number between 0 and 1"),
+        ("llama", "rms_norm_eps", 0, "rms_norm_eps is 0, expected a number between 0 and 1"),
+        ("llama", "max_position_embeddings", 0, "max_position_embeddings is 0, expected at least 1 position"),
+    ],
+)
+def test_a_number_that_no_tensor_proves_is_within_reason(tmp_path, kind, key, value, expected):
+    config = {"llama": LLAMA, "albert": ALBERT}[kind]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    find_conversion(kind).describe(tmp_path, DictSource({}))
+    (tmp_path / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(UserError, match=expected):
+        find_conversion(kind).describe(tmp_path, DictSource({}))
+
+
+@pytest.mark.parametrize("longest, buckets", [(0, 32), (16, 32), (128, 1)])
+def test_distances_that_t5_cannot_tell_apart_are_refused(longest, buckets):
+    sizes = {"vocab_size": 16, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    rest = {"layer_norm_epsilon": 1e-6, "decoder_start_token_id": 0, "feed_forward_proj": "gated-gelu"}
+    kinds = {"model_type": "t5", "tie_word_embeddings": False}
+    usual = {"relative_attention_num_buckets": 32, "relative_attention_max_distance": 128}
+    T5Config.from_source(sizes | rest | kinds | usual)
+    with pytest.raises(UserError, match=f"relative_attention_max_distance={longest} is not beyond half of"):
+        T5Config.from_source(
+            sizes
+            | rest
+            | kinds
+            | {"relative_attention_num_buckets": buckets, "relative_attention_max_distance": longest}
+        )

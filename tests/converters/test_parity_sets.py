@@ -164,6 +164,14 @@ def test_a_set_without_one_of_its_files_is_one_line_and_the_next_set_runs(tmp_pa
     assert len(lines) == 5
 
 
+def test_a_number_of_layers_beyond_reason_is_one_line(tmp_path, capsys):
+    write_albert(tmp_path)
+    path = tmp_path / "albert_other.config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 10**9}))
+    assert parity.main([str(tmp_path)]) == 1  # else it would not end
+    assert "passes is 1000000000, expected 1 to 1000 layers" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("text", ["[]", '{"sed": 1}', '{"seed": "4"}', "{"])
 def test_settings_that_cannot_be_read_are_one_line(tmp_path, capsys, text):
     write_albert(tmp_path)

@@ -78,6 +78,7 @@ def config_of(folder: Path, name: str) -> StyleTTS2Config:
     settings = read_settings(folder)
     source = settings.get("configs", {}).get(name) or source_config(name)
     config = StyleTTS2Config.from_source(source, settings.get("plbert", PLBERT))
+    weights.check_values(config)
     path = folder / f"{name}.diffusion.npz"
     if config.diffusion is None or not path.is_file():
         return config
