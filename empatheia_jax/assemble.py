@@ -85,12 +85,16 @@ class Assembly:
 
 def widths(config: Experiment) -> Widths:
     """Feature widths and target shapes from the folders' configs."""
-    if is_debug(config):
-        window, channels = video_target(config, dataclasses.asdict(tiny.DREAMTALK.denoiser))
-        made_up = Widths(**tiny.WIDTHS)
-        text = speech_target(config, made_up.speech_content)
-        return dataclasses.replace(made_up, speech_content=text, video_window=window, video_content=channels)
-    of = {network: weights.describe(folder(config, network))["config"] for network in NETWORKS if network != "llm"}
+    made_up: Mapping[str, Any] = {
+        "speech_encoder": {"width": tiny.HUBERT.width},
+        "video_encoder": {"width": tiny.CLIP.width},
+        "tts": {"hidden_dim": tiny.STYLE_TTS2.hidden_dim, "style_dim": tiny.STYLE_TTS2.style_dim},
+        "talking_head": {"denoiser": dataclasses.asdict(tiny.DREAMTALK.denoiser)},
+    }
+    of = {
+        network: sizes if is_debug(config, network) else weights.describe(folder(config, network))["config"]
+        for network, sizes in made_up.items()
+    }
     speech, video, tts, head = (of[n] for n in ("speech_encoder", "video_encoder", "tts", "talking_head"))
     denoiser = head["denoiser"]
     window, channels = video_target(config, denoiser)
@@ -292,17 +296,20 @@ def towers(config: Experiment) -> Towers:
     """The frozen encoders of speech and video. Raises `UserError` where a folder holds something else."""
     networks, dtype = config.networks, jnp.dtype(config.networks.dtype)
     if is_debug(config, "speech_encoder"):
-        return tiny.towers()
-    path = folder(config, "speech_encoder")
-    speech = weights.restore(path, Wav2Vec2, Wav2Vec2Config, dtype=dtype, param_dtype=dtype)
+        hear = tiny.speech_tower()
+    else:
+        path = folder(config, "speech_encoder")
+        speech = weights.restore(path, Wav2Vec2, Wav2Vec2Config, dtype=dtype, param_dtype=dtype)
+        hear = SpeechTower(speech)
+    if is_debug(config, "video_encoder"):
+        return Towers(hear, tiny.video_tower(networks.video_layer, networks.video_pooling))
     path = folder(config, "video_encoder")
     video = weights.restore(path, ClipVision, ClipVisionConfig, kind="clip-vision", dtype=dtype, param_dtype=dtype)
     described = path / "preprocessor_config.json"
     if not described.is_file():
         raise UserError(f"{path} has no {described.name}; convert the encoder together with that file")
     preprocess = ClipPreprocessor.from_source(json.loads(described.read_text()))
-    tower = VideoTower(video, preprocess, layer=networks.video_layer, pooling=networks.video_pooling)
-    return Towers(SpeechTower(speech), tower)
+    return Towers(hear, VideoTower(video, preprocess, layer=networks.video_layer, pooling=networks.video_pooling))
 
 
 def speaker(config: Experiment) -> Speaker:

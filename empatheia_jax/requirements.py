@@ -15,10 +15,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from empatheia_jax import weights
+from empatheia_jax import tiny, weights
 from empatheia_jax.conversation import labels
 from empatheia_jax.conversation.expression import NEUTRAL
 from empatheia_jax.dreamtalk import photo, portrait
+from empatheia_jax.encoders.towers import wrong_layer
 from empatheia_jax.errors import UserError
 from empatheia_jax.files import named, read_json_object
 from empatheia_jax.media.audio import read_audio
@@ -115,6 +116,8 @@ def missing(config: Experiment, *, networks: Sequence[str] = tuple(NETWORKS), da
             f"converters.convert --source=peft --base={shlex.quote(str(folder(config, 'llm')))} --input=ADAPTER "
             f"--output={shlex.quote(str(adapter_folder(config)))}`"
         )
+    if "video_encoder" in networks and "video" in config.data.modalities:
+        lines += _video_layer(config)
     if config.start:
         try:
             weights.open_start(config.start)
@@ -132,6 +135,19 @@ def missing(config: Experiment, *, networks: Sequence[str] = tuple(NETWORKS), da
             command = "https://AvaMERG.github.io: ask its authors for the data set, then point --config.data.path at it"
         lines.append(f"data.path={config.data.path}: the data set is missing (no such folder); get it with {command}")
     return lines
+
+
+def _video_layer(config: Experiment) -> list[str]:
+    where = folder(config, "video_encoder") / weights.CONFIG_FILE
+    if is_debug(config, "video_encoder"):
+        layers = tiny.CLIP.layers
+    else:
+        try:
+            layers = weights.describe(where.parent)["config"]["layers"]
+        except (UserError, KeyError, TypeError):  # missing or damaged, which is said where it is read
+            return []
+    wrong = wrong_layer(config.networks.video_layer, layers) if isinstance(layers, int) else ""
+    return [wrong] if wrong else []
 
 
 def require(config: Experiment, *, networks: Sequence[str] = tuple(NETWORKS), data: bool = True) -> None:

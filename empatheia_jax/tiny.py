@@ -227,14 +227,22 @@ def tokenizer(words: Sequence[str] = ()) -> Tokenizer:
     return Tokenizer(backend, vocab_size=BYTES, words=words)
 
 
-def towers() -> Towers:
-    """Both encoders."""
+def speech_tower() -> SpeechTower:
+    """The speech encoder."""
+    return SpeechTower(made_up(lambda: Wav2Vec2(HUBERT, rngs=nnx.Rngs(0))))
+
+
+def video_tower(layer: int = -2, pooling: str = "patches") -> VideoTower:
+    """The video encoder."""
     values = {"crop_size": CLIP.image, "size": CLIP.image, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     preprocess = ClipPreprocessor.from_source(values)
-    return Towers(
-        SpeechTower(made_up(lambda: Wav2Vec2(HUBERT, rngs=nnx.Rngs(0)))),
-        VideoTower(made_up(lambda: ClipVision(CLIP, rngs=nnx.Rngs(0))), preprocess),
-    )
+    clip = made_up(lambda: ClipVision(CLIP, rngs=nnx.Rngs(0)))
+    return VideoTower(clip, preprocess, layer=layer, pooling=pooling)
+
+
+def towers() -> Towers:
+    """Both encoders."""
+    return Towers(speech_tower(), video_tower())
 
 
 def speaker() -> Speaker:

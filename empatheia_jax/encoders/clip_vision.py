@@ -171,7 +171,7 @@ class ClipVision(nnx.Module):
 
         Layers after the one asked for are not run. `layer` counts as an index of `ClipVisionOutput.hidden`.
         """
-        count = layer % (self.config.layers + 1)
+        count = range(self.config.layers + 1)[layer]
         x = self.pre_norm(self.embed(pixels))
         if count:
             graph, state = nnx.split(self.layers)

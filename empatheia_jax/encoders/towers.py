@@ -21,6 +21,7 @@ from empatheia_jax.encoders.clip_image import ClipPreprocessor
 from empatheia_jax.encoders.clip_vision import ClipVision
 from empatheia_jax.encoders.pooling import pool
 from empatheia_jax.encoders.wav2vec2 import Wav2Vec2, normalize
+from empatheia_jax.errors import UserError
 from empatheia_jax.media.audio import read_audio
 from empatheia_jax.media.video import read_frames
 from empatheia_jax.tokens import SLOTS
@@ -69,10 +70,22 @@ class SpeechTower:
         return [found[number] for number in range(len(waves))]
 
 
+def wrong_layer(layer: int, layers: int) -> str:
+    """The line that says that an encoder of so many layers has no states of this number; "" where it has."""
+    if -layers - 1 <= layer <= layers:
+        return ""
+    return (
+        f"networks.video_layer={layer}; expected {-layers - 1} to {layers}: the video encoder has {layers} layers, and 0 is what "
+        "goes into the first"
+    )
+
+
 class VideoTower:
-    """A frozen CLIP vision encoder: 24 frames → (24, C)."""
+    """A frozen CLIP vision encoder: 24 frames → (24, C). Raises `UserError` where it has no such layer."""
 
     def __init__(self, model: ClipVision, preprocessor: ClipPreprocessor, *, layer: int = -2, pooling: str = "patches"):
+        if wrong := wrong_layer(layer, model.config.layers):  # an index beyond an array's end is no error of JAX
+            raise UserError(wrong)
         self.width = model.config.width
         self._preprocess = preprocessor
         graph, state = nnx.split(model)

@@ -288,3 +288,29 @@ def test_24_pictures_that_are_of_no_profile_are_no_portraits(tmp_path):
     for number in range(24):
         Image.new("RGB", (256, 256)).save(tmp_path / f"person{number}.png")
     assert "no default.png and 0 of 24 portraits" in needs.faces(config_for(**{"networks.faces": str(tmp_path)}))[0]
+
+
+@pytest.mark.parametrize("layer", [3, 10, 25, 64, -4, -26, -64])
+def test_a_layer_that_the_video_encoder_does_not_have_is_refused(layer):
+    wrong = config_for(**{"networks.video_layer": layer})
+    line = f"networks.video_layer={layer}; expected -3 to 2: "
+    assert [each for each in needs.missing(wrong) if each.startswith(line)] == needs.missing(wrong) != []
+    for pooling in ("patches", "cls"):
+        with pytest.raises(UserError, match=line):
+            assemble.towers(config_for(**{"networks.video_layer": layer, "networks.video_pooling": pooling}))
+    assert not needs.missing(config_for(**{"networks.video_layer": layer, "data.modalities": "speech"}))
+
+
+def test_debug_networks_see_as_the_config_says():
+    film = np.random.default_rng(0).integers(0, 255, (24, 32, 32, 3), np.uint8)
+    pairs = [(-2, "patches"), (-1, "patches"), (-1, "cls"), (0, "cls")]
+    changes = [{"networks.video_layer": layer, "networks.video_pooling": pooling} for layer, pooling in pairs]
+    seen = [assemble.towers(config_for(**each)).see(film) for each in changes]
+    assert all(np.abs(a - b).max() > 1e-3 for n, a in enumerate(seen) for b in seen[:n])
+
+
+def test_widths_are_those_of_each_network_where_some_are_made_up():
+    made_up = assemble.widths(config_for())
+    assert assemble.widths(config_for(**{"networks.llm": "of-a-user"})) == made_up
+    with pytest.raises(UserError, match="of-a-user"):
+        assemble.widths(config_for(**{"networks.tts": "of-a-user"}))
