@@ -71,6 +71,10 @@ class Texts(Protocol):
 PLACES, CHUNK = 8, 8
 CHUNK_SECONDS = 0.25
 """How long the worker may be away for one chunk, so that a cancelled answer's place is free soon."""
+CHUNK_ALONE = 4
+"""The most tokens of a chunk of one answer alone, so that its words are seen soon. It takes no longer for it than with longer
+chunks; for eight answers together each look costs more.
+"""
 
 
 @dataclass(frozen=True)
@@ -218,7 +222,8 @@ class SlotTexts:
         self._drop()
         if not self._texts:
             return
-        steps = int(np.clip(CHUNK_SECONDS / self._step_seconds, 1, self._decoder.chunk))
+        most = min(CHUNK_ALONE, self._decoder.chunk) if len(self._texts) == 1 else self._decoder.chunk
+        steps = int(np.clip(CHUNK_SECONDS / self._step_seconds, 1, most))
         began = time.perf_counter()
         try:
             found = {each.row: each for each in self._decoder.step(steps)}
