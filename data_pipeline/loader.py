@@ -59,6 +59,15 @@ def load_examples(
     return examples_of(conversations, quarantine, last_turn_only=last, replies=replies), tree
 
 
+def require_some(examples: list[Example], tree: Tree | None, split: str) -> None:
+    """Raises `UserError` where a split has nothing to learn from."""
+    if tree is not None and not examples:
+        raise UserError(
+            f"{tree.split_file(split)} has no turn to learn from; expected conversations with turns whose history ends with the "
+            "speaker and that have a 'response'"
+        )
+
+
 def describe(config: Experiment, stage: str) -> dict[str, str]:
     """What identifies the features and targets that a stage reads, by their names; nothing for the made-up set.
 
@@ -98,6 +107,8 @@ def make(config: Experiment, stage: str, split: str, tokenizer: Any, widths: Any
     settings = settings_of(config, stage, training)
     quarantine = Quarantine(config.data.quarantine_limit)
     examples, tree = load_examples(config, split, quarantine)
+    if not quarantine.entries:  # else the list of what is wrong says more
+        require_some(examples, tree, split)
     wanted = (*settings.policy.modalities, *settings.targets)
     features: Features | None
     if config.data.path == DEBUG:

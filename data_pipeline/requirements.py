@@ -20,7 +20,7 @@ from data_pipeline.cache import folder_of, state_of
 from data_pipeline.examples import Example
 from data_pipeline.fingerprints import STORE, fingerprints
 from data_pipeline.layout import Tree
-from data_pipeline.loader import DEBUG, cache_folder, load_examples, settings_of
+from data_pipeline.loader import DEBUG, cache_folder, load_examples, require_some, settings_of
 from data_pipeline.quarantine import Quarantine
 from empatheia_jax import requirements
 from empatheia_jax.errors import UserError
@@ -95,16 +95,17 @@ def _features(config: Experiment, tree: Tree) -> list[str]:
 
 
 def unusable(config: Experiment) -> list[str]:
-    """A line for each stage and split where more examples lack features than `data.quarantine_limit` allows.
+    """A line for each stage and split where more examples lack features than `data.quarantine_limit` allows, or where there is
+    no example at all.
 
     The data set is read for it, and no recording: which features there are says the cache. Call it where `missing` finds nothing.
     """
     wanted = features.needed(config)
-    if not _has_data(config) or not wanted:
+    if not _has_data(config):
         return []
     lines: list[str] = []
     try:
-        marks = fingerprints(config)
+        marks = fingerprints(config) if wanted else {}
         store = features.CachedFeatures(cache_folder(config), {what: marks[what] for what in wanted})
         for split in ("train", "valid"):
             stages = [stage for stage in config.schedule if split == "train" or config[stage].eval_every]
@@ -112,6 +113,9 @@ def unusable(config: Experiment) -> list[str]:
                 continue
             dialogues = Quarantine(config.data.quarantine_limit)
             examples, tree = load_examples(config, split, dialogues)
+            if not examples:
+                dialogues.enforce()
+                require_some(examples, tree, split)
             lines += [
                 line for stage in stages for line in _unusable(config, stage, split, examples, tree, store, dialogues)
             ]

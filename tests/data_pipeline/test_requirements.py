@@ -314,3 +314,17 @@ def test_widths_are_those_of_each_network_where_some_are_made_up():
     assert assemble.widths(config_for(**{"networks.llm": "of-a-user"})) == made_up
     with pytest.raises(UserError, match="of-a-user"):
         assemble.widths(config_for(**{"networks.tts": "of-a-user"}))
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+@pytest.mark.parametrize("content", ["[]", '[{"conversation_id": "1", "turns": []}]'])
+def test_a_split_without_anything_to_learn_from_is_said_before_the_training(tmp_path, split, content):
+    root = Path(small_tree(tmp_path))
+    for name in ("train", "valid"):
+        if name == split or not (root / f"{name}.json").is_file():
+            (root / f"{name}.json").write_text(content if name == split else (root / "train.json").read_text())
+    text = {"data.path": str(root), "data.modalities": "", "schedule": "coe", "coe.eval_every": 1}
+    (line,) = requirements.unusable(config_for(**text))
+    assert f"{split}.json has no turn to learn from; expected conversations" in line
+    if split == "valid":
+        assert not requirements.unusable(config_for(**text | {"coe.eval_every": 0}))
