@@ -199,7 +199,7 @@ def chunk(
 
     ahead: the most tokens that are read in one pass: the one that the model chose, and those which are then certain by the form.
     A pass of a single row waits for the weights and takes little longer for a dozen tokens. Several rows are seldom at such a
-    place together, so their `ahead` is 1: a pass over all rows would take longer for the sake of one.
+    place together, and what one reads less than another is a gap in the cache, so their `ahead` is 1.
 
     Gives rows, cache and (tokens (b, most + ahead - 1), -1 where none; slots; hidden; real; tokens of the longest row).
     """
