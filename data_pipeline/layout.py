@@ -95,23 +95,16 @@ class Tree:
 
     def splits(self) -> list[str]:
         """The splits that are there."""
-        return [split for split in SPLITS if self._find(split)]
+        return [split for split in SPLITS if recordings.split_file(self.root, split)]
 
     def split_file(self, split: str) -> Path:
         """The JSON file of a split. Raises `UserError` where it is not there."""
         if split not in SPLITS:
             raise UserError(f"split {split!r} is unknown; expected one of {', '.join(SPLITS)}")
-        path = self._find(split)
+        path = recordings.split_file(self.root, split)
         if path is None:
             raise UserError(f"{self.root} has no {split}.json; found the splits {self.splits() or 'none'}")
         return path
-
-    def _find(self, split: str) -> Path | None:
-        for name in recordings.SPLITS[split]:
-            for path in (self.root / f"{name}.json", self.root / name / f"{name}.json"):
-                if path.is_file():
-                    return path
-        return None
 
     @cached_property
     def _media(self) -> dict[str, dict[tuple[int, int, int | None], Path]]:

@@ -40,6 +40,12 @@ def parse_name(name: str) -> tuple[int, int, int | None] | None:
     return int(conversation), int(utterance), int(avatar)
 
 
+def split_file(root: Path, split: str) -> Path | None:
+    """The file of a split of a data set, by any of its names, in the root or in a folder of that name; None where it has none."""
+    places = (path for name in SPLITS[split] for path in (root / f"{name}.json", root / name / f"{name}.json"))
+    return next((path for path in places if path.is_file()), None)
+
+
 def media_folders(root: Path) -> Iterator[tuple[str, Path]]:
     """(kind, folder) of every folder with recordings below the root of a data set, or below the folder of one of its splits:
     its name begins with the kind.

@@ -76,9 +76,8 @@ class T5Config:
                 f"dense_act_fn={source['dense_act_fn']!r} is not implemented; expected 'gelu_new' (T5 v1.1)"
             )
         buckets, longest = source["relative_attention_num_buckets"], source["relative_attention_max_distance"]
-        if (
-            not longest > buckets // 2 > 0
-        ):  # the first half of the buckets is for one distance each, the rest for longer ones
+        # The first half of the buckets is for one distance each, the rest for longer ones.
+        if not longest > buckets // 2 > 0:
             raise UserError(
                 f"relative_attention_max_distance={longest} is not beyond half of relative_attention_num_buckets={buckets}; "
                 "expected those of the release, 128 and 32"

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from empatheia_jax import assemble
-from empatheia_jax.conversation import labels, schema
+from empatheia_jax.conversation import labels, recordings, schema
 from empatheia_jax.conversation.schema import Conversation, Profile, Turn, Utterance
 from empatheia_jax.dialogue import look, media_files
 from empatheia_jax.dialogue.asking import Ask
@@ -254,8 +254,7 @@ def _say(line: str) -> None:
 
 def sample(config: Experiment, workdir: Path) -> Path | None:
     """A reply to the first test dialogue of the data set, for the report; None where there is no such file."""
-    root = Path(config.data.path)
-    split = next((path for path in (root / "test.json", root / "test" / "test.json") if path.is_file()), None)
+    split = recordings.split_file(Path(config.data.path), "test")
     if split is None:
         return None
     for _, conversation in schema.iterate(split):

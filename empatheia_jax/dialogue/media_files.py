@@ -82,11 +82,6 @@ class Recordings:
         return found
 
 
-def of_conversation(folder: Path, conversation: Conversation) -> Mapping[int, Mapping[str, Path]]:
-    """Recordings of one conversation below `folder`; see `Recordings`, which lists the folder once for many."""
-    return Recordings(folder).of(conversation)
-
-
 def beside(file: Path) -> Recordings:
     """The recordings of a file of dialogues: beside it, or in the data set whose split it is."""
     return Recordings(*roots_of(file))
@@ -98,7 +93,7 @@ def check(
     """Opens every recording of the speaker, decoding nothing, before any network is loaded.
 
     Args:
-      media: the recordings, in the form that `of_conversation` returns.
+      media: the recordings, in the form that `Recordings.of` gives.
       conversation: the dialogue that they belong to.
       modalities: what the model hears and sees; other recordings do not count.
 

@@ -34,7 +34,7 @@ def make(root, *names):
 )
 def test_reply_and_training_find_the_same_recordings(names, tmp_path):
     make(tmp_path, *names, "dia00013utt0_9.wav", "dia00112utt0_9.wav")
-    found = media_files.of_conversation(tmp_path, DIALOGUE)
+    found = media_files.Recordings(tmp_path).of(DIALOGUE)
     assert {index: sorted(kinds) for index, kinds in found.items()} == {0: ["speech", "video"], 2: ["speech"]}
     tree = Tree(tmp_path)
     for clip in tree.clips(DIALOGUE):
@@ -66,19 +66,19 @@ def test_reply_and_training_find_the_same_recordings_in_every_layout(tmp_path, s
 def test_a_recording_that_is_not_used_is_said(names, message, tmp_path):
     make(tmp_path, *names)
     with pytest.raises(UserError, match=message):
-        media_files.of_conversation(tmp_path, DIALOGUE)
+        media_files.Recordings(tmp_path).of(DIALOGUE)
 
 
 def test_without_profiles_any_persons_recording_counts_and_the_released_name_goes_first(tmp_path):
     make(tmp_path, "dia12utt0_4.wav", "dia12utt1.wav")
     anonymous = Conversation("12", DIALOGUE.turns)
-    assert media_files.of_conversation(tmp_path, anonymous)[0]["speech"].name == "dia12utt0_4.wav"
+    assert media_files.Recordings(tmp_path).of(anonymous)[0]["speech"].name == "dia12utt0_4.wav"
     assert Tree(tmp_path).clips(anonymous)[0].audio.name == "dia12utt0_4.wav"
 
 
 def test_recordings_that_the_model_does_not_hear_need_not_be_whole(tmp_path):
     make(tmp_path, "dia12utt0_9.mp4")
-    found = media_files.of_conversation(tmp_path, DIALOGUE)
+    found = media_files.Recordings(tmp_path).of(DIALOGUE)
     media_files.check(found, DIALOGUE, ())
     with pytest.raises(UserError, match=r"no \.wav"):
         media_files.check(found, DIALOGUE)
