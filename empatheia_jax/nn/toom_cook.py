@@ -7,7 +7,8 @@ Networks", for pictures. A tile of m outputs of a filter of r taps needs m + r �
 
 where products are matrix products over channels. Longer filters are cut into parts of r taps. With r = m a part sees the
 tile that its predecessor sees one tile later, so the transformed input is shared, and parts are summed before Aᵀ: with
-m = r = 4 a filter of 11 taps takes 21 products for 4 outputs where the definition takes 44.
+m = r = 4 a filter of 11 taps takes 21 products for 4 outputs where the definition takes 44. Each of the m + r − 1 products is
+then a short convolution over tiles, which XLA's library computes on all cores of a CPU.
 
 Rounding is about four times that of the definition in float32 (`tests/nn/test_toom_cook.py`), so this is not for half
 precision; accelerators have units of their own for convolutions and gain nothing.
@@ -35,8 +36,10 @@ POINTS = {
     6: (0, 1, -1, 2, Fraction(-1, 2), -2),
 }
 """Where polynomials are evaluated, beside infinity, by their number: of the sets that we tried, those that lose fewest digits."""
-CHUNK = 1000
-"""Positions that are worked on at once: their transforms stay in a core's cache."""
+CHUNK = 2**21
+"""Numbers of a sequence that are worked on at once, which bounds the memory of their transforms. XLA's library uses one core
+alone for the products of much shorter chunks.
+"""
 
 
 @functools.cache
@@ -99,32 +102,29 @@ def correlate(x: Float[Array, "B T I"], kernel: Float[Array, "width I O"], dilat
     output, weights, transform = matrices(TILE, taps)
     size, parts = len(transform), -(-width // taps)
     step = TILE * dilation  # a tile takes every dilation-th position, and that many tiles interleave
-    chunks = max(1, min(round(time / CHUNK), time // step))
+    chunks = max(1, min(round(time * channels / CHUNK), time // step))
     each = -(-time // (chunks * step))  # tiles of a chunk
     length = each * step
     left = dilation * (width - 1) // 2
     # Not `jnp.pad`: what computes `x` would be fused into it and then run element by element.
     zeros = [jnp.zeros((batch, n, channels), x.dtype) for n in (left, max(length - time, 0) + parts * step - left)]
     x = jnp.concatenate([zeros[0], x, zeros[1]], 1)
-    kernels = []  # of the parts, each (n, I, O)
-    for first in range(0, width, taps):
-        part = kernel[first : first + taps]
-        kernels.append(combinations(weights[:, : len(part)], list(part)))
+    groups = [list(kernel[first : first + taps]) for first in range(0, width, taps)]
+    kernels = jnp.stack([combinations(weights[:, : len(group)], group) for group in groups], 1)  # (n, parts, I, O)
 
     def piece(first):
         seen = lax.dynamic_slice_in_dim(x, first, length + parts * step, 1)
         seen = seen.reshape(batch, each + parts, TILE, dilation, channels)
         places = [seen[:, :-1, i] for i in range(TILE)] + [seen[:, 1:, i] for i in range(taps - 1)]
-        changed = combinations(transform, places)  # (n, B, tiles, dilation, I)
-        products = functools.reduce(
-            jnp.add,
-            (
-                jnp.einsum("npi,nio->npo", changed[:, :, k : k + each].reshape(size, -1, channels), kernels[k])
-                for k in range(parts)
-            ),
-        )
-        places = list(products.reshape(size, batch, each, dilation, features))
-        return jnp.moveaxis(combinations(output, places), 0, 2).reshape(batch, length, features)
+        changed = combinations(transform, places).reshape(size, batch, -1, channels)
+        # The sum over parts is a correlation of tiles, of which `dilation` interleave.
+        products = [
+            lax.conv_general_dilated(
+                changed[j], kernels[j], (1,), "VALID", rhs_dilation=(dilation,), dimension_numbers=("NWC", "WIO", "NWC")
+            ).reshape(batch, each, dilation, features)
+            for j in range(size)
+        ]
+        return jnp.moveaxis(combinations(output, products), 0, 2).reshape(batch, length, features)
 
     if chunks == 1:
         return piece(0)[:, :time]

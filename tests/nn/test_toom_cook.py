@@ -30,7 +30,8 @@ def reference(x, kernel, dilation):
         (4 * 3 - 1, 3, 2, 37),
     ],
 )
-def test_it_is_the_definition_to_a_few_roundings(width, dilation, batch, length):
+def test_it_is_the_definition_to_a_few_roundings(width, dilation, batch, length, monkeypatch):
+    monkeypatch.setattr(toom_cook, "CHUNK", 24_000)  # 1,000 positions, so that some cases have several chunks
     rng = np.random.default_rng(width * length)
     x = rng.normal(size=(batch, length, 24)).astype(np.float32)
     kernel = (rng.normal(size=(width, 24, 16)) / np.sqrt(24 * width)).astype(np.float32)
@@ -39,6 +40,14 @@ def test_it_is_the_definition_to_a_few_roundings(width, dilation, batch, length)
     assert found.shape == wanted.shape and found.dtype == np.float32
     error = np.asarray(found) - wanted
     assert np.sqrt(np.mean(error**2)) < 1.5e-6 and np.abs(error).max() < 2e-5  # values have a deviation of 1
+
+
+@pytest.mark.parametrize(("length", "loops"), [(2**16, False), (2**17, True)])
+def test_only_long_sequences_are_worked_on_in_chunks(length, loops):
+    """In a loop over short chunks, which stay in a core's cache, XLA's products would use one core alone."""
+    x, kernel = jax.ShapeDtypeStruct((1, length, 32), np.float32), jax.ShapeDtypeStruct((7, 32, 32), np.float32)
+    program = jax.jit(toom_cook.correlate).lower(x, kernel).as_text()
+    assert ("stablehlo.while" in program) == loops
 
 
 def test_in_float64_it_is_the_definition_to_float64_rounding():
