@@ -7,6 +7,7 @@ vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import jax
@@ -15,7 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from empatheia_jax.core.language_model import LanguageModel
-from empatheia_jax.core.outputs import KVCache, LMOutput, valid_and_positions
+from empatheia_jax.core.outputs import KVCache, LMOutput, Packing, valid_and_positions
 from empatheia_jax.nn.attention import attention, cached_attention
 from empatheia_jax.nn.linear import Embedding, Linear, RMSNorm
 from empatheia_jax.nn.stack import run_layers, unstack
@@ -112,6 +113,7 @@ class CausalLM(LanguageModel):
         all_hidden: bool = False,
         rng: jax.Array | None = None,
         weights: list | None = None,
+        packed: int | None = None,
     ) -> LMOutput:
         """Hidden states of a batch of embedded tokens.
 
@@ -119,7 +121,9 @@ class CausalLM(LanguageModel):
         sequences, which do not see each other. positions: rotary positions; by default counted over the valid tokens,
         or within segments.
         cache_slots: also return a cache of that many slots, filled with these tokens. cache: the tokens continue a
-        cache; `positions` is then needed, and tokens that are not valid are hidden from later ones.
+        cache; `positions` is then needed, and tokens that are not valid are hidden from later ones. Where each row of the
+        cache has a slot of its own, a row's valid tokens come first, and what comes out behind them says nothing.
+        packed: at most so many tokens of `mask` are valid; in a cache's continuation all but attention is computed for as many.
         rng: switches adapter dropout on. weights: separate weights per layer, see `nn.stack.unstack`.
         all_hidden: also return (layers + 1, b, t, d): the embeddings, then every layer's output, the last one
         normalised.
@@ -127,10 +131,11 @@ class CausalLM(LanguageModel):
         b, t, _ = embeds.shape
         valid, positions = valid_and_positions(b, t, lengths, mask, segment_ids, positions)
         c = self.config
-        tables = self.rotary_tables(positions)
         x = embeds.astype(self.dtype)
         if cache is not None:
-            return self._continue(x, tables, valid, cache, all_hidden, weights)
+            packing = None if packed is None or valid is None else Packing.of(valid, packed)
+            return self._continue(x, positions, valid, cache, all_hidden, weights, packing)
+        tables = self.rotary_tables(positions)
         restrictions = {"causal": True, "segment_ids": segment_ids, "window": self.window}
         if lengths is not None:
             restrictions["lengths"] = lengths
@@ -167,31 +172,50 @@ class CausalLM(LanguageModel):
         v = jnp.pad(filled[1].transpose(0, 1, 3, 2, 4), (none, none, none, room, none))
         return KVCache(k, v, jnp.pad(valid, (none, room)), jnp.asarray(t, jnp.int32))
 
-    def _continue(self, x, tables, valid, cache: KVCache, all_hidden: bool, weights) -> LMOutput:
+    def _continue(self, x, positions, valid, cache: KVCache, all_hidden: bool, weights, packing) -> LMOutput:
         """Tokens after those in the cache: writes their keys and values into the next slots."""
         b, t, _ = x.shape
         c = self.config
         valid = jnp.ones((b, t), bool) if valid is None else valid
-        seen_later = jax.lax.dynamic_update_slice_in_dim(cache.valid, valid, cache.index, axis=1)
-        slot = jnp.arange(cache.slots)
-        seen = seen_later[:, None, :] & (slot[None, None, :] <= (cache.index + jnp.arange(t))[None, :, None])
-        if self.window is not None:
-            # slots left empty by shorter rows do not count as distance, so the distance is taken from the valid tokens
-            place = jnp.cumsum(seen_later, axis=1) - 1
-            own = jax.lax.dynamic_slice_in_dim(place, cache.index, t, axis=1)
-            seen &= (own[:, :, None] - place[:, None, :]) < self.window
+        if packing is not None:
+            x, positions = packing.pack(x), packing.pack(positions)
+        tables = self.rotary_tables(positions)
+        seen, seen_later, following = self._seen(cache, valid)
 
         def body(layer, index, carry, _):
             x, cache = carry
             q, k, v = layer.attention.project(layer.attention_norm(x), tables, [None] * 3)
+            if packing is not None:
+                q, k, v = packing.unpack(q), packing.unpack(k), packing.unpack(v)
             cache = cache.write(index, k, v)
-            mixed = cached_attention(q, *cache.layer(index), mask=seen)
-            x = x + layer.attention.output(mixed.reshape(b, t, -1), None)
+            mixed = cached_attention(q, *cache.layer(index), mask=seen).reshape(b, t, -1)
+            if packing is not None:
+                mixed = packing.pack(mixed)
+            x = x + layer.attention.output(mixed, None)
             x = x + layer.mlp(layer.mlp_norm(x), [None] * 3)
             return (x, cache), x if all_hidden else None
 
         (last, filled), hiddens = run_layers(
             self.layers, c.num_layers, body, (x, cache), scan=self.scan, weights=weights
         )
-        new_cache = KVCache(filled.k, filled.v, seen_later, cache.index + t)
-        return self._output(x, last, hiddens if all_hidden else None, new_cache)
+        out = self._output(x, last, hiddens if all_hidden else None, KVCache(filled.k, filled.v, seen_later, following))
+        return out if packing is None else replace(out, hidden=packing.unpack(out.hidden))
+
+    def _seen(self, cache: KVCache, valid: Bool[Array, "b t"]):
+        """(which slots each further token sees (b, t, s), which slots are valid behind these tokens, the next slot)."""
+        t, slot = valid.shape[1], jnp.arange(cache.slots)
+        if cache.by_row:
+            own = (cache.index[:, None] + jnp.arange(t))[:, :, None]
+            seen = slot <= own
+            if self.window is not None:
+                seen &= own - slot < self.window
+            following = cache.index + valid.sum(axis=1, dtype=jnp.int32)
+            return seen, slot < following[:, None], following
+        later = jax.lax.dynamic_update_slice_in_dim(cache.valid, valid, cache.index, axis=1)
+        seen = later[:, None, :] & (slot[None, None, :] <= (cache.index + jnp.arange(t))[None, :, None])
+        if self.window is not None:
+            # slots left empty by shorter rows do not count as distance, so the distance is taken from the valid tokens
+            place = jnp.cumsum(later, axis=1) - 1
+            own = jax.lax.dynamic_slice_in_dim(place, cache.index, t, axis=1)
+            seen &= (own[:, :, None] - place[:, None, :]) < self.window
+        return seen, later, cache.index + t

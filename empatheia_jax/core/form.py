@@ -182,6 +182,14 @@ class Form:
         written = np.asarray(self.trie_tokens)[own - f - k] >= 0
         return int(next(node for node in following[written] if node not in own))
 
+    def words_at(self, node: int) -> tuple[list[int], int]:
+        """The fixed tokens that a node begins, and the node behind them."""
+        fixed, after, tokens = np.asarray(self.fixed), np.asarray(self.after_fixed), []
+        while node < len(fixed):
+            tokens.append(int(fixed[node]))
+            node = int(after[node])
+        return tokens, node
+
     def free_slot(self, slot: int) -> int:
         """The place of a free slot, by its number, among the free slots (an axis of `caps`)."""
         f = self.fixed.shape[0]

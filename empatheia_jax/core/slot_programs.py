@@ -52,75 +52,85 @@ class Rows:
     ngram: Bool[Array, " b"]
 
 
-def _layers(cache: KVCache, function, valid, index=None) -> KVCache:
-    """The cache with `function(array, axis of the rows, axis of the slots)` of its arrays, and with `valid` and `index`."""
+def _layers(cache: KVCache, function, index) -> KVCache:
+    """The cache with `function(array, axis of the rows, axis of the slots)` of its arrays, whose rows write next to `index`."""
     if isinstance(cache.k, tuple):
         k, v = (tuple(function(each, 0, slots) for each in part) for part, slots in ((cache.k, 3), (cache.v, 2)))
+        slots = k[0].shape[3]
     else:
         k, v = function(cache.k, 1, 4), function(cache.v, 1, 3)
-    return KVCache(k, v, valid, cache.index if index is None else index)
+        slots = k.shape[4]
+    return KVCache(k, v, jnp.arange(slots) < index[:, None], index)
 
 
-def admit(graph, state, weights, rows: Rows, cache: KVCache, prefix: KVCache, embeds, length, row, key, numbers):
-    """Reads a prompt behind `prefix`, and puts the keys and values of both right before the slot that is written next."""
-    model = nnx.merge(graph, state)
-    size, before = embeds.shape[1], prefix.slots
-    if before:
-        last, filled, position = _read_behind(model, weights, prefix, embeds, length)
+def _fit(store, axis: int, size: int):
+    """The first `size` of an axis, with zeros where there are fewer."""
+    store = jax.lax.slice_in_dim(store, 0, min(size, store.shape[axis]), axis=axis)
+    return jnp.pad(store, [(0, size - store.shape[axis] if each == axis else 0) for each in range(store.ndim)])
+
+
+def admit(
+    graphs,
+    separate: bool,
+    slots: int,
+    states,
+    weights,
+    rows: Rows,
+    prefix: KVCache,
+    embeds,
+    length,
+    words,
+    row,
+    key,
+    numbers,
+):
+    """Reads a prompt behind `prefix`, and the first `numbers["count"]` of `words` behind the prompt, in its padding.
+
+    separate: each layer's array by itself. Gives the rows, a cache of this row alone with so many slots, and the final-norm
+    states at the words.
+    """
+    model = nnx.merge(graphs[0], states[0])
+    if words.shape[0]:
+        added = None if graphs[1] is None else nnx.merge(graphs[1], states[1])
+        read = (model.embed if added is None else partial(added.embed, model))(words[None])[0]
+        place = jnp.arange(embeds.shape[1]) - length
+        ours = (place >= 0) & (place < numbers["count"])
+        embeds = jnp.where(ours[None, :, None], read[jnp.clip(place, 0, len(words) - 1)], embeds)
+    until = length + numbers["count"]
+    if prefix.slots:
+        hidden, filled = _read_behind(model, weights, prefix, embeds, until)
     else:
-        last, filled, position = model.prefill(embeds, length[None], 0)
-    shift = size - length
-    size += before
-    begin = cache.index - size
-
-    def put(store, new, rows, slots):
-        new = jnp.roll(new, shift, axis=slots)
-        start = [jnp.zeros((), jnp.int32)] * store.ndim
-        start[rows], start[slots] = row, begin
-        return jax.lax.dynamic_update_slice(store, new.astype(store.dtype), tuple(start))
-
-    if isinstance(cache.k, tuple):
-        k, v = (
-            tuple(put(own, new, 0, slots) for own, new in zip(store, part))
-            for store, part, slots in ((cache.k, filled.k, 3), (cache.v, filled.v, 2))
-        )
-    else:
-        k, v = put(cache.k, filled.k, 1, 4), put(cache.v, filled.v, 1, 3)
-    valid = jax.lax.dynamic_update_slice(
-        jnp.zeros(cache.slots, bool), jnp.roll(filled.valid[0], shift), (begin.astype(jnp.int32),)
-    )
-    cache = replace(cache, k=k, v=v, valid=cache.valid.at[row].set(valid))
+        out = model(embeds, lengths=until[None], cache_slots=embeds.shape[1])
+        hidden, filled = out.hidden, by_layers(out.cache) if separate else out.cache
+    position = prefix.index + until
+    alone = _layers(filled, lambda store, _, axis: _fit(store, axis, slots), position[None])
     values: dict[str, Any] = {
         **{name: value for name, value in numbers.items() if name != "node"},
-        "last": last[0],
-        "position": position[0],
+        "last": hidden[0, until - 1],
+        "position": position,
         "seen": False,
         "history": -1,
+        "own": numbers["count"],
         "key": key,
     }
     changed: dict[str, Any] = {name: getattr(rows, name).at[row].set(value) for name, value in values.items()}
     if "node" in numbers:
         fresh = {"node": numbers["node"], "count": 0, "wrote": False}
         changed["form"] = {name: rows.form[name].at[row].set(value) for name, value in fresh.items()}
-    return replace(rows, **changed), cache
+    return replace(rows, **changed), alone, hidden[0, length + jnp.arange(len(words))]
 
 
 def _read_behind(model, weights, prefix: KVCache, embeds, length):
-    """What `prefill` gives, of a prompt that goes on behind tokens which are read already."""
+    """States of a prompt that goes on behind tokens which are read already, and the cache of both."""
     room = embeds.shape[1]
-    cache = _layers(
-        prefix,
-        lambda store, _, slots: jnp.pad(store, [(0, room if axis == slots else 0) for axis in range(store.ndim)]),
-        jnp.pad(prefix.valid, ((0, 0), (0, room))),
-    )
+    cache = _layers(prefix, lambda store, _, axis: _fit(store, axis, prefix.slots + room), prefix.index[None])
     separate = isinstance(cache.k, tuple)
     if separate:
         cache = cache.separate()
-    position = prefix.valid.sum(axis=1, dtype=jnp.int32)
     out = model(
         embeds,
         cache=cache,
-        positions=position[:, None] + jnp.arange(room)[None],
+        positions=prefix.index + jnp.arange(room)[None],
         mask=jnp.arange(room)[None] < length,
         weights=weights,
     )
@@ -128,13 +138,13 @@ def _read_behind(model, weights, prefix: KVCache, embeds, length):
     if separate:
         k, v = (tuple(each[None] for each in part) for part in (filled.k, filled.v))
         filled = replace(filled, k=k, v=v)
-    return out.hidden[:, length - 1], filled, position + length
+    return out.hidden, filled
 
 
 def read_prefix(graph, separate: bool, state, embeds, length) -> KVCache:
     """The keys and values of tokens with which many prompts begin, for `admit`. separate: each layer's array by itself."""
     filled = nnx.merge(graph, state).prefill(embeds, length[None], 0)[1]
-    return by_layers(filled) if separate else filled
+    return replace(by_layers(filled) if separate else filled, index=length)
 
 
 def by_layers(cache: KVCache) -> KVCache:
@@ -194,14 +204,15 @@ def chunk(
     *,
     size: int,
     ahead: int,
+    budget: int,
 ):
     """Up to `steps` tokens in the first `size` rows, which the cache is of; the last pass may write more.
 
-    ahead: the most tokens that are read in one pass: the one that the model chose, and those which are then certain by the form.
-    A pass of a single row waits for the weights and takes little longer for a dozen tokens. Several rows are seldom at such a
-    place together, and what one reads less than another is a gap in the cache, so their `ahead` is 1.
+    ahead: the most tokens of a row that are read in one pass: the one that the model chose, and those which are then certain by
+    the form. A pass waits for the weights, and takes little longer for a dozen tokens.
+    budget: the most tokens of all rows in one pass. What is certain and has no place goes into the next pass.
 
-    Gives rows, cache and (tokens (b, most + ahead - 1), -1 where none; slots; hidden; real; tokens of the longest row).
+    Gives rows, cache and (tokens (b, most + ahead - 1), -1 where none, also between others; slots; hidden; real).
     """
     model = nnx.merge(graphs[0], states[0])
     added = None if graphs[1] is None else nnx.merge(graphs[1], states[1])
@@ -213,6 +224,7 @@ def chunk(
     separate = isinstance(cache.k, tuple)
     if size < places:
         rows = jax.tree.map(lambda leaf: leaf[:size], rows)
+    cache = replace(cache, index=rows.position)
     if separate:
         cache = cache.separate()  # which takes the axis of a single row away
     lines = jnp.arange(size)
@@ -234,26 +246,27 @@ def chunk(
             return token, jnp.zeros_like(token), rows.form
         return form.advance(rows.form, token, rows.caps)
 
-    def go_on(token, slot, state):
-        """A chosen token and those that are certain behind it: tokens, slots and which are there (b, ahead), and the form's state
-        after them.
+    def go_on(real, token, slot, state):
+        """A chosen token and those that are certain behind it, as far as the budget goes: tokens, slots and which are there
+        (b, ahead), and the form's state after them.
         """
         b = token.shape[0]
         tokens = jnp.zeros((b, ahead), token.dtype).at[:, 0].set(token)
         slots = jnp.zeros((b, ahead), slot.dtype).at[:, 0].set(slot)
-        there = jnp.zeros((b, ahead), bool).at[:, 0].set(True)
+        there = jnp.zeros((b, ahead), bool).at[:, 0].set(real)
         if ahead == 1:
             return tokens, slots, there, state
 
         def more(run):
             place, state, *_, there = run
             certain, _ = form.certain(state)
-            return (place < ahead) & (certain & there[:, place - 1]).any()
+            return (place < ahead) & (there.sum() < budget) & (certain & there[:, place - 1]).any()
 
         def add(run):
             place, state, tokens, slots, there = run
             certain, choice = form.certain(state)
             certain &= there[:, place - 1]
+            certain &= jnp.cumsum(certain) <= budget - there.sum()
             token, slot, then = form.advance(state, choice)
             state = jax.tree.map(partial(jnp.where, certain), then, state)
             return (
@@ -273,9 +286,9 @@ def chunk(
             positions=rows.position[:, None] + jnp.arange(width),
             mask=there[:, :width],
             weights=weights,
+            packed=budget if budget < size * width else None,
         )
-        count = there.sum(axis=1, dtype=jnp.int32).max()
-        return jnp.pad(out.hidden, ((0, 0), (0, ahead - width), (0, 0))), replace(out.cache, index=cache.index + count)
+        return jnp.pad(out.hidden, ((0, 0), (0, ahead - width), (0, 0))), out.cache
 
     def running(loop):
         step, rows, *_ = loop
@@ -283,9 +296,10 @@ def chunk(
 
     def body(loop):
         step, rows, cache, tokens, slots, hidden = loop
-        token, slot, there, state = go_on(*pick(rows))
-        there &= rows.real[:, None]
-        if ahead == 1:
+        token, slot, there, state = go_on(rows.real, *pick(rows))
+        if size > 1:
+            states, cache = read(ahead, rows, token, there, cache)
+        elif ahead == 1:
             states, cache = read(1, rows, token, there, cache)
         else:
             states, cache = jax.lax.cond(
@@ -331,61 +345,54 @@ def chunk(
         jnp.full((size, most + ahead - 1), -1, jnp.int8),
         jnp.zeros((size, most + ahead - 1, rows.last.shape[-1]), rows.last.dtype),
     )
-    done, rows, cache, tokens, slots, hidden = jax.lax.while_loop(running, body, start)
+    _, rows, cache, tokens, slots, hidden = jax.lax.while_loop(running, body, start)
     real = rows.real
     if separate:
         k, v = (tuple(each.reshape(size, *each.shape[-3:]) for each in part) for part in (cache.k, cache.v))
         cache = replace(cache, k=k, v=v)
     if size < places:
         rows = jax.tree.map(lambda every, part: every.at[:size].set(part), all_rows, rows)
-    return rows, cache, (tokens, slots, hidden, real, done)
+    return rows, cache, (tokens, slots, hidden, real)
 
 
-def first_row(cache: KVCache) -> KVCache:
-    """The part of the first row."""
-    return _layers(cache, lambda store, rows, _: jax.lax.slice_in_dim(store, 0, 1, axis=rows), cache.valid[:1])
+def row_of(cache: KVCache, row, *, slots: int) -> KVCache:
+    """One row by itself, with room for so many slots."""
+
+    def part(store, rows, axis):
+        return _fit(jax.lax.dynamic_slice_in_dim(store, row, 1, axis=rows), axis, slots)
+
+    return _layers(cache, part, jax.lax.dynamic_slice_in_dim(cache.index, row, 1))
 
 
-def with_first_row(cache: KVCache, first: KVCache) -> KVCache:
-    """The cache with another first row, whose next slot is that of all."""
+def with_row(cache: KVCache, alone: KVCache, row) -> KVCache:
+    """The cache with another row, of which it takes as many slots as it has."""
+    slots = cache.slots
 
-    def put(store, part, axis):
-        return jax.lax.dynamic_update_slice_in_dim(store, part, 0, axis=axis)
+    def put(store, part, rows, axis):
+        part = jax.lax.slice_in_dim(part, 0, slots, axis=axis)
+        return jax.lax.dynamic_update_slice_in_dim(store, part, row, axis=rows)
 
-    k, v = (
-        tuple(put(*each, 0) for each in zip(*pair)) if isinstance(pair[0], tuple) else put(*pair, 1)
-        for pair in ((cache.k, first.k), (cache.v, first.v))
-    )
-    return KVCache(k, v, cache.valid.at[:1].set(first.valid), first.index)
+    index = jax.lax.dynamic_update_slice_in_dim(cache.index, alone.index, row, axis=0)
+    if isinstance(cache.k, tuple):
+        k, v = (
+            tuple(put(store, part, 0, axis) for store, part in zip(*pair))
+            for pair, axis in (((cache.k, alone.k), 3), ((cache.v, alone.v), 2))
+        )
+    else:
+        k, v = put(cache.k, alone.k, 1, 4), put(cache.v, alone.v, 1, 3)
+    return KVCache(k, v, jnp.arange(slots) < index[:, None], index)
 
 
-def probe(graphs, states, weights, cache: KVCache, ids, row, keep):
-    """States of `ids` behind the first `keep` valid tokens of a row, on a copy of it."""
+def resized(cache: KVCache, *, slots: int) -> KVCache:
+    """The cache with so many slots for each row."""
+    return _layers(cache, lambda store, _, axis: _fit(store, axis, slots), cache.index)
+
+
+def probe(graphs, states, weights, alone: KVCache, ids, keep):
+    """States of `ids` behind the first `keep` tokens of a row, whose cache stays as it is."""
     model = nnx.merge(graphs[0], states[0])
     added = None if graphs[1] is None else nnx.merge(graphs[1], states[1])
     embed = model.embed if added is None else partial(added.embed, model)
-    valid = jax.lax.dynamic_slice_in_dim(cache.valid, row, 1)
-    own = _layers(
-        cache,
-        lambda store, rows, _: jax.lax.dynamic_slice_in_dim(store, row, 1, axis=rows),
-        valid & (jnp.cumsum(valid, axis=1) <= keep),
-    )
     positions = keep + jnp.arange(ids.shape[0])
-    return model(embed(ids[None]), cache=own, positions=positions[None], weights=weights).hidden[0]
-
-
-def compacted(cache: KVCache, real, base):
-    """The cache with every row's tokens moved together right before a slot as early as possible, and that slot."""
-    valid = cache.valid & real[:, None]
-    slots = cache.slots
-    index = jnp.maximum(base, valid.sum(axis=1).max()).astype(jnp.int32)
-    order = jnp.argsort(valid, axis=1, stable=True)  # the valid ones last, in their order
-    order = jnp.take_along_axis(order, (jnp.arange(slots)[None] + slots - index) % slots, axis=1)
-    valid = jnp.take_along_axis(valid, order, axis=1)
-
-    def moved(store, rows, slots):
-        shape = [1] * store.ndim
-        shape[rows], shape[slots] = order.shape
-        return jnp.take_along_axis(store, order.reshape(shape), axis=slots)
-
-    return _layers(cache, moved, valid, index), index
+    cache = replace(alone, index=keep[None])
+    return model(embed(ids[None]), cache=cache, positions=positions[None], weights=weights).hidden[0]

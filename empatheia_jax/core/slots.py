@@ -1,14 +1,16 @@
 """Continuous batching: several answers are decoded together, and a row whose answer ends takes the next prompt at once.
 
 A batch has a fixed number of rows over one fixed cache. Decoding runs in *chunks* of a few tokens; between two of them the host
-reads what was written, lets rows go and fills them again. All rows write to the same slot of the cache, as in
-`core.decoding`: a prompt that comes later is put right before that slot, and when the slots run out, `_compacted` moves every
-row's tokens together. Tokens with which many prompts begin are read once (`read_prefix`); `admit` reads what follows them.
+reads what was written, lets rows go and fills them again. Every row writes to the cache right behind its own tokens, so that
+nothing lies between them, and nothing has to be moved when a row is filled again. Tokens with which many prompts begin are
+read once (`read_prefix`); `admit` reads what follows them.
 Every number of a row (key of the draws, temperature, …) is its own, so that what a row says depends neither on its neighbours
 nor on when it came, up to the roundings of matrix products of another height.
 
-A row that decodes alone reads the fixed words of a form in one pass, with the token that the model chose before them: they are
-known before the model is asked. Several rows read one token each in a pass.
+The fixed words of a form are known before the model is asked, and are read in one pass with the token that the model chose
+before them; the first ones with the prompt, where its padding has room. Several rows are seldom at such a place together. So
+their pass has room for a few more tokens than rows, which go to those that have certain words next; what does not fit waits
+for the next pass.
 
 One program is compiled per number of rows and chunk, one per length of prompts, and one for each of the rest. Which settings
 requests have compiles nothing. For networks that keep a `KVCache` (`CausalLM` and its families).
@@ -30,7 +32,7 @@ from jaxtyping import Array, Float, Int
 from empatheia_jax.core import slot_programs
 from empatheia_jax.core.added_tokens import AddedTokens
 from empatheia_jax.core.causal import CausalLM
-from empatheia_jax.core.form import Form
+from empatheia_jax.core.form import FIXED, Form
 from empatheia_jax.core.outputs import KVCache
 from empatheia_jax.core.sampling import DecodingSettings, Kind
 from empatheia_jax.core.slot_programs import Rows
@@ -38,7 +40,9 @@ from empatheia_jax.nn.platform import separate_layers
 from empatheia_jax.nn.programs import Program
 from empatheia_jax.nn.stack import unstack_in_place
 
-SMALLEST_PROMPT = 64
+SMALLEST_PROMPT = 40
+AHEAD = 4
+"""The most tokens of a row in a pass over several rows."""
 UNLIMITED = 2**30
 
 
@@ -76,6 +80,8 @@ class SlotDecoder:
       longest_prefix: tokens that `read_prefix` may be given.
       forced: the most tokens that `probe` is given.
       places: rows. chunk: the most tokens of a chunk.
+      budget: the most tokens of a pass over several rows, of all of them together; at least one for each is taken.
+      short: slots of each row in the cache of several rows, as long as none of them needs more.
     """
 
     def __init__(
@@ -90,16 +96,21 @@ class SlotDecoder:
         forced: int,
         places: int = 8,
         chunk: int = 8,
+        budget: int = 16,
+        short: int = 256,
     ):
         self.places, self.chunk, self.form, self.settings = places, chunk, form, settings
         self.prompt_sizes = prompt_sizes(longest_prompt)
         self.prefix_size = longest_prefix
-        # Where the first row begins to write, if its prompt is short.
-        self._base = longest_prefix + self.prompt_sizes[0]
         longest = settings.max_new_tokens if form is None else form.longest
-        self._ahead = 1 if form is None else 1 + form.longest_run  # tokens of one pass of a row alone
-        self._needs = chunk + self._ahead + forced  # slots that must be free before a chunk
-        self.slots = longest_prefix + self.prompt_sizes[-1] + longest + self._needs
+        # Of one pass: tokens of a row, and of all rows; by the number of rows that a program is for.
+        alone, together = (1, 1) if form is None else (1 + form.longest_run, min(AHEAD, 1 + form.longest_run))
+        self._passes = {1: (alone, alone)}
+        if places > 1:
+            self._passes[places] = together, min(max(budget, places), places * together)
+        self._needs = chunk + alone  # the most slots that a row fills, or overwrites, in a chunk
+        self.slots = longest_prefix + self.prompt_sizes[-1] + longest + max(self._needs, forced)
+        self._short = min(short, self.slots)
         self.vocab = model.config.vocab_size + (added.count if added is not None else 0)
         graph, state = nnx.split(model)
         added_graph, added_state = nnx.split(added) if added is not None else (None, None)
@@ -108,22 +119,22 @@ class SlotDecoder:
         self._place, layers = _place(state), model.config.num_layers
         self._weights = unstack_in_place(model.layers, layers, self._place) if self._separate else None
         # One answer alone has a program of its own, which does not compute the other rows; each program takes long to compile.
-        self.sizes = (1, places) if places > 1 else (1,)
+        self.sizes = tuple(self._passes)
         banned = np.zeros(self.vocab, bool)
         banned[list(settings.banned_ids)] = True
         self._stops = jnp.asarray(settings.stop_ids, jnp.int32)
         self._banned = jnp.asarray(banned) if banned.any() else None
         graphs, kind = (graph, added_graph), replace(Kind.of(settings), draws=True, penalty=True)
-        self._admit = Program(slot_programs.admit, graph, donate=(2, 3))
+        self._admit = Program(slot_programs.admit, graphs, self._separate, self.slots, donate=(2,))
         self._read_prefix = Program(slot_programs.read_prefix, graph, self._separate)
-        self._chunk = Program(slot_programs.chunk, graphs, kind, chunk, static=("size", "ahead"), donate=(2, 3))
-        self._probe = Program(slot_programs.probe, graphs)
-        self._compact = Program(slot_programs.compacted, donate=(0,))
-        self._take_first, self._put_first = (
-            Program(slot_programs.first_row),
-            Program(slot_programs.with_first_row, donate=(0,)),
+        self._chunk = Program(
+            slot_programs.chunk, graphs, kind, chunk, static=("size", "ahead", "budget"), donate=(2, 3)
         )
-        self._longest_ngram = longest + chunk + self._ahead + kind.ngram
+        self._probe = Program(slot_programs.probe, graphs)
+        self._row_of = Program(slot_programs.row_of, static=("slots",))
+        self._with_row = Program(slot_programs.with_row, donate=(0,))
+        self._resized = Program(slot_programs.resized, static=("slots",))
+        self._longest_ngram = longest + chunk + alone + kind.ngram
         self._sizes_of = model.config, model.dtype
         self._made_empty = jax.jit(self._empty, out_shardings=self._place)  # one program instead of one for every array
         self._no_prefix = jax.jit(self._empty_prefix, out_shardings=self._place)()
@@ -134,7 +145,9 @@ class SlotDecoder:
         self._rows, self._cache = self._made_empty()
         # the first row's part of the cache while it decodes alone, newer than `_cache`
         self._single: KVCache | None = None
-        self._index = self._base
+        self._lengths = [0] * self.places  # tokens of each row
+        # the form's words that were read with a row's prompt and are not told yet, and the states at them
+        self._read: dict[int, tuple[list[int], Array]] = {}
         self._free = list(range(self.places))
 
     def _empty(self) -> tuple[Rows, KVCache]:
@@ -162,14 +175,13 @@ class SlotDecoder:
             penalty=zeros(dtype=jnp.float32),
             ngram=zeros(dtype=bool),
         )
-        cache = KVCache.empty(c.num_layers, b, self.slots, c.num_kv_heads, c.head_dim, dtype)
-        cache = replace(cache, index=jnp.asarray(self._base, jnp.int32))
+        cache = KVCache.empty(c.num_layers, b, self._short, c.num_kv_heads, c.head_dim, dtype)
+        cache = replace(cache, index=zeros())
         return rows, slot_programs.by_layers(cache) if self._separate else cache
 
     def _empty_prefix(self) -> KVCache:
         c, dtype = self._sizes_of
         empty = KVCache.empty(c.num_layers, 1, self.prefix_size, c.num_kv_heads, c.head_dim, dtype)
-        empty = replace(empty, index=jnp.asarray(self.prefix_size, jnp.int32))
         return slot_programs.by_layers(empty) if self._separate else empty
 
     # ------------------------------------------------------------------------------------------------ for the host
@@ -192,9 +204,9 @@ class SlotDecoder:
             self._read_prefix,
             self._chunk,
             self._probe,
-            self._compact,
-            self._take_first,
-            self._put_first,
+            self._row_of,
+            self._with_row,
+            self._resized,
         )
         return sum(each.compilations for each in own)
 
@@ -238,23 +250,21 @@ class SlotDecoder:
           caps: the most tokens of each free slot of the form; None = as the form says.
         """
         row = self._free.pop(0)  # the lowest: few rows are the first ones
-        needs = self.prefix_size + embeds.shape[1]
-        if self.active > 1:
-            self._together()
-            if self._index < needs:
-                self.compact(needs)
-        else:  # nobody else: begin at the beginning again
-            self._single = None
-            self._index = needs
-            self._cache = replace(self._cache, index=jax.device_put(np.int32(needs), self._place))
+        words: list[int] = []
+        if self.form is not None:
+            node = self.form.first if node is None else node
+            found, behind = self.form.words_at(node)
+            if length + len(found) <= embeds.shape[1]:
+                words, node = found, behind
+        padded = np.zeros(0 if self.form is None else self.form.longest_run, np.int32)
+        padded[: len(words)] = words
         chosen = settings or self.settings
         k = self._rows.caps.shape[1]
-        numbers = {
+        numbers: dict[str, Any] = {
             "real": True,
-            "count": 0,
+            "count": len(words),
             "limit": UNLIMITED if self.form is not None else min(chosen.max_new_tokens, self.settings.max_new_tokens),
             "caps": np.full(k, UNLIMITED, np.int32) if caps is None else np.asarray(caps, np.int32),
-            "own": 0,
             "temperature": chosen.temperature,
             "top_k": chosen.top_k,
             "top_p": chosen.top_p,
@@ -262,20 +272,28 @@ class SlotDecoder:
             "ngram": bool(chosen.no_repeat_ngram),
         }
         if self.form is not None:
-            numbers["node"] = self.form.first if node is None else node
+            numbers["node"] = node
         numbers = {name: np.asarray(value, _DTYPES.get(name)) for name, value in numbers.items()}
-        self._rows, self._cache = self._admit(
-            self._states[0],
+        self._rows, own, read = self._admit(
+            self._states,
             self._weights if self.prefix_size else None,
             self._rows,
-            self._cache,
             self._no_prefix if prefix is None else prefix,
             embeds,
             np.int32(length),
+            padded,
             np.int32(row),
             jax.random.key(seed),
             numbers,
         )
+        self._lengths[row] = length + len(words) + (0 if prefix is None else int(prefix.index))
+        self._read[row] = words, read
+        if self.active == 1 and row == 0:
+            self._single = own
+        else:
+            self._together()
+            self._make_room()
+            self._cache = self._with_row(self._cache, own, np.int32(row))
         return row
 
     def drop(self, row: int) -> None:
@@ -284,21 +302,20 @@ class SlotDecoder:
             self._free = sorted([*self._free, row])
 
     def step(self, steps: int) -> list[Wrote]:
-        """Writes up to `steps` tokens (at most a chunk) in every row that holds an answer.
-
-        A row alone also writes the form's fixed words behind them.
+        """Writes about `steps` tokens (at most a chunk) in every row that holds an answer: more where the form's fixed words
+        stand behind them, fewer where another row has more of these.
         """
         taken = [row for row in range(self.places) if row not in self._free]
         if not taken:
             return []
         size = next(size for size in self.sizes if size > taken[-1])
         alive = np.asarray([row in taken for row in range(self.places)])
-        if self._index + self._needs > self.slots:
-            self.compact()
-        if size == self.places:
+        if size > 1:
             self._together()
+            self._make_room()
         elif self._single is None:
-            self._single = self._take_first(self._cache)
+            self._single = self._row_of(self._cache, np.int32(0), slots=self.slots)
+        ahead, budget = self._passes[size]
         self._rows, cache, out = self._chunk(
             self._states,
             self._weights,
@@ -310,23 +327,25 @@ class SlotDecoder:
             alive,
             np.int32(min(steps, self.chunk)),
             size=size,
-            ahead=self._ahead if size == 1 else 1,
+            ahead=ahead,
+            budget=budget,
         )
         if self._single is None:
             self._cache = cache
         else:
             self._single = cache
-        tokens, slots, hidden, real, done = jax.device_get(out)
-        self._index += int(done)
+        tokens, slots, hidden, real = jax.device_get(out)
         found = []
         for row in taken:
-            count = int((tokens[row] >= 0).sum())
+            there = tokens[row] >= 0
+            self._lengths[row] += int(there.sum())
+            words, states = self._read.pop(row, ([], hidden[row, :0]))
             found.append(
                 Wrote(
                     row,
-                    tokens[row, :count],
-                    slots[row, :count],
-                    np.asarray(hidden[row, :count], np.float32),
+                    np.concatenate([np.asarray(words, np.int32), tokens[row, there]]),
+                    np.concatenate([np.full(len(words), FIXED, np.int8), slots[row, there]]),
+                    np.concatenate([states[: len(words)], hidden[row, there]]).astype(np.float32),
                     not real[row],
                 )
             )
@@ -337,31 +356,27 @@ class SlotDecoder:
         that no chunk has to take it out and put it back.
         """
         if self._single is not None:
-            self._cache, self._single = self._put_first(self._cache, self._single), None
+            self._make_room()
+            self._cache, self._single = self._with_row(self._cache, self._single, np.int32(0)), None
 
-    def compact(self, room: int = 0) -> None:
-        """Moves the tokens of all rows together, so that there are slots again; `step` calls it where it must.
+    def _make_room(self) -> None:
+        """Gives the cache of all rows few slots where they hold what a chunk writes behind the longest row, else all.
 
-        room: slots before the one that is written next; by default those that the shortest prompts need.
+        Attention reads every slot: of many slots and several rows it takes half as long as the layers' weights.
         """
-        self._together()
-        alive = np.asarray([row not in self._free for row in range(self.places)])
-        self._cache, index = self._compact(self._cache, self._rows.real & alive, np.int32(max(room, self._base)))
-        self._index = int(index)
+        longest = max((length for row, length in enumerate(self._lengths) if row not in self._free), default=0)
+        slots = self._short if longest + self._needs <= self._short else self.slots
+        if slots != self._cache.slots:
+            self._cache = self._resized(self._cache, slots=slots)
 
     def probe(self, row: int, keep: int, ids: Sequence[int]) -> Float[np.ndarray, "n d"]:
         """Final-norm states of further tokens behind the first `keep` ones of a row (prompt and answer together), as though
         nothing came after these. The row stays as it is.
         """
-        self._together()
-        hidden = self._probe(
-            self._states,
-            self._weights,
-            self._cache,
-            np.asarray(ids, np.int32),
-            np.int32(row),
-            np.int32(keep),
-        )
+        own = self._single
+        if own is None or row > 0:
+            own = self._row_of(self._cache, np.int32(row), slots=self.slots)
+        hidden = self._probe(self._states, self._weights, own, np.asarray(ids, np.int32), np.int32(keep))
         return np.asarray(hidden, np.float32)
 
 

@@ -315,8 +315,16 @@ class SlotTexts:
             if len(rows) in decoder.sizes:
                 decoder.step(1)
         decoder.probe(0, 1, self._closing)
-        decoder.compact()
+        # A long prompt in company makes the cache large, and short again when its answer has ended.
+        decoder.drop(rows.pop())
+        size = decoder.prompt_sizes[-1]
+        embeds = self._writer.embed(np.zeros((1, size), np.int32), None, None)
+        rows.append(decoder.admit(embeds, size, prefix=self._prefixes[False].cache))
+        decoder.step(1)
+        decoder.probe(rows[-1], 1, self._closing)
+        decoder.drop(rows.pop())
         for row in rows:
+            decoder.step(1)
             decoder.drop(row)
 
 

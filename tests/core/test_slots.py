@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +17,10 @@ from empatheia_jax import tiny
 from empatheia_jax.conversation import answer, labels
 from empatheia_jax.core import slot_programs, slots
 from empatheia_jax.core.added_tokens import AddedTokens
+from empatheia_jax.core.chatglm import ChatGLM
 from empatheia_jax.core.decoding import DecodingSettings, generate
 from empatheia_jax.core.form import Choice, Form, Free
+from empatheia_jax.core.llama import Llama
 from empatheia_jax.core.slots import SlotDecoder
 
 FORCED = (258, 259, 260)
@@ -63,8 +67,9 @@ CHOICE = DecodingSettings(
 @pytest.fixture(scope="module")
 def decoder(model, added, form):
     return SlotDecoder(
-        model, added, CHOICE, form=form, longest_prompt=LONGEST_PROMPT, forced=len(FORCED), places=4, chunk=5
-    )
+        model, added, CHOICE, form=form, longest_prompt=LONGEST_PROMPT, forced=len(FORCED), places=4, chunk=5,
+        budget=6, short=128,
+    )  # fmt: skip
 
 
 def prompt(seed: int) -> np.ndarray:
@@ -188,23 +193,43 @@ def test_the_second_answer_of_weights_that_are_bound_to_a_device_compiles_nothin
     assert answer(3) == first
 
 
-def test_rows_stay_what_they_are_when_the_cache_is_full_again_and_again(decoder, model, alone, monkeypatch):
-    """Somebody is always writing, so the cache does not begin anew: only moving tokens together makes room."""
-    moved, move = [], decoder.compact
-    monkeypatch.setattr(decoder, "compact", lambda: (moved.append(1), move()))
-    running, begun, chunks = [], 0, 0
-    while begun < 14 or running:
-        if begun < 14 and chunks % 8 == 0 and decoder.free:
-            running.append(begin(decoder, model, begun % 6))
+def test_rows_stay_what_they_are_while_the_cache_becomes_larger_and_smaller(decoder, model, alone):
+    """The short cache holds three prompts and the beginnings of their answers, which grow out of it; then come three others."""
+    running, begun, sizes = [], 0, []
+    while begun < 6 or running:
+        while begun < 6 and (begun % 3 or not running):
+            running.append(begin(decoder, model, begun))
             begun += 1
-        chunks += 1
         found = {wrote.row: wrote for wrote in decoder.step(5)}
+        if not sizes or sizes[-1] != decoder._cache.slots:
+            sizes.append(decoder._cache.slots)
         for written in list(running):
             if written.take(found[written.row]):
                 check(decoder, written, alone)
                 decoder.drop(written.row)
                 running.remove(written)
-    assert len(moved) >= 2
+    assert sizes == [128, decoder.slots] * 2
+
+
+def test_rows_together_share_the_places_of_a_pass_and_lose_nothing(decoder, model, alone, tokenizer, monkeypatch):
+    """All four are at the form's first words, and a pass has two places more than rows."""
+    monkeypatch.setattr(Form, "words_at", lambda form, node: ([], node))  # which are then not read with the prompts
+    rows = [begin(decoder, model, seed) for seed in (5, 1, 2, 4)]
+    first = decoder.step(1)
+    assert [len(wrote.tokens) for wrote in first] == [2, 2, 1, 1]
+    assert {tokenizer.decode(wrote.tokens) for wrote in first} == {"St", "S"}
+    passes, ended = 1, [written.take(wrote) for written, wrote in zip(rows, first)]
+    while not all(ended):
+        passes += 1
+        found = {wrote.row: wrote for wrote in decoder.step(1)}
+        for number, written in enumerate(rows):
+            if not ended[number]:
+                ended[number] = written.take(found[written.row])
+    for written in rows:
+        check(decoder, written, alone)
+        decoder.drop(written.row)
+    tokens = [len(written.tokens) for written in rows]
+    assert sum(tokens) / 6 <= passes < max(tokens)
 
 
 def test_a_prompt_behind_a_prefix_is_the_whole_prompt_and_a_long_one_finds_room(model, added, form, alone):
@@ -229,6 +254,37 @@ def test_a_prompt_behind_a_prefix_is_the_whole_prompt_and_a_long_one_finds_room(
             running.remove(written)
 
 
+@pytest.mark.parametrize("network", ["stacked", "window", "ChatGLM"])
+def test_rows_of_other_networks_say_what_each_says_alone(network, form, monkeypatch):
+    """Layers in one array, as on a GPU; tokens that see only the latest ones; the other family."""
+    if network == "stacked":
+        monkeypatch.setattr(slots, "separate_layers", lambda: False)
+    networks = {
+        "stacked": lambda: Llama(tiny.LLM, rngs=nnx.Rngs(0)),
+        "window": lambda: Llama(replace(tiny.LLM, sliding_window=9), rngs=nnx.Rngs(0)),
+        "ChatGLM": lambda: ChatGLM(tiny.CHATGLM, rngs=nnx.Rngs(0)),
+    }
+    other = tiny.made_up(networks[network])
+    added = AddedTokens.for_model(other, 34, rngs=nnx.Rngs(4))
+    decoder = SlotDecoder(
+        other, added, CHOICE, form=form, longest_prompt=LONGEST_PROMPT, forced=len(FORCED), places=2, chunk=5, budget=3,
+        short=128,
+    )  # fmt: skip
+    rows = [begin(decoder, other, seed) for seed in (1, 3)]
+    running = list(rows)
+    while running:
+        found = {wrote.row: wrote for wrote in decoder.step(5)}
+        running = [each for each in running if not each.take(found[each.row])]
+    for written in rows:
+        ids = prompt(written.seed)
+        out = generate(
+            other, added, embedded(other, ids), [len(ids)], CHOICE, jax.random.key(written.seed), form=form,
+            prompt_ids=np.full((1, LONGEST_PROMPT), -1),
+        )  # fmt: skip
+        assert written.tokens == out.row(0)
+        np.testing.assert_allclose(np.stack(written.hidden), out.hidden[0, : out.lengths[0]], atol=1e-4)
+
+
 def test_the_likeliest_is_the_first_of_the_highest():
     logits = jnp.asarray([[0.0, 2.0, 2.0], [1.0, 1.0, 1.0], [-1.0, -3.0, 0.0], [-jnp.inf] * 3])
     np.testing.assert_array_equal(slot_programs._likeliest(logits), jnp.argmax(logits, axis=-1))
@@ -249,23 +305,21 @@ def test_a_row_may_begin_within_the_form_and_have_a_shorter_reply(decoder, model
     assert written.slots.count(form.names.index("response")) == 2
 
 
-def test_a_row_alone_reads_the_forms_words_in_one_pass(model, added, form, tokenizer, alone):
-    decoder = SlotDecoder(
-        model, added, CHOICE, form=form, longest_prompt=LONGEST_PROMPT, forced=len(FORCED), places=2, chunk=5
-    )
-    written = begin(decoder, model, 2)
-    passes = 0
-    while not written.take(decoder.step(1)[0]):
+@pytest.mark.parametrize(("seed", "chosen"), [(1, 1), (2, 0)], ids=["with the prompt", "behind a long prompt"])
+def test_a_row_alone_reads_the_forms_words_in_one_pass(decoder, model, form, tokenizer, alone, seed, chosen):
+    written = begin(decoder, model, seed)
+    passes, first = 1, decoder.step(1)[0]
+    beginning = len("Step-1 event scenario: ")
+    assert tokenizer.decode(first.tokens[:beginning]) == "Step-1 event scenario: "
+    assert len(first.tokens) == beginning + chosen
+    ended = written.take(first)
+    while not ended:
         passes += 1
-        if passes == 1:
-            assert tokenizer.decode(written.tokens) == "Step-1 event scenario: "
+        ended = written.take(decoder.step(1)[0])
     check(decoder, written, alone)
+    decoder.drop(written.row)
     # Of the fixed tokens, the ones behind each slot are read with the token before them.
     assert passes < len(written.tokens) - form.fixed.shape[0] + 6
-    decoder.drop(written.row)
-    rows = [begin(decoder, model, seed) for seed in (2, 3)]
-    assert [len(wrote.tokens) for wrote in decoder.step(1)] == [1, 1]
-    assert len(rows) == 2
 
 
 def test_what_is_certain_is_fixed_or_the_only_option_left(tokenizer):

@@ -77,7 +77,7 @@ def test_weights_stay_arguments_and_given_memory_is_taken(folder):
             rows._admit, chunk = taken(rows._admit), taken(rows._chunk)
             rows._chunk = chunk
         row = rows.admit(model.embed(jnp.zeros((1, 64), jnp.int32)), 5, seed=3)
-        before = jax.tree.leaves(rows._cache)[0]
+        before = jax.tree.leaves(rows._single)[0]
         found = [rows.step(2)[0], rows.step(2)[0]]
         assert before.is_deleted() and found[-1].ended
         said.append(np.concatenate([each.hidden for each in found]))
