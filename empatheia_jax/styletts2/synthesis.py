@@ -25,8 +25,8 @@ from empatheia_jax.styletts2.sampler import adpm2
 from empatheia_jax.styletts2.sentences import bucket
 from empatheia_jax.styletts2.source import HARMONICS
 
-TOKENS = (128, 512)
-FRAMES = (112, 160, 320, 640, 960, 1280, MAX_FRAMES)
+TOKENS = (64, 128, 512)
+FRAMES = (144, 208, 320, 640, 960, 1280, MAX_FRAMES)
 """Padded lengths. Which one serves a text depends on its length alone: sums over another padding are taken in another order, so
 that what was said before would otherwise change the last bits.
 """

@@ -486,7 +486,7 @@ def test_an_emotion_is_shown_and_styles_are_mixed(real):
 
 def test_a_second_request_compiles_nothing(real, monkeypatch):
     """Nothing is compiled after the warm-up, whatever is asked then. (These replies are short; so is the warm-up.)"""
-    monkeypatch.setattr(synthesis, "WARM_FRAMES", (160,))
+    monkeypatch.setattr(synthesis, "WARM_FRAMES", (208,))
     monkeypatch.setattr(synthesis, "TOKENS", (128,))
     real.warm()
     compiled = []
