@@ -206,7 +206,8 @@ def chunk(
     ahead: int,
     budget: int,
 ):
-    """Up to `steps` tokens in the first `size` rows, which the cache is of; the last pass may write more.
+    """Up to `steps` tokens in the first `size` rows, which the cache is of; the last pass may write more. The first row that ends
+    ends the chunk, so that its place is soon taken by another.
 
     ahead: the most tokens of a row that are read in one pass: the one that the model chose, and those which are then certain by
     the form. A pass waits for the weights, and takes little longer for a dozen tokens.
@@ -227,7 +228,7 @@ def chunk(
     cache = replace(cache, index=rows.position)
     if separate:
         cache = cache.separate()  # which takes the axis of a single row away
-    lines = jnp.arange(size)
+    lines, begun = jnp.arange(size), rows.real.sum()
 
     def pick(rows: Rows):
         logits = score(rows.last[:, None])[:, 0]
@@ -292,7 +293,7 @@ def chunk(
 
     def running(loop):
         step, rows, *_ = loop
-        return (step < steps) & rows.real.any()
+        return (step < steps) & rows.real.any() & (rows.real.sum() == begun)
 
     def body(loop):
         step, rows, cache, tokens, slots, hidden = loop

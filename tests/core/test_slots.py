@@ -305,6 +305,22 @@ def test_a_row_may_begin_within_the_form_and_have_a_shorter_reply(decoder, model
     assert written.slots.count(form.names.index("response")) == 2
 
 
+def test_a_row_that_ends_ends_the_chunk(decoder, model, form):
+    """So that the next prompt need not wait for what the other rows still write in it."""
+    cap = np.full(form.limits.shape[0], slots.UNLIMITED)
+    cap[form.free_slot(form.names.index("response"))] = 1
+    node = form.node_after(form.names.index("goal_to_response"))
+    decoder.admit(embedded(model, prompt(3)), 5, node=node, caps=cap)
+    other = begin(decoder, model, 1)
+    decoder.step(5)
+    decoder.step(1)
+    wrote = decoder.step(5)  # of which one pass is enough for the first row
+    assert wrote[0].ended and not wrote[1].ended
+    assert len(wrote[1].tokens) == 1
+    for row in (0, other.row):
+        decoder.drop(row)
+
+
 @pytest.mark.parametrize(("seed", "chosen"), [(1, 1), (2, 0)], ids=["with the prompt", "behind a long prompt"])
 def test_a_row_alone_reads_the_forms_words_in_one_pass(decoder, model, form, tokenizer, alone, seed, chosen):
     written = begin(decoder, model, seed)
