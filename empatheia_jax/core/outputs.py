@@ -61,9 +61,10 @@ class KVCache:
     def write(self, layer: int | Int[Array, ""], k: Float[Array, "b t k h"], v: Float[Array, "b t k h"]) -> KVCache:
         """The cache with keys and values of further tokens in the next slots of one layer; `index` and `valid` stay.
 
-        What lies behind the last slot is not written; a single row without an axis of its own must have room for all.
+        Of several rows with slots of their own, what lies behind the last slot is not written. Else there must be room for all:
+        it is one update in place, and no scatter.
         """
-        if self.by_row and not (isinstance(self.k, tuple) and self.k[layer].ndim == 3):
+        if self.by_row and k.shape[0] > 1:
             return self._write_by_row(layer, k, v)
         index = self.index[0] if self.by_row else self.index
 
