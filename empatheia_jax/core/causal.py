@@ -124,6 +124,7 @@ class CausalLM(LanguageModel):
         cache; `positions` is then needed, and tokens that are not valid are hidden from later ones. Where each row of the
         cache has a slot of its own, a row's valid tokens come first, and what comes out behind them says nothing.
         packed: at most so many tokens of `mask` are valid; in a cache's continuation all but attention is computed for as many.
+        Not with `all_hidden`.
         rng: switches adapter dropout on. weights: separate weights per layer, see `nn.stack.unstack`.
         all_hidden: also return (layers + 1, b, t, d): the embeddings, then every layer's output, the last one
         normalised.

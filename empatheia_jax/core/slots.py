@@ -256,7 +256,7 @@ class SlotDecoder:
             found, behind = self.form.words_at(node)
             if length + len(found) <= embeds.shape[1]:
                 words, node = found, behind
-        padded = np.zeros(0 if self.form is None else self.form.longest_run, np.int32)
+        padded = np.zeros(self._passes[1][0] - 1, np.int32)  # the form's longest run of words
         padded[: len(words)] = words
         chosen = settings or self.settings
         k = self._rows.caps.shape[1]
@@ -288,7 +288,7 @@ class SlotDecoder:
         )
         self._lengths[row] = length + len(words) + (0 if prefix is None else int(prefix.index))
         self._read[row] = words, read
-        if self.active == 1 and row == 0:
+        if self.active == 1:  # then it is the first row
             self._single = own
         else:
             self._together()
